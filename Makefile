@@ -1,0 +1,54 @@
+# make demo   makes the environment, runs the main job and leaves demo/report.html and demo/map.png
+# make test   makes the environment and runs the tests
+# make check  lint, types, import contracts, protos, wheel
+PYTHON ?= python3
+DATA ?= digits
+OUT ?= demo
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-full check env format protos clean
+.DEFAULT_GOAL := demo
+
+demo: $(READY)
+	$(BIN)/fastclust demo --data $(DATA) -o $(OUT)
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not full" $(ARGS)
+
+# What is too long for CI; its results are committed under bench/results/.
+test-full: $(READY)
+	$(BIN)/python -m pytest --timeout 3600 $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	$(BIN)/buf format proto --diff --exit-code
+	$(BIN)/buf breaking proto --against proto/baseline.binpb
+	tools/protos.sh --check
+	$(BIN)/python tools/wheel_names.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format -w proto
+
+protos: $(READY)
+	tools/protos.sh
+
+env: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) lacks venv (Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "Making $(VENV): a minute or two, once."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[cpu,server,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,18 @@
+# Read at run time too: lazy_loader takes the public names and their places from here.
+from . import evaluation as evaluation
+from . import insight as insight
+from .cluster import KMeans as KMeans
+from .data import open_images as open_images
+from .data import open_rows as open_rows
+from .learning import SelfTaughtLearner as SelfTaughtLearner
+from .maps import TSNE as TSNE
+from .metric import MahalanobisMetric as MahalanobisMetric
+from .metric import mahalanobis as mahalanobis
+from .metric import mahalanobis_to_components as mahalanobis_to_components
+from .mining import mine_manifold as mine_manifold
+from .neighbors import NeighborGraph as NeighborGraph
+from .neighbors import NeighborIndex as NeighborIndex
+from .neighbors import knn_graph as knn_graph
+from .pipeline import run as run
+
+__version__: str

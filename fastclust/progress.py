@@ -1,0 +1,56 @@
+"""Progress out of long work, and the wish to stop into it, through one call.
+
+Long loops call :func:`report` often (it costs a context lookup). Whoever wants to hear installs a listener around the
+work with :func:`listening`; a listener that raises :class:`~fastclust.errors.OperationCancelledError` stops the work
+at that point. Estimators keep scikit-learn's signatures that way.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Progress", "current", "listening", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work is."""
+
+    #: What is being done, such as "kmeans" or "tsne".
+    step: str
+    #: Share done, in [0, 1].
+    fraction: float
+    #: Free text for people, such as "iteration 40, KL 1.92".
+    message: str = ""
+
+
+_listener: ContextVar[Callable[[Progress], None] | None] = ContextVar("fastclust_progress", default=None)
+
+
+def report(step: str, done: float, total: float, message: str = "") -> None:
+    """Say that ``done`` of ``total`` units of ``step`` are done. Raises what the listener raises."""
+    listener = _listener.get()
+    if listener is not None:
+        fraction = min(max(done / total, 0.0), 1.0) if total > 0 else 1.0
+        listener(Progress(step, fraction, message))
+
+
+@contextmanager
+def listening(listener: Callable[[Progress], None] | None) -> Iterator[None]:
+    """Install ``listener`` for the work inside the ``with`` block, in this thread; None silences it."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def current() -> Callable[[Progress], None] | None:
+    """Return the listener in force; hand it to :func:`listening` in a thread that you start."""
+    return _listener.get()

@@ -1,0 +1,25 @@
+"""What all tests share: seeds, and a watch over skipped tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+#: In CI: a comma-separated list of words, one of which the reason of every skip must contain.
+_MAY_SKIP = "FASTCLUST_TESTS_MAY_SKIP"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    """Fail the run if something was skipped that must not be."""
+    words = os.environ.get(_MAY_SKIP)
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if words is None or reporter is None or exitstatus != pytest.ExitCode.OK:
+        return
+    allowed = [word.strip().lower() for word in words.split(",")]
+    for report in reporter.stats.get("skipped", []):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not any(word in reason.lower() for word in allowed):
+            reporter.write_line(f"\n{report.nodeid}: must not be skipped here: {reason}", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,38 @@
+import threading
+
+import pytest
+
+from fastclust.errors import OperationCancelledError
+from fastclust.progress import Progress, current, listening, report
+
+
+def test_reports_reach_the_listener_of_this_thread_only():
+    heard = []
+    with listening(heard.append):
+        report("fit", 1, 4, "one")
+        other = threading.Thread(target=report, args=("other", 1, 1))
+        other.start()
+        other.join()
+    report("fit", 2, 4)
+    assert heard == [Progress("fit", 0.25, "one")]
+
+
+@pytest.mark.parametrize(("done", "total", "fraction"), [(5, 4, 1.0), (-1, 4, 0.0), (0, 0, 1.0)])
+def test_the_fraction_stays_between_zero_and_one(done, total, fraction):
+    heard = []
+    with listening(heard.append):
+        report("fit", done, total)
+    assert heard[0].fraction == fraction
+
+
+def test_a_listener_that_raises_stops_the_work_and_is_removed():
+    def stop(_progress):
+        raise OperationCancelledError("asked to stop")
+
+    def work():
+        with listening(stop):
+            report("fit", 1, 2)
+
+    with pytest.raises(OperationCancelledError):
+        work()
+    assert current() is None

@@ -29,8 +29,8 @@ check: $(READY)
 	$(BIN)/buf lint proto
 	$(BIN)/buf format proto --diff --exit-code
 	$(BIN)/buf breaking proto --against proto/baseline.binpb
-	tools/protos.sh --check
-	$(BIN)/python tools/wheel_names.py
+	proto/generate.sh --check
+	$(BIN)/python tests/packaging/wheel_names.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -38,7 +38,7 @@ format: $(READY)
 	$(BIN)/buf format -w proto
 
 protos: $(READY)
-	tools/protos.sh
+	proto/generate.sh
 
 env: $(READY)
 

@@ -28,6 +28,8 @@ class Progress:
     fraction: float
     #: Free text for people, such as "iteration 40, KL 1.92".
     message: str = ""
+    #: Share of the whole run that this step belongs to, in [0, 1]; None where there is no larger run.
+    overall: float | None = None
 
 
 _listener: ContextVar[Callable[[Progress], None] | None] = ContextVar("fastclust_progress", default=None)

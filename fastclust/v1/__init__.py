@@ -1,1 +1,1 @@
-"""Messages and stubs generated from ``proto/``. Never edited by hand: ``tools/protos.sh`` writes them."""
+"""Messages and stubs generated from ``proto/``. Never edited by hand: ``proto/generate.sh`` writes them."""

@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OURS = {"fastclust", "fastclust_kernels", "fastclust_server"}
 NEEDED = {"fastclust/py.typed", "fastclust/__init__.pyi", "fastclust/report/static/page.js"}
 

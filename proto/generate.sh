@@ -12,5 +12,5 @@ PATH="$(dirname "$python"):$PATH" "$python" -m grpc_tools.protoc -I proto \
   --python_out="$out" --grpc_python_out="$out" --mypy_out="$out" --mypy_grpc_out="$out" proto/fastclust/v1/*.proto
 if [ "$out" != . ]; then
   diff -r --exclude=__init__.py --exclude=__pycache__ "$out/fastclust/v1" fastclust/v1 ||
-    { echo "stubs differ from proto/: run tools/protos.sh and commit fastclust/v1" >&2; exit 1; }
+    { echo "stubs differ from proto/: run proto/generate.sh and commit fastclust/v1" >&2; exit 1; }
 fi

@@ -1,0 +1,115 @@
+"""What the steps of a run share: the source, the parameters, and the results so far, read when they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust.artifacts import load_array
+from fastclust.pipeline.folder import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from fastclust.cluster import KMeans
+    from fastclust.metric import MahalanobisMetric
+    from fastclust.neighbors import NeighborGraph
+    from fastclust.pipeline.params import RunParams
+    from fastclust.pipeline.source import RunSource
+
+__all__ = ["RunContext"]
+
+_DEFAULT_CLUSTERS = 10
+
+
+@dataclass
+class RunContext:
+    """What the steps share. Arrays are read from the folder when they are first asked for."""
+
+    path: Path
+    source: RunSource
+    params: RunParams
+    train_labels: Any
+    #: Whether "learn" is one of the steps; without it the features are the embedding.
+    learned: bool
+    #: Notes of the steps done so far, by name.
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _cache: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def train_key(self) -> str:
+        """Hash of the labels to train on; empty without any."""
+        return "" if self.train_labels is None else key_of(np.asarray(self.training_labels).tolist())
+
+    @property
+    def training_labels(self) -> NDArray[np.int64] | None:
+        """int64 [n], -1 where unknown."""
+        if self.train_labels is None:
+            return None
+        from fastclust.data import load_labels
+
+        return self._once("train_labels", lambda: load_labels(self.train_labels, self.source.ids))
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """float32 [n, f]."""
+        return self._once("features", lambda: load_array(self.path / "features.npy"))
+
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """float32 [n, e]: what is clustered and mapped."""
+        return (
+            self._once("embedding", lambda: load_array(self.path / "embedding.npy")) if self.learned else self.features
+        )
+
+    @property
+    def metric(self) -> str | MahalanobisMetric:
+        """The one metric of the run, fitted where it has to be."""
+        if self.params.metric != "mahalanobis":
+            return self.params.metric
+        from fastclust.metric import MahalanobisMetric
+
+        return self._once("metric", lambda: MahalanobisMetric.load(self.path / "metric.safetensors"))
+
+    @property
+    def graph(self) -> NeighborGraph:
+        """The one neighbour graph of the run, with its rows."""
+        from fastclust.neighbors import NeighborGraph
+
+        def load() -> NeighborGraph:
+            graph = NeighborGraph.load(self.path / "graph.safetensors")
+            graph.source = self.embedding
+            return graph
+
+        return self._once("graph", load)
+
+    @property
+    def clusters(self) -> KMeans:
+        """The fitted k-means."""
+        from fastclust.cluster import KMeans
+
+        return self._once("clusters", lambda: KMeans.load(self.path / "kmeans.safetensors"))
+
+    @property
+    def positions(self) -> NDArray[np.float32]:
+        """float32 [n, 2]: the map."""
+        return self._once("map", lambda: load_array(self.path / "map.npy"))
+
+    @property
+    def n_clusters(self) -> int:
+        """As asked; else as many as there are distinct labels; else 10."""
+        if self.params.n_clusters is not None:
+            return self.params.n_clusters
+        labels = self.source.labels
+        known = 0 if labels is None else len(np.unique(labels[labels >= 0]))
+        return min(known or _DEFAULT_CLUSTERS, self.source.n_rows)
+
+    def _once(self, name: str, load: Callable[[], Any]) -> Any:
+        if name not in self._cache:
+            self._cache[name] = load()
+        return self._cache[name]

@@ -1,0 +1,76 @@
+"""Parameters of a run: defaults, and the checks that need no data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastclust.errors import InputError, InputTypeError
+
+__all__ = ["RunParams"]
+
+_METRICS = ("euclidean", "cosine", "mahalanobis")
+
+
+@dataclass(frozen=True, slots=True)
+class RunParams:
+    """What a run may be told. None lets the step choose; it notes what it chose."""
+
+    title: str | None = None
+    n_clusters: int | None = None
+    features: str = "auto"
+    image_size: int | None = None
+    encoder: str = "auto"
+    embedding_dim: int | None = None
+    epochs: int | None = None
+    metric: str = "euclidean"
+    n_neighbors: int = 15
+    index: str = "auto"
+    perplexity: float = 30.0
+    map_max_iter: int = 750
+    random_state: int = 0
+
+    def __post_init__(self) -> None:
+        """Check types and ranges. Raises InputError or InputTypeError."""
+        for name, least in (
+            ("n_clusters", 1),
+            ("image_size", 4),
+            ("embedding_dim", 1),
+            ("epochs", 1),
+            ("n_neighbors", 1),
+            ("map_max_iter", 0),
+            ("random_state", 0),
+        ):
+            _check_integer(name, getattr(self, name), least)
+        if not isinstance(self.perplexity, int | float) or isinstance(self.perplexity, bool):
+            raise InputTypeError("perplexity", type(self.perplexity).__name__, "a number above 1")
+        if not 1 < self.perplexity < float("inf"):
+            raise InputError("perplexity", self.perplexity, "a number above 1")
+        if self.metric not in _METRICS:
+            raise InputError("metric", repr(self.metric), ", ".join(_METRICS))
+
+    def check_rows(self, n_rows: int) -> None:
+        """Check what depends on the number of rows, before any work."""
+        if n_rows < 2:
+            raise InputError("source", f"{n_rows} rows", "at least 2 rows")
+        if self.n_clusters is not None and self.n_clusters > n_rows:
+            raise InputError("n_clusters", self.n_clusters, f"1..{n_rows}, the number of rows")
+        if self.n_neighbors >= n_rows:
+            raise InputError("n_neighbors", self.n_neighbors, f"1..{n_rows - 1}, one less than the number of rows")
+
+    def graph_neighbors(self, n_rows: int) -> int:
+        """Compute the neighbours that the one graph needs for all its users: t-SNE asks for 3 x perplexity."""
+        return min(max(self.n_neighbors, int(3 * self.perplexity)), n_rows - 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the parameters by name."""
+        return asdict(self)
+
+
+def _check_integer(name: str, value: object, least: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InputTypeError(name, f"{type(value).__name__} {value!r}", f"an integer of at least {least}")
+    if value < least:
+        raise InputError(name, value, f"an integer of at least {least}")

@@ -1,0 +1,174 @@
+"""Runs the steps in order, takes over what is already there, and tells how far it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastclust import progress
+from fastclust.artifacts import load_json
+from fastclust.errors import InputError, InputTypeError
+from fastclust.pipeline.context import RunContext
+from fastclust.pipeline.folder import RunFolder, key_of
+from fastclust.pipeline.params import RunParams
+from fastclust.pipeline.source import open_source
+from fastclust.pipeline.steps import STEPS, Step
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+__all__ = ["RunResult", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A finished run: where it is and what it found."""
+
+    path: Path
+    #: What ``quality.json`` holds; empty where that step was not asked for.
+    quality: dict[str, Any]
+    #: One record a step: name, seconds, reused, notes.
+    steps: list[dict[str, Any]]
+
+
+def run(
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    labels: Any = None,
+    train_labels: Any = None,
+    steps: Sequence[str] | None = None,
+    **params: Any,
+) -> RunResult:
+    """Learn an embedding, find neighbours and clusters, draw the map and write the report.
+
+    Run again with the same ``out``, only what changed is done again; a run that was stopped goes on.
+
+    Parameters
+    ----------
+    source
+        A folder of images, a tar of images, an IDX or ``.npy`` file, "digits", "fashion-mnist", an array
+        (``[n, d]`` rows; ``[n, h, w]`` or ``[n, h, w, c]`` uint8 images).
+    out
+        The run folder; made where it is missing.
+    labels
+        Labels to score against; never trained on. An array ``[n]`` of integers (-1: unknown), ``.npy`` or CSV. None
+        takes the source's own, such as the sub-folders that images stand in.
+    train_labels
+        Labels to fine-tune with, in the same forms.
+    steps
+        Names out of :data:`STEPS`; what they need is added. None runs all. Without "learn", the features themselves
+        are clustered and mapped.
+    **params
+        ``title``, ``n_clusters`` (None: as many as there are distinct labels, else 10), ``features``, ``image_size``,
+        ``encoder``, ``embedding_dim``, ``epochs``, ``metric`` ("euclidean", "cosine", "mahalanobis"), ``n_neighbors``,
+        ``index``, ``perplexity``, ``map_max_iter``, ``random_state``; see :class:`fastclust.pipeline.params.RunParams`.
+
+    Returns
+    -------
+    RunResult
+        With ``.path``, ``.quality`` and ``.steps``. The folder's files are listed in ARCHITECTURE.md.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        For parameters and data that cannot be run, before any work.
+    DataError, NotFoundError
+        For a source that cannot be read.
+    PreconditionError
+        Another run is at work in ``out``.
+    OperationCancelledError
+        A progress listener asked to stop. What was finished is kept.
+    """
+    checked = _params(params)
+    wanted = _plan(steps)
+    data = open_source(source, labels)
+    checked.check_rows(data.n_rows)
+    folder = RunFolder(out)
+    with folder.locked():
+        title = checked.title or _title(source)
+        folder.begin(title=title, n_rows=data.n_rows, kind=data.kind, params=checked.as_dict())
+        context = RunContext(
+            folder.path, data, checked, title, train_labels, learned="learn" in {s.name for s in wanted}
+        )
+        keys: dict[str, str] = {}
+        for place, step in enumerate(wanted):
+            keys[step.name] = _key(step, context, keys)
+            _do(step, keys[step.name], context, folder, _share(wanted, place))
+        folder.close()
+    quality = load_json(folder.path / "quality.json") if "quality" in keys else {}
+    return RunResult(folder.path, quality, folder.steps)
+
+
+def _params(params: dict[str, Any]) -> RunParams:
+    known = set(RunParams.__dataclass_fields__)
+    unknown = sorted(set(params) - known)
+    if unknown:
+        raise InputTypeError("run", f"an unknown parameter {unknown[0]!r}", ", ".join(sorted(known)))
+    return RunParams(**params)
+
+
+def _plan(names: Sequence[str] | None) -> list[Step]:
+    """Put the steps asked for in order, with those that they need."""
+    by_name = {step.name: step for step in STEPS}
+    if names is None:
+        return list(STEPS)
+    chosen: set[str] = set()
+    queue = [names] if isinstance(names, str) else list(names)
+    while queue:
+        name = queue.pop()
+        if name not in by_name:
+            raise InputError("steps", repr(name), ", ".join(by_name))
+        if name not in chosen:
+            chosen.add(name)
+            queue += by_name[name].needs
+    return [step for step in STEPS if step.name in chosen]
+
+
+def _title(source: Any) -> str:
+    return Path(source).name if isinstance(source, str | Path) else "fastclust run"
+
+
+def _key(step: Step, context: RunContext, keys: dict[str, str]) -> str:
+    params = context.params.as_dict()
+    own = {name: params[name] for name in step.params}
+    before = {name: keys[name] for name in (*step.needs, *step.after) if name in keys}
+    return key_of(step.name, own, before, context.source.fingerprint, context.learned, context.train_key)
+
+
+def _share(steps: Sequence[Step], place: int) -> tuple[float, float]:
+    """Where step ``place`` begins and ends within the whole, in [0, 1]."""
+    total = sum(step.weight for step in steps)
+    begin = sum(step.weight for step in steps[:place])
+    return begin / total, (begin + steps[place].weight) / total
+
+
+def _do(step: Step, key: str, context: RunContext, folder: RunFolder, share: tuple[float, float]) -> None:
+    listener = progress.current()
+    begin, end = share
+    reached = 0.0
+
+    def tell(fraction: float, message: str = "") -> None:
+        nonlocal reached
+        reached = max(reached, fraction)
+        if listener is not None:
+            listener(progress.Progress(step.name, reached, message, begin + (end - begin) * reached))
+
+    before = folder.finished(step.name, key)
+    if before is not None:
+        context.notes[step.name] = before["notes"]
+        names = list(before["files"])
+        folder.record(step.name, key, seconds=before["seconds"], reused=True, notes=before["notes"], files=names)
+        tell(1.0, "reused")
+        return
+    tell(0.0)
+    started = time.perf_counter()
+    with progress.listening(lambda inner: tell(0.99 * inner.fraction, inner.message)):
+        outcome = step.work(context)
+    seconds = time.perf_counter() - started
+    context.notes[step.name] = outcome.notes
+    folder.record(step.name, key, seconds=seconds, reused=False, notes=outcome.notes, files=outcome.files)
+    tell(1.0)

@@ -1,0 +1,125 @@
+"""What a run starts from: images or rows, their ids and labels, and a fingerprint that tells when they changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust.data import ImageSource, RowSource, load_labels, open_images, open_rows
+from fastclust.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["RunSource", "open_source"]
+
+_BUILT_IN = ("digits", "fashion-mnist")
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RunSource:
+    """Images, or rows of numbers."""
+
+    images: ImageSource | None
+    rows: RowSource | None
+    #: One id a row.
+    ids: list[str]
+    #: int64 [n], -1 where unknown; only ever scored against. None where there are none.
+    labels: NDArray[np.int64] | None
+    label_names: list[str] | None
+    fingerprint: str
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows or images."""
+        return len(self.ids)
+
+    @property
+    def kind(self) -> str:
+        """Return "images" or "vectors"."""
+        return "vectors" if self.images is None else "images"
+
+
+def open_source(source: Any, labels: Any = None) -> RunSource:
+    """Open what a user calls a source.
+
+    Parameters
+    ----------
+    source
+        A folder of images, a tar of images, an IDX or ``.npy`` file, "digits", "fashion-mnist", an array
+        (``[n, d]`` rows; ``[n, h, w]`` or ``[n, h, w, c]`` uint8 images), an ImageSource or a RowSource.
+    labels
+        An array, ``.npy`` or CSV ("id,label") to score against. None takes the source's own, such as the sub-folders
+        that images stand in.
+
+    Raises
+    ------
+    InputError, InputTypeError, DataError, NotFoundError
+        As :func:`fastclust.open_images`, :func:`fastclust.open_rows` and ``load_labels`` do.
+    """
+    images: ImageSource | None = None
+    rows: RowSource | None = None
+    if isinstance(source, ImageSource) or (not isinstance(source, RowSource) and _is_images(source)):
+        images = open_images(source)
+        ids = list(images.ids)
+        own, names = images.labels, images.label_names
+    else:
+        rows = open_rows(source)
+        ids = [str(row) for row in range(rows.shape[0])]
+        own, names = None, None
+    if labels is not None:
+        own, names = load_labels(labels, ids), names if labels is source else None
+        if len(own) != len(ids):
+            raise InputError("labels", f"{len(own)} labels", f"{len(ids)}, one for each row")
+    return RunSource(images, rows, ids, own, names, _fingerprint(source, images, rows, own))
+
+
+def _is_images(source: Any) -> bool:
+    if isinstance(source, str | os.PathLike):
+        if source in _BUILT_IN:
+            return True
+        path = Path(source)
+        if path.suffix != ".npy":
+            return path.is_dir() or path.suffix == ".tar" or "idx" in path.name
+        source = open_npy_shape(path)
+        return len(source) > 2
+    return np.ndim(source) > 2
+
+
+def open_npy_shape(path: Path) -> tuple[int, ...]:
+    """Read the shape in a ``.npy`` header. Raises DataError where there is none."""
+    from fastclust.data.npy import read_header
+
+    return read_header(path).shape
+
+
+def _fingerprint(
+    source: Any, images: ImageSource | None, rows: RowSource | None, labels: NDArray[np.int64] | None
+) -> str:
+    """Hash names, sizes and times of files, and the contents of anything else."""
+    digest = hashlib.blake2b(digest_size=16)
+    if isinstance(source, str | os.PathLike):
+        digest.update(os.fspath(source).encode())
+        if source not in _BUILT_IN:
+            for path in _files(Path(source)):
+                status = path.stat()
+                digest.update(f"\n{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+    elif rows is not None:
+        for block in rows.blocks(_BLOCK):
+            digest.update(np.ascontiguousarray(block).tobytes())
+    elif images is not None:
+        for row in range(len(images)):
+            digest.update(images.encoded(row))
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels).tobytes())
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]

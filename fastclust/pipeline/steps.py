@@ -1,0 +1,186 @@
+"""The steps of a run: what each reads, depends on and writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastclust.artifacts import save_array
+from fastclust.errors import InputError
+from fastclust.pipeline.describe import describe_insight, describe_quality, write_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastclust.pipeline.context import RunContext
+
+__all__ = ["STEPS", "Outcome", "Step"]
+
+
+class Outcome(NamedTuple):
+    """What a step leaves: files in the run folder, and notes for people."""
+
+    files: list[str]
+    notes: dict[str, Any]
+
+
+class Step(NamedTuple):
+    """One step: its work and what that depends on."""
+
+    name: str
+    work: Callable[[RunContext], Outcome]
+    #: Share of the whole time, about.
+    weight: float
+    #: Parameters whose change makes the step run again.
+    params: tuple[str, ...] = ()
+    #: Steps that must have run.
+    needs: tuple[str, ...] = ()
+    #: Steps whose result is used where they are part of the run.
+    after: tuple[str, ...] = ()
+
+
+def _read(context: RunContext) -> Outcome:
+    source = context.source
+    files = [write_ids(context.path, source)]
+    notes: dict[str, Any] = {"rows": source.n_rows}
+    if source.images is not None:
+        from fastclust.report.thumbnails import make_sprites
+
+        files += make_sprites(source.images, context.path)
+        notes["skipped"] = [list(item) for item in source.images.skipped]
+    return Outcome(files, notes)
+
+
+def _features(context: RunContext) -> Outcome:
+    source = context.source
+    if source.rows is not None:
+        values = np.empty(source.rows.shape, np.float32)
+        start = 0
+        for block in source.rows.blocks(4096):
+            _check_finite(block, start)
+            values[start : start + len(block)] = block
+            start += len(block)
+        notes = {"features": "rows", "dim": values.shape[1]}
+    else:
+        from fastclust.learning.features import compute_features
+
+        params = context.params
+        found = compute_features(source.images, features=params.features, size=params.image_size)
+        values = found.values
+        notes = {"features": found.name, "image_size": found.image_size, "dim": values.shape[1]}
+    save_array(context.path / "features.npy", values)
+    return Outcome(["features.npy"], notes)
+
+
+def _check_finite(block: NDArray[Any], start: int) -> None:
+    bad = np.argwhere(~np.isfinite(block))
+    if len(bad):
+        row, column = (int(place) for place in bad[0])
+        raise InputError("source", f"{block[row, column]} at row {start + row}, column {column}", "finite numbers")
+
+
+def _learn(context: RunContext) -> Outcome:
+    from fastclust.learning import SelfTaughtLearner
+
+    params = context.params
+    chosen = {"embedding_dim": params.embedding_dim, "epochs": params.epochs}
+    learner = SelfTaughtLearner(
+        encoder=params.encoder,
+        random_state=params.random_state,
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+    learner.fit(context.features)
+    if context.training_labels is not None:
+        learner.fine_tune(context.features, context.training_labels)
+    save_array(context.path / "embedding.npy", learner.transform(context.features))
+    learner.save(context.path / "learner.safetensors")
+    return Outcome(["embedding.npy", "learner.safetensors"], {"encoder": learner.encoder_})
+
+
+def _metric(context: RunContext) -> Outcome:
+    if context.params.metric != "mahalanobis":
+        return Outcome([], {"metric": context.params.metric})
+    from fastclust.metric import MahalanobisMetric
+
+    metric = MahalanobisMetric(estimator="ledoit_wolf").fit(context.embedding)
+    metric.save(context.path / "metric.safetensors")
+    return Outcome(["metric.safetensors"], {"metric": "mahalanobis", "rank": metric.rank_})
+
+
+def _graph(context: RunContext) -> Outcome:
+    from fastclust.neighbors import knn_graph
+
+    k = context.params.graph_neighbors(context.source.n_rows)
+    graph = knn_graph(context.embedding, n_neighbors=k, metric=context.metric, index=context.params.index)
+    graph.save(context.path / "graph.safetensors")
+    return Outcome(["graph.safetensors"], {"index": graph.index_, "n_neighbors": k, "recall": graph.recall})
+
+
+def _cluster(context: RunContext) -> Outcome:
+    from fastclust.cluster import KMeans
+
+    if context.params.n_clusters is not None:
+        context.params.check_rows(context.source.n_rows)
+    model = KMeans(context.n_clusters, metric=context.metric, n_init=10, random_state=context.params.random_state).fit(
+        context.embedding
+    )
+    model.save(context.path / "kmeans.safetensors")
+    save_array(context.path / "labels.npy", model.labels_)
+    notes = {
+        "n_clusters": context.n_clusters,
+        "inertia": model.inertia_,
+        "n_iter": model.n_iter_,
+        "backend": model.backend_,
+    }
+    return Outcome(["kmeans.safetensors", "labels.npy"], notes)
+
+
+def _map(context: RunContext) -> Outcome:
+    from fastclust.maps import TSNE
+
+    params = context.params
+    perplexity = min(params.perplexity, (context.source.n_rows - 1) / 3)
+    model = TSNE(perplexity=perplexity, max_iter=params.map_max_iter, random_state=params.random_state).fit(
+        context.graph
+    )
+    save_array(context.path / "map.npy", model.embedding_.astype(np.float32, copy=False))
+    notes = {
+        "backend": model.backend_,
+        "perplexity": perplexity,
+        "initialization": model.initialization_,
+        "kl_divergence": model.kl_divergence_,
+    }
+    return Outcome(["map.npy"], notes)
+
+
+def _insight(context: RunContext) -> Outcome:
+    return Outcome(describe_insight(context), {})
+
+
+def _quality(context: RunContext) -> Outcome:
+    return Outcome(["quality.json"], describe_quality(context))
+
+
+def _report(context: RunContext) -> Outcome:
+    from fastclust.report import write_report
+
+    write_report(context.path)
+    return Outcome(["report.html", "map.png"], {})
+
+
+#: All steps of a run, in order.
+STEPS: tuple[Step, ...] = (
+    Step("read", _read, 2),
+    Step("features", _features, 3, ("features", "image_size"), ("read",)),
+    Step("learn", _learn, 35, ("encoder", "embedding_dim", "epochs", "random_state"), ("features",)),
+    Step("metric", _metric, 1, ("metric",), ("features",), ("learn",)),
+    Step("graph", _graph, 8, ("n_neighbors", "perplexity", "index"), ("features", "metric"), ("learn",)),
+    Step("clusters", _cluster, 4, ("n_clusters", "random_state"), ("features", "metric"), ("learn",)),
+    Step("map", _map, 40, ("perplexity", "map_max_iter", "random_state"), ("graph",), ("learn",)),
+    Step("insight", _insight, 2, (), ("graph", "clusters", "map"), ("learn",)),
+    Step("quality", _quality, 4, ("random_state",), ("graph", "clusters"), ("learn", "map")),
+    Step("report", _report, 1, ("title",), ("insight", "quality", "map", "clusters"), ("learn",)),
+)

@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-full check env format protos clean
+.PHONY: demo test test-full check bench env format protos clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -39,6 +39,10 @@ format: $(READY)
 
 protos: $(READY)
 	proto/generate.sh
+
+# Small sizes of every case, then the tables of bench/results/README.md.
+bench: $(READY)
+	$(BIN)/python -m bench run all && $(BIN)/python -m bench report
 
 env: $(READY)
 

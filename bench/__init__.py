@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m bench list | run CASE... | report``. README.md says how to read them."""

@@ -1,0 +1,7 @@
+"""All cases, by name."""
+
+from bench.cases import kmeans_cpu, mahalanobis
+
+__all__ = ["ALL"]
+
+ALL = {module.CASE.name: module.CASE for module in (mahalanobis, kmeans_cpu)}

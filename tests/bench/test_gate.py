@@ -1,0 +1,91 @@
+"""No speed is printed for what is wrong."""
+
+import re
+
+import numpy as np
+import pytest
+
+from bench import report
+from bench.measure import run_problem
+from bench.model import Contender, Problem, Target, Verdict
+
+
+def problem(*contenders, targets=()):
+    def gate(data, result):
+        error = float(np.abs(result - np.sort(data)).max())
+        return Verdict(error == 0, f"largest error {error:.3g}")
+
+    return Problem(
+        "sort 1000",
+        lambda: np.random.default_rng(0).random(1000),
+        contenders,
+        gate,
+        flops=1e4,
+        figures=lambda _data, result: {"length": float(len(result))},
+        targets=targets,
+        rounds=3,
+    )
+
+
+def contender(name, work, needs=()):
+    return Contender(name, lambda data: lambda: work(data), needs)
+
+
+GOOD = contender("fastclust", np.sort)
+PEER = contender("peer", lambda data: np.array(sorted(data)))
+WRONG = contender("fastclust", lambda data: np.sort(data)[::-1])
+BROKEN = contender("peer", lambda data: data.no_such_method())
+ABSENT = contender("peer", np.sort, needs=("no-such-distribution",))
+
+
+def table(records):
+    machine = {"commit": "c", "cpu": "cpu", "threads": 1}
+    shared = {"case": "sort", "size": "small", "command": "x", "date": "2026-01-01", "machine": machine}
+    return report.markdown([{**shared, **record} for record in records])
+
+
+def test_right_results_are_timed_and_compared():
+    ours, peer = run_problem(problem(GOOD, PEER))
+    assert (ours["status"], peer["status"]) == ("passed", "passed")
+    assert len(ours["seconds"]) == len(peer["seconds"]) == 3
+    assert re.search(r"\d \(\d", table([ours, peer]))
+    assert peer["times_ours"]["least"] <= peer["times_ours"]["median"] <= peer["times_ours"]["most"]
+    assert ours["figures"] == {"length": 1000.0}
+
+
+def test_a_wrong_kernel_turns_the_problem_red_and_no_speed_is_kept_of_anyone():
+    records = run_problem(problem(WRONG, PEER))
+    assert records[0]["status"] == "WRONG"
+    assert not any("median" in record or "times_ours" in record for record in records)
+    text = table(records)
+    assert "**WRONG**: largest error" in text
+    assert not re.search(r"\d \(\d", text), "a median with its spread"
+
+
+@pytest.mark.parametrize(("bad", "status"), [(BROKEN, "error"), (ABSENT, "absent")])
+def test_a_peer_that_fails_or_is_absent_is_reported_and_not_timed(bad, status):
+    ours, peer = run_problem(problem(GOOD, bad))
+    assert peer["status"] == status
+    assert "seconds" not in peer
+    assert "seconds" in ours
+    assert f"**{status}**" in table([ours, peer])
+
+
+def test_a_target_is_met_missed_or_not_measured():
+    wanted = [
+        Target("never slower than nothing", 0.0, peer="peer"),
+        Target("impossible", 1e9, peer="peer"),
+        Target("no such peer", 1.0, peer="other"),
+        Target("length", 1000, figure="length", at_most=True),
+    ]
+    ours, _peer = run_problem(problem(GOOD, PEER, targets=wanted))
+    assert [target["met"] for target in ours["targets"]] == [True, False, None, True]
+
+
+def test_peak_memory_sees_a_large_temporary():
+    def hungry(data):
+        np.ones(32 * 2**20, np.uint8).sum()
+        return np.sort(data)
+
+    (ours,) = run_problem(problem(contender("fastclust", hungry)))
+    assert ours["peak_memory_bytes"] >= 28 * 2**20

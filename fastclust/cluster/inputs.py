@@ -1,0 +1,66 @@
+"""What comes into an estimator: rows and weights, checked once, with scikit-learn's bookkeeping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from fastclust.data import RowSource
+from fastclust.errors import InputError, InputTypeError
+from fastclust_kernels import arrays, checks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sklearn.base import BaseEstimator
+
+__all__ = ["check_rows", "check_weights"]
+
+
+def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:
+    """Return ``X`` as a finite C-contiguous float32 or float64 matrix, and note its width and column names.
+
+    Raises
+    ------
+    InputTypeError
+        Sparse, complex, text.
+    InputError
+        Not two-dimensional, empty, NaN or Inf, another width than at the fit.
+    """
+    if hasattr(X, "tocsr"):
+        raise InputTypeError("X", "a sparse matrix", "a dense array", "Sparse data was passed; call .toarray().")
+    rows = X.read() if isinstance(X, RowSource) else X if hasattr(X, "columns") else arrays.to_numpy(X, "X")
+    try:
+        checked: NDArray[Any] = validate_data(
+            estimator,
+            rows,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            order="C",
+            ensure_all_finite=False,
+            accept_large_sparse=False,
+        )
+    except TypeError as error:
+        raise InputTypeError("X", type(X).__name__, "an array [n, d] of numbers", str(error)) from error
+    except ValueError as error:
+        raise InputError("X", f"shape {np.shape(rows)}", "an array [n, d] of numbers", str(error)) from error
+    checks.check_finite(checked, "X")
+    return checked
+
+
+def check_weights(weights: Any, n_rows: int) -> NDArray[np.float64] | None:
+    """Return ``weights`` as float64 ``[n]``, or None. Raises InputError for what no weights are."""
+    if weights is None:
+        return None
+    each = np.asarray(arrays.to_numpy(weights, "sample_weight"), np.float64)
+    if each.ndim == 0:
+        each = np.full(n_rows, float(each))
+    if each.shape != (n_rows,):
+        raise InputError("sample_weight", f"shape {each.shape}", f"({n_rows},), one a row")
+    checks.check_finite(each, "sample_weight")
+    if each.min() < 0 or each.sum() <= 0:
+        raise InputError(
+            "sample_weight", f"least {each.min()}, sum {each.sum()}", "weights >= 0, not every weight zero"
+        )
+    return each

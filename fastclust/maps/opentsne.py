@@ -1,0 +1,87 @@
+"""openTSNE's affinities and optimiser on our neighbour graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastclust.neighbors import NeighborGraph
+
+__all__ = ["affinities_of", "optimize"]
+
+#: Iterations between two looks at progress. Each costs openTSNE an evaluation of the divergence, so not too often;
+#: 10 iterations of 70,000 points take about two seconds, and that is how long a wish to stop may wait.
+_EVERY = 10
+
+
+def affinities_of(graph: NeighborGraph, perplexity: float) -> Any:
+    """Perplexity-based affinities from all neighbours that the graph holds."""
+    from openTSNE.affinity import PerplexityBasedNN
+    from openTSNE.nearest_neighbors import PrecomputedNeighbors
+
+    neighbors = PrecomputedNeighbors(graph.indices, graph.distances.astype(np.float64))
+    return PerplexityBasedNN(perplexity=perplexity, knn_index=neighbors, n_jobs=1, random_state=0)
+
+
+def optimize(
+    affinities: Any,
+    start: NDArray[np.float64],
+    *,
+    schedule: list[tuple[int, float, float]],
+    learning_rate: float | str,
+    seed: int | None,
+    callback: Callable[[int, float, NDArray[Any]], Any] | None,
+) -> tuple[NDArray[np.float64], float]:
+    """Run phases of ``(iterations, exaggeration, momentum)``; return the map and its divergence.
+
+    One job: with more, openTSNE's sums depend on how threads meet. What a listener or callback raises stops the work.
+    """
+    from openTSNE import TSNEEmbedding
+
+    total = sum(iterations for iterations, _, _ in schedule)
+    before = 0
+    caught: list[BaseException] = []
+
+    def tell(iteration: int, divergence: float, points: Any) -> bool:
+        # openTSNE turns what a callback raises into its own error, so it is kept and raised again outside.
+        try:
+            progress.report("tsne", before + iteration, total, f"iteration {before + iteration}, KL {divergence:.3f}")
+            if callback is not None and callback(before + iteration, divergence, np.asarray(points)):
+                return True
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller below
+            caught.append(error)
+            return True
+        return False
+
+    embedding = TSNEEmbedding(
+        start.copy(),
+        affinities,
+        negative_gradient_method="bh" if len(start) < 2000 or start.shape[1] > 2 else "fft",
+        n_jobs=1,
+        random_state=seed,
+        callbacks=[tell],
+        callbacks_every_iters=_EVERY,
+    )
+    for iterations, exaggeration, momentum in schedule:
+        embedding = embedding.optimize(
+            iterations,
+            exaggeration=exaggeration,
+            momentum=momentum,
+            learning_rate=learning_rate,
+            propagate_exception=False,
+        )
+        if caught:
+            raise caught[0]
+        before += iterations
+        if getattr(embedding, "stopped", False):
+            break
+    points = np.asarray(embedding, np.float64)
+    return points, float(embedding.kl_divergence)

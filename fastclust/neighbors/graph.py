@@ -1,0 +1,181 @@
+"""The graph of nearest neighbours of a whole data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fastclust.artifacts import load_model, save_model
+from fastclust.errors import InputError
+from fastclust.neighbors.engines import choose_name, make
+from fastclust.neighbors.exact import brute_force, true_distances
+from fastclust.neighbors.metrics import metric_of, rows_of
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+__all__ = ["NeighborGraph", "knn_graph"]
+
+_KIND = "neighbor_graph"
+_RECALL_SAMPLE = 1000
+
+
+class NeighborGraph:
+    """Neighbours of every row, nearest first, the row itself left out.
+
+    Attributes
+    ----------
+    indices
+        int64 ``[n, k]``.
+    distances
+        float32 ``[n, k]``, rising along each row: Euclidean (not squared), 1 - cos, Mahalanobis, or negative inner
+        products.
+    metric, index_
+        Name of the metric, and what found the neighbours.
+    recall
+        |found and true| / k on a sample of rows; 1.0 for an exact graph.
+    source
+        The rows ``[n, d]``; None for a graph that was loaded.
+    """
+
+    def __init__(
+        self,
+        indices: NDArray[np.int64],
+        distances: NDArray[Any],
+        *,
+        metric: str = "euclidean",
+        index: str = "given",
+        recall: float | None = None,
+        source: NDArray[Any] | None = None,
+    ) -> None:
+        if indices.ndim != 2 or indices.shape != distances.shape:
+            raise InputError("distances", f"shape {distances.shape}", f"that of indices, {indices.shape}")
+        self.indices = indices
+        self.distances = distances
+        self.metric = metric
+        self.index_ = index
+        self.recall = recall
+        self.source = source
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.indices)
+
+    @property
+    def n_neighbors(self) -> int:
+        """Neighbours a row."""
+        return int(self.indices.shape[1])
+
+    def head(self, k: int) -> NeighborGraph:
+        """Return the graph of the k nearest. Raises InputError if it holds fewer; the message has the k needed."""
+        if not 1 <= k <= self.n_neighbors:
+            raise InputError(
+                "n_neighbors",
+                k,
+                f"1..{self.n_neighbors}, what this graph holds",
+                f"Build it with n_neighbors={k} or more.",
+            )
+        return NeighborGraph(
+            self.indices[:, :k],
+            self.distances[:, :k],
+            metric=self.metric,
+            index=self.index_,
+            recall=self.recall,
+            source=self.source,
+        )
+
+    def to_csr(self, mode: str = "distance") -> Any:
+        """Return a SciPy CSR matrix ``[n, n]`` of distances or, with "connectivity", of ones."""
+        from scipy.sparse import csr_matrix
+
+        if mode not in ("distance", "connectivity"):
+            raise InputError("mode", repr(mode), "distance, connectivity")
+        values = self.distances.ravel() if mode == "distance" else np.ones(self.indices.size, self.distances.dtype)
+        pointers = np.arange(0, self.indices.size + 1, self.n_neighbors)
+        return csr_matrix((values, self.indices.ravel(), pointers), shape=(self.n_rows, self.n_rows))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the graph, without its rows, as one safetensors file."""
+        params = {"metric": self.metric, "index": self.index_, "recall": self.recall}
+        save_model(path, _KIND, params, {"indices": self.indices, "distances": self.distances})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what :meth:`save` wrote. Raises NotFoundError, DataError."""
+        params, tensors = load_model(path, _KIND)
+        return cls(
+            tensors["indices"],
+            tensors["distances"],
+            metric=params["metric"],
+            index=params["index"],
+            recall=params["recall"],
+        )
+
+
+def knn_graph(X: Any, n_neighbors: int = 15, metric: Any = "euclidean", index: str = "auto") -> NeighborGraph:
+    """Find the nearest neighbours of every row.
+
+    Parameters
+    ----------
+    X
+        ``[n, d]``.
+    n_neighbors
+        k, below n.
+    metric
+        "euclidean", "cosine", "inner_product" or a fitted MahalanobisMetric (rows are mapped by it first).
+    index
+        "exact" (our own), "flat", "ivf", "ivfpq", "hnsw", "nsg", "nndescent", a FAISS factory string, or "auto": exact
+        where that is quick, "ivf" beyond.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        k not below n, NaN or Inf, wrong shapes.
+    BackendError, MissingPackageError
+        The index asked for cannot be made.
+    """
+    rows = rows_of(X)
+    n = len(rows)
+    if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, int | np.integer):
+        raise InputError("n_neighbors", repr(n_neighbors), "an integer")
+    if not 1 <= n_neighbors < n:
+        raise InputError("n_neighbors", n_neighbors, f"1..{n - 1}, one less than the number of rows")
+    k, kind = int(n_neighbors), metric_of(metric)
+    inside = kind.enter(rows)
+    name = choose_name(index, n)
+    engine = make(name, inside, inner=kind.inner, k=k + 1)
+    found = _without_self(engine.graph(k + 1), k)
+    short = np.flatnonzero((found < 0).any(axis=1))
+    if len(short):
+        # Lists that an inverted file did not visit left gaps: these few rows are searched in full.
+        found[short] = _without_self(brute_force(inside, inside[short], k + 1, inner=kind.inner), k, short)
+    distances = true_distances(inside, inside, found, inner=kind.inner)
+    order = np.lexsort((found, distances), axis=1)
+    found, distances = np.take_along_axis(found, order, 1), np.take_along_axis(distances, order, 1)
+    recall = 1.0 if engine.exact else _recall(inside, distances, inner=kind.inner)
+    finished = kind.finish(distances).astype(np.float32)
+    return NeighborGraph(found, finished, metric=kind.name, index=name, recall=recall, source=rows)
+
+
+def _without_self(found: NDArray[np.int64], k: int, own: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Take the row itself out of its ``k + 1`` neighbours or, where duplicates crowded it out, the last one."""
+    rows = np.arange(len(found)) if own is None else own
+    itself = found == rows[:, None]
+    place = np.where(itself.any(axis=1), itself.argmax(axis=1), k)
+    keep = np.arange(k + 1) != place[:, None]
+    rest: NDArray[np.int64] = found[keep].reshape(len(found), k)
+    return rest
+
+
+def _recall(rows: NDArray[np.float32], distances: NDArray[np.float64], *, inner: bool) -> float:
+    """|found and true| / k on a sample: a row as near as the k-th true one counts as true."""
+    n, k = distances.shape
+    sample = np.sort(np.random.default_rng(0).choice(n, min(n, _RECALL_SAMPLE), replace=False))
+    true = _without_self(brute_force(rows, rows[sample], k + 1, inner=inner, step="recall"), k, sample)
+    reach = true_distances(rows, rows[sample], true, inner=inner)[:, -1:]
+    slack = 1e-6 * np.abs(reach)
+    return float((distances[sample] <= reach + slack).mean())

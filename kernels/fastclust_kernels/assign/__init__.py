@@ -1,0 +1,89 @@
+"""Assignment of rows to their nearest centres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastclust_kernels import arrays, checks
+from fastclust_kernels.assign import reference
+from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["BACKENDS", "Assignment", "assign", "distances_to_few"]
+
+
+class Assignment(NamedTuple):
+    """Nearest centre of each row."""
+
+    #: int32 [n]; ties go to the lowest index.
+    labels: Any
+    #: float64 [n]: squared Euclidean distance to that centre.
+    distances: Any
+    backend: str
+
+
+def _run_numba(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    from fastclust_kernels.assign import _numba as kernel
+
+    with parallel_launch():
+        return kernel.assign(X, centers)
+
+
+BACKENDS = (
+    Backend(
+        "numba", _run_numba, ("cpu",), ("float32", "float64"), {"float32": 1e-5, "float64": 1e-13}, ("numba", "scipy")
+    ),
+    Backend("reference", reference.assign, ("cpu",), ("float32", "float64"), automatic=False),
+)
+
+
+def assign(X: Any, centers: Any, *, backend: str = "auto", check_finite: bool = True) -> Assignment:
+    """Find the nearest centre of each row.
+
+    Maximises the score ``x.c - |c|^2 / 2`` after moving the origin to the mean of the centres, which leaves no
+    cancellation for data far from the origin. README.md beside this file has the error bound.
+
+    Parameters
+    ----------
+    X
+        ``[n, d]``, float32 or float64; other numbers become float64.
+    centers
+        ``[k, d]``; converted to the dtype of ``X``.
+    backend
+        "auto", "numba" or "reference".
+    check_finite
+        Look for NaN and Inf in ``X`` first; callers that call again with the same rows need not.
+
+    Returns
+    -------
+    Assignment
+        ``labels`` int32 ``[n]``, ``distances`` float64 ``[n]`` (squared), and the backend's name. Arrays are of the
+        kind that ``X`` is.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        Wrong shapes or dtypes, NaN or Inf.
+    BackendError
+        The backend asked for cannot run this.
+    """
+    rows = checks.check_matrix(arrays.to_numpy(X, "X"), "X", finite=check_finite)
+    middle = checks.check_matrix(arrays.to_numpy(centers, "centers"), "centers")
+    checks.check_same_width(rows, middle, ("X", "centers"))
+    chosen = choose("assign", BACKENDS, Request("cpu", rows.dtype.name), backend)
+    labels, distances = chosen.run(rows, middle.astype(rows.dtype, copy=False))
+    wrap = arrays.like(X)
+    return Assignment(wrap(labels), wrap(distances), chosen.name)
+
+
+def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """Squared distances of every row to a handful of others, by differences: float64 ``[m, n]``.
+
+    What k-means++ needs for its candidates; both arguments are checked matrices of one dtype.
+    """
+    from fastclust_kernels.assign import _numba as kernel
+
+    with parallel_launch():
+        return kernel.distances_to_few(X, rows)

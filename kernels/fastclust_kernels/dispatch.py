@@ -1,0 +1,136 @@
+"""Which backend runs a request: rows of a table, each with its reasons for not running it.
+
+An explicit name runs or raises with all the reasons; only ``"auto"`` chooses, and the caller records the choice.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from fastclust_kernels.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+__all__ = ["Backend", "Request", "choose", "one_blas_thread", "parallel_launch", "report", "threading_layer"]
+
+#: Numba's threading layers under which two Python threads may run parallel kernels at once.
+_SAFE_LAYERS = ("omp", "tbb")
+_launch = threading.Lock()
+_blas: list[Any] = []
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run."""
+
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to run an operation."""
+
+    name: str
+    run: Callable[..., Any]
+    devices: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    #: Largest relative error against the oracle, by dtype; derived in the operation's README.md.
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    #: Modules that it needs.
+    needs: tuple[str, ...] = ()
+    #: Whether "auto" may take it; the oracle is for tests.
+    automatic: bool = True
+
+    def unsupported_reasons(self, request: Request) -> list[str]:
+        """Return why this backend cannot run the request; empty if it can."""
+        reasons = [f"{module} is not installed" for module in self.needs if find_spec(module) is None]
+        if request.device not in self.devices:
+            reasons.append(f"runs on {', '.join(self.devices)}, not on {request.device}")
+        if request.dtype not in self.dtypes:
+            reasons.append(f"takes {', '.join(self.dtypes)}, not {request.dtype}")
+        return reasons
+
+
+def choose(operation: str, table: Sequence[Backend], request: Request, name: str) -> Backend:
+    """Return the backend called ``name``, or for "auto" the first that runs the request.
+
+    Raises
+    ------
+    BackendError
+        No such backend, or it cannot run the request; the message has the reasons of all.
+    """
+    if name == "auto":
+        for backend in table:
+            if backend.automatic and not backend.unsupported_reasons(request):
+                return backend
+    for backend in table:
+        if backend.name == name:
+            reasons = backend.unsupported_reasons(request)
+            if not reasons:
+                return backend
+            break
+    lines = [f"{backend.name}: {_said(backend, request)}" for backend in table]
+    allowed = ", ".join(["auto", *(backend.name for backend in table)])
+    raise BackendError(f"{operation}: backend={name!r} cannot run this ({'; '.join(lines)}). Allowed: {allowed}.")
+
+
+def _said(backend: Backend, request: Request) -> str:
+    return "; ".join(backend.unsupported_reasons(request)) or "would run"
+
+
+def tables() -> dict[str, Sequence[Backend]]:
+    """All operations with their backends, in the order in which "auto" looks at them."""
+    from fastclust_kernels import assign, mahalanobis, update
+
+    return {"assign": assign.BACKENDS, "update": update.BACKENDS, "mahalanobis": mahalanobis.BACKENDS}
+
+
+def report(request: Request | None = None) -> list[dict[str, Any]]:
+    """For each operation and backend: would "auto" choose it for ``request``, and if not, why not."""
+    asked = request or Request()
+    rows = []
+    for operation, table in tables().items():
+        chosen = choose(operation, table, asked, "auto").name
+        for backend in table:
+            reasons = backend.unsupported_reasons(asked)
+            if not reasons and backend.name != chosen:
+                reasons = ["the oracle of the tests; runs when asked for by name"]
+            rows.append(
+                {"operation": operation, "backend": backend.name, "chosen": backend.name == chosen, "reasons": reasons}
+            )
+    return rows
+
+
+def threading_layer() -> str:
+    """Numba's threading layer; "not started" before the first parallel kernel."""
+    import numba
+
+    try:
+        return str(numba.threading_layer())  # type: ignore[attr-defined]
+    except ValueError:
+        return "not started"
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep the BLAS to one thread: kernels call it from their own threads."""
+    if not _blas:
+        import scipy.linalg  # noqa: F401 - Numba's products run in SciPy's BLAS, which must be loaded to be limited
+        from threadpoolctl import ThreadpoolController
+
+        _blas.append(ThreadpoolController())
+    with _blas[0].limit(limits=1, user_api="blas"):
+        yield
+
+
+@contextmanager
+def parallel_launch() -> Iterator[None]:
+    """Hold around each parallel kernel: two at once abort the process under Numba's workqueue layer."""
+    with nullcontext() if threading_layer() in _SAFE_LAYERS else _launch, one_blas_thread():
+        yield

@@ -1,0 +1,75 @@
+"""The update on the CPU: a counting sort by label, sums of short segments in parallel, segments added in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["update"]
+
+#: Rows of one cluster that are added by one thread at a time; fixed, so that the order of additions is.
+_SEGMENT = 2048
+
+
+def update(
+    X: NDArray[Any], labels: NDArray[np.int32], k: int, weights: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums ``[k, d]`` and weights ``[k]``."""
+    order, counts = _sort(labels, k)
+    segments = -(-counts // _SEGMENT)
+    owner = np.repeat(np.arange(k), segments)
+    inside = np.arange(len(owner)) - np.repeat(np.cumsum(segments) - segments, segments)
+    ends = np.cumsum(counts)
+    starts = (ends - counts)[owner] + inside * _SEGMENT
+    stops = np.minimum(starts + _SEGMENT, ends[owner])
+    each = np.ones(0) if weights is None else weights
+    partial = np.full((len(owner), X.shape[1]), np.nan)
+    partial_weights = np.full(len(owner), np.nan)
+    _add(X, order, starts, stops, each, weights is not None, partial, partial_weights)
+    sums, total = _combine(partial, partial_weights, owner, k)
+    return sums, total
+
+
+@numba.njit(cache=True)
+def _sort(labels, k):  # type: ignore[no-untyped-def]
+    """Row numbers by label, in their own order within a label, and the size of each cluster."""
+    counts = np.zeros(k, np.int64)
+    for label in labels:
+        counts[label] += 1
+    place = np.cumsum(counts) - counts
+    order = np.empty(len(labels), np.int64)
+    for i, label in enumerate(labels):
+        order[place[label]] = i
+        place[label] += 1
+    return order, counts
+
+
+@numba.njit(parallel=True, cache=True, fastmath={"contract"})
+def _add(X, order, starts, stops, weights, weighted, partial, partial_weights):  # type: ignore[no-untyped-def]
+    d = X.shape[1]
+    for segment in numba.prange(len(starts)):
+        row = partial[segment]
+        row[:] = 0.0
+        total = 0.0
+        for place in range(starts[segment], stops[segment]):
+            i = order[place]
+            weight = weights[i] if weighted else 1.0
+            total += weight
+            for j in range(d):
+                row[j] += weight * X[i, j]
+        partial_weights[segment] = total
+
+
+@numba.njit(cache=True)
+def _combine(partial, partial_weights, owner, k):  # type: ignore[no-untyped-def]
+    sums = np.zeros((k, partial.shape[1]))
+    weights = np.zeros(k)
+    for segment in range(len(owner)):
+        sums[owner[segment]] += partial[segment]
+        weights[owner[segment]] += partial_weights[segment]
+    return sums, weights

@@ -1,0 +1,361 @@
+"""The client whose calls block."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+import numpy as np
+
+from fastclust import wire
+from fastclust.client import failures, specs
+from fastclust.client.handles import Dataset, Job, JobStatus, status_of
+from fastclust.client.payloads import Payload, labels_payload, payload_of
+from fastclust.client.results import Result
+from fastclust.errors import DataLossError, FastclustError, InternalError, WaitTimeoutError
+from fastclust.v1 import (
+    artifact_pb2,
+    artifact_pb2_grpc,
+    common_pb2,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    online_pb2,
+    online_pb2_grpc,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from fastclust.v1 import spec_pb2
+
+__all__ = ["Client"]
+
+_RECEIVE = 16 * 2**20
+_OPTIONS = [
+    ("grpc.max_receive_message_length", _RECEIVE),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # A server that is restarted is looked for again quickly.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+]
+
+
+class Client:
+    """A connection to a fastclust server; use it as a context manager.
+
+    Parameters
+    ----------
+    address
+        "host:port" or "unix:/path".
+    token
+        Bearer token, where the server asks for one.
+    root_certificates, private_key, certificate_chain
+        PEM bytes, for TLS and mutual TLS. None of them: an unencrypted connection.
+    connect_timeout
+        Seconds to look for a server that has not answered yet.
+    reconnect_timeout
+        Seconds to look for it again when the connection broke; uploads, downloads and waits go on where they were.
+    """
+
+    def __init__(
+        self,
+        address: str = "localhost:50051",
+        *,
+        token: str | None = None,
+        root_certificates: bytes | None = None,
+        private_key: bytes | None = None,
+        certificate_chain: bytes | None = None,
+        connect_timeout: float = 5.0,
+        reconnect_timeout: float = 60.0,
+    ) -> None:
+        self.address = address
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._patience = {False: connect_timeout, True: reconnect_timeout}
+        self._answered = False
+        if root_certificates or private_key or certificate_chain:
+            secrets = grpc.ssl_channel_credentials(root_certificates, private_key, certificate_chain)
+            self._channel = grpc.secure_channel(address, secrets, _OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(address, _OPTIONS)
+        self._datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
+        self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
+        self._artifacts = artifact_pb2_grpc.ArtifactServiceStub(self._channel)
+        self._online = online_pb2_grpc.OnlineServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. Jobs go on."""
+        self._channel.close()
+
+    # Data sets -----------------------------------------------------------------------------------------------------
+
+    def upload(self, source: Any, *, name: str | None = None) -> Dataset:
+        """Send an array, a memory map, a ``.npy`` file, a tar of images or a folder of images.
+
+        A broken connection or a restarted server does not matter: the upload goes on from what the server has on disk.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Empty, NaN or Inf, a dtype without a place on the wire.
+        DataError, NotFoundError
+            Files that cannot be read.
+        StorageFullError, OverloadedError
+            The server has no room.
+        """
+        return self._send(payload_of(source, name))
+
+    def upload_labels(self, labels: Any, *, name: str | None = None) -> Dataset:
+        """Send labels: integers ``[n]``, -1 where unknown, a ``.npy`` file of them, or a CSV file "id,label"."""
+        return self._send(labels_payload(labels, name))
+
+    def datasets(self) -> list[Dataset]:
+        """List the data sets, newest first."""
+        pages = self._pages(self._datasets.ListDatasets, dataset_pb2.ListDatasetsRequest())
+        return [Dataset.of(found) for page in pages for found in page.datasets]
+
+    def delete_dataset(self, dataset: Dataset | str) -> None:
+        """Remove a data set that no unfinished job reads."""
+        self.call(self._datasets.DeleteDataset, dataset_pb2.DeleteDatasetRequest(name=_name(dataset)))
+
+    # Jobs ----------------------------------------------------------------------------------------------------------
+
+    def kmeans(self, data: Dataset | str, **params: Any) -> Job:
+        """Submit k-means with the parameters of :class:`fastclust.KMeans`: labels, cluster_centers, inertia."""
+        return self.submit(specs.kmeans(_name(data), **_names(params)))
+
+    def mahalanobis(self, data: Dataset | str, **params: Any) -> Job:
+        """Submit the fit of a metric and, with ``output=``, distances in it; matrices are data sets."""
+        return self.submit(specs.mahalanobis(_name(data), **_names(params)))
+
+    def neighbors(self, data: Dataset | str, **params: Any) -> Job:
+        """Submit a neighbour search with the parameters of :func:`fastclust.knn_graph`: indices, distances."""
+        return self.submit(specs.neighbors(_name(data), **_names(params)))
+
+    def tsne(self, data: Dataset | Job | str, **params: Any) -> Job:
+        """Submit a map with the parameters of :class:`fastclust.TSNE`: embedding, kl_divergence."""
+        return self.submit(specs.tsne(_name(data), **_names(params)))
+
+    def train(self, data: Dataset | str, **params: Any) -> Job:
+        """Submit training with the parameters of :class:`fastclust.SelfTaughtLearner`: embedding and the model."""
+        return self.submit(specs.train(_name(data), **_names(params)))
+
+    def embed(self, data: Dataset | str, model: Job | str, **params: Any) -> Job:
+        """Submit a data set to the model of a finished job: embedding."""
+        return self.submit(specs.embed(_name(data), model=_name(model), **_names(params)))
+
+    def pipeline(self, data: Dataset | str, **params: Any) -> Job:
+        """Submit the whole run with the parameters of :func:`fastclust.run`: everything and report.html."""
+        return self.submit(specs.pipeline(_name(data), **_names(params)))
+
+    def submit(self, spec: spec_pb2.JobSpec, *, name: str = "", request_id: str | None = None) -> Job:
+        """Submit a spec. The same ``request_id`` twice is one job."""
+        request = job_pb2.CreateJobRequest(spec=spec, display_name=name, request_id=request_id or uuid.uuid4().hex)
+        return Job(self, self.call(self._jobs.CreateJob, request).name)
+
+    def job(self, name: str) -> Job:
+        """Return a handle of a job by its name, from any process. Raises NotFoundError."""
+        return Job(self, self.fetch_job(name).name)
+
+    def jobs(self) -> list[JobStatus]:
+        """List the jobs, newest first."""
+        pages = self._pages(self._jobs.ListJobs, job_pb2.ListJobsRequest())
+        return [status_of(job) for page in pages for job in page.jobs]
+
+    # Online --------------------------------------------------------------------------------------------------------
+
+    def assign(self, model: Job | str, rows: Any) -> NDArray[Any]:
+        """Ask for the clusters of a few rows: int32 ``[rows]``."""
+        request = online_pb2.AssignRequest(model=_name(model), rows=wire.encode(np.asarray(rows), "rows"))
+        return wire.decode(self.call(self._online.Assign, request).labels, "labels")
+
+    def search(self, model: Job | str, rows: Any, n_neighbors: int = 15) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Ask for the nearest rows of a few: ``(distances, indices)``, ``[rows, n_neighbors]``."""
+        encoded = wire.encode(np.asarray(rows), "rows")
+        request = online_pb2.SearchRequest(model=_name(model), rows=encoded, n_neighbors=n_neighbors)
+        found = self.call(self._online.Search, request)
+        return wire.decode(found.distances, "distances"), wire.decode(found.indices, "indices")
+
+    # What handles use ----------------------------------------------------------------------------------------------
+
+    def fetch_job(self, name: str) -> job_pb2.Job:
+        """Return the server's message about a job."""
+        job: job_pb2.Job = self.call(self._jobs.GetJob, job_pb2.GetJobRequest(name=name))
+        return job
+
+    def cancel_job(self, name: str) -> None:
+        """Ask a job to stop."""
+        self.call(self._jobs.CancelJob, job_pb2.CancelJobRequest(name=name))
+
+    def delete_job(self, name: str) -> None:
+        """Remove an ended job."""
+        self.call(self._jobs.DeleteJob, job_pb2.DeleteJobRequest(name=name))
+
+    def watch_job(self, name: str, timeout: float | None) -> Iterator[job_pb2.Job]:
+        """Yield messages about a job until it has ended, across broken connections."""
+        until = None if timeout is None else time.monotonic() + timeout
+        sequence = -1
+        retry = _Retry(self)
+        while True:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            request = job_pb2.WatchJobRequest(name=name, resume_sequence=max(sequence, 0))
+            try:
+                for job in self._jobs.WatchJob(request, timeout=left, metadata=self._metadata):
+                    retry = self._worked()
+                    sequence = job.sequence
+                    yield job
+                    if job.state in (
+                        job_pb2.JOB_STATE_SUCCEEDED,
+                        job_pb2.JOB_STATE_FAILED,
+                        job_pb2.JOB_STATE_CANCELLED,
+                    ):
+                        return
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and until is not None:
+                    raise WaitTimeoutError(f"{name} has not ended after {timeout:g} s; it goes on.") from None
+                retry.wait(error)
+
+    def result_of(self, job: job_pb2.Job) -> Result:
+        """Return the results of a job that succeeded."""
+        artifacts = {artifact.key: artifact for artifact in job.artifacts}
+        return Result(job.name, artifacts, job.metrics, job.notes, self._download)
+
+    def call(self, method: Callable[..., Any], request: Any) -> Any:
+        """Make a unary call, again while the server cannot be reached. Requests carry ids, so none is done twice."""
+        retry = _Retry(self)
+        while True:
+            try:
+                response = method(request, metadata=self._metadata)
+            except grpc.RpcError as error:
+                retry.wait(error)
+            else:
+                self._worked()
+                return response
+
+    # ---------------------------------------------------------------------------------------------------------------
+
+    def _pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        while True:
+            page = self.call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def _send(self, payload: Payload) -> Dataset:
+        try:
+            request = payload.request
+            request.request_id = uuid.uuid4().hex
+            session = self.call(self._datasets.CreateUpload, request)
+            retry = _Retry(self)
+            persisted = session.persisted_bytes
+            while persisted < payload.size:
+                before = persisted
+                try:
+                    stream = self._messages(session.name, payload, persisted)
+                    persisted = self._datasets.Upload(stream, metadata=self._metadata).persisted_bytes
+                except grpc.RpcError as error:
+                    retry.wait(error)
+                    name = dataset_pb2.GetUploadRequest(name=session.name)
+                    persisted = self.call(self._datasets.GetUpload, name).persisted_bytes
+                if persisted > before:
+                    retry = self._worked()
+            checksum = common_pb2.Checksum(crc32c=payload.crc32c())
+            finish = dataset_pb2.FinishUploadRequest(name=session.name, checksum=checksum)
+            return Dataset.of(self.call(self._datasets.FinishUpload, finish))
+        finally:
+            payload.close()
+
+    def _messages(self, name: str, payload: Payload, start: int) -> Iterator[dataset_pb2.UploadRequest]:
+        for offset, data in payload.chunks(start):
+            yield dataset_pb2.UploadRequest(name=name, offset=offset, data=data, crc32c=wire.crc32c(data))
+
+    def _download(self, artifact: artifact_pb2.Artifact) -> Any:
+        """Fetch a tensor as an array, a file as bytes; goes on from the first missing row after a break."""
+        dtype = wire.dtype_of(artifact.tensor)
+        shape = tuple(artifact.tensor.shape)
+        out = np.empty(wire.nbytes(artifact.tensor), np.uint8)
+        rows = shape[0] if shape else 1
+        width = len(out) // rows if rows else 0
+        retry = _Retry(self)
+        done = 0
+        while done < rows:
+            request = artifact_pb2.ReadArtifactRequest(name=artifact.name, row_offset=done)
+            try:
+                for part in self._artifacts.ReadArtifact(request, metadata=self._metadata):
+                    if part.WhichOneof("part") == "block":
+                        done = _take(part.block, done, width, out, artifact.name)
+                        retry = self._worked()
+            except grpc.RpcError as error:
+                retry.wait(error)
+                continue
+            if done < rows:
+                raise DataLossError(f"{artifact.name}: the stream ended after {done} of {rows} rows.")
+        if wire.crc32c(out.data) != artifact.crc32c:
+            raise DataLossError(f"{artifact.name}: the whole does not match its checksum.")
+        return out.tobytes() if artifact.is_file else out.view(dtype).reshape(shape)
+
+    def _worked(self) -> _Retry:
+        self._answered = True
+        return _Retry(self)
+
+    def failure(self, error: grpc.RpcError) -> FastclustError:
+        """Return our error for one of gRPC's."""
+        return failures.of_call(error, self.address)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which an unreachable server is looked for."""
+        return self._patience[self._answered]
+
+
+class _Retry:
+    """Waits longer and longer between tries, up to the client's patience."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._since = time.monotonic()
+        self._pause = 0.05
+
+    def wait(self, error: grpc.RpcError) -> None:
+        """Return after a pause if ``error`` may pass by itself, else raise ours."""
+        waited = time.monotonic() - self._since
+        if not failures.is_transient(error) or waited + self._pause > self._client.patience:
+            raise self._client.failure(error) from None
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, 2.0)
+
+
+def _take(block: artifact_pb2.ArtifactBlock, done: int, width: int, out: NDArray[np.uint8], name: str) -> int:
+    """Put one block into its place; returns the rows there now."""
+    data = block.data
+    if block.row_offset != done or (width and len(data) % width):
+        raise InternalError(f"{name}: a block for row {block.row_offset} came when row {done} was due.")
+    wire.verify(data, block.crc32c, f"{name}, row {done}")
+    start = done * width
+    out[start : start + len(data)] = np.frombuffer(data, np.uint8)
+    return done + (len(data) // width if width else 0)
+
+
+def _name(thing: Dataset | Job | str) -> str:
+    return thing if isinstance(thing, str) else thing.name
+
+
+def _names(params: dict[str, Any]) -> dict[str, Any]:
+    """Handles among parameters become their names."""
+    return {key: value.name if isinstance(value, Dataset | Job) else value for key, value in params.items()}

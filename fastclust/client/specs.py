@@ -263,15 +263,7 @@ def _set(message: Message, field: str, value: Any, called: str) -> None:
     """Set one field; what protobuf refuses is told in the caller's words."""
     if hasattr(value, "item"):
         value = value.item()
-    kind = {
-        1: "a number",
-        3: "an integer",
-        5: "an integer",
-        8: "true or false",
-        9: "a text",
-        13: "an integer of 0 or more",
-    }
-    allowed = kind.get(message.DESCRIPTOR.fields_by_name[field].type, "another type")
+    allowed = _ALLOWED.get(message.DESCRIPTOR.fields_by_name[field].type, "another type")
     try:
         setattr(message, field, value)
     except TypeError as error:

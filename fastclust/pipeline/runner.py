@@ -91,9 +91,8 @@ def run(
     with folder.locked():
         title = checked.title or _title(source)
         folder.begin(title=title, n_rows=data.n_rows, kind=data.kind, params=checked.as_dict())
-        context = RunContext(
-            folder.path, data, checked, title, train_labels, learned="learn" in {s.name for s in wanted}
-        )
+        learned = any(step.name == "learn" for step in wanted)
+        context = RunContext(folder.path, data, checked, train_labels, learned)
         keys: dict[str, str] = {}
         for place, step in enumerate(wanted):
             keys[step.name] = _key(step, context, keys)

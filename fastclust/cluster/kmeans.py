@@ -218,6 +218,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 tol=tol,
                 cosine=space.name == "cosine",
                 backend=self.backend,
+                run=(run, runs),
             )
             if self.verbose:
                 print(f"KMeans run {run + 1} of {runs}: inertia {found.inertia:.6g}, {found.n_iter} iterations")  # noqa: T201

@@ -35,10 +35,11 @@ def lloyd(
     tol: float,
     cosine: bool,
     backend: str,
+    run: tuple[int, int] = (0, 1),
 ) -> Fit:
     """Iterate until labels stop changing, centres move by at most ``tol`` (squared), or ``max_iter`` (Lloyd, 1982).
 
-    An empty cluster takes the row that is farthest from its centre; the lowest row number where several are.
+    ``run`` is (number, how many), for progress. An empty cluster takes the row that is farthest from its centre; the lowest row number where several are.
     """
     labels = np.full(len(X), -1, np.int32)
     found: Assignment | None = None
@@ -49,7 +50,8 @@ def lloyd(
         moved = _means(X, found, centers, weights, cosine=cosine)
         shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
         centers = moved
-        progress.report("kmeans", n_iter, max_iter, f"iteration {n_iter}")
+        number, runs = run
+        progress.report("kmeans", number + n_iter / max_iter, runs, f"run {number + 1}, iteration {n_iter}")
         strict = np.array_equal(found.labels, labels)
         labels = found.labels
         if strict or shift <= tol:

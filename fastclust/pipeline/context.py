@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RunContext"]
 
 _DEFAULT_CLUSTERS = 10
+_Loaded = TypeVar("_Loaded")
 
 
 @dataclass
@@ -109,7 +110,8 @@ class RunContext:
         known = 0 if labels is None else len(np.unique(labels[labels >= 0]))
         return min(known or _DEFAULT_CLUSTERS, self.source.n_rows)
 
-    def _once(self, name: str, load: Callable[[], Any]) -> Any:
+    def _once(self, name: str, load: Callable[[], _Loaded]) -> _Loaded:
         if name not in self._cache:
             self._cache[name] = load()
-        return self._cache[name]
+        loaded: _Loaded = self._cache[name]
+        return loaded

@@ -129,6 +129,7 @@ def _scores(context: RunContext, rows: NDArray[np.float32], clusters: NDArray[np
     )
 
     labels, seed = context.source.labels, context.params.random_state
+    assert labels is not None
     if clusters is None:
         clusters = KMeans(context.n_clusters, n_init=10, random_state=seed).fit(rows).labels_
     chosen = _sample(len(rows), seed)

@@ -67,10 +67,17 @@ def _features(context: RunContext) -> Outcome:
     else:
         from fastclust.learning.features import compute_features
 
+        assert source.images is not None
+
         params = context.params
         found = compute_features(source.images, features=params.features, size=params.image_size)
         values = found.values
-        notes = {"features": found.name, "image_size": found.image_size, "dim": values.shape[1]}
+        notes = {
+            "features": found.name,
+            "image_size": found.image_size,
+            "image_shape": found.image_shape,
+            "dim": values.shape[1],
+        }
     save_array(context.path / "features.npy", values)
     return Outcome(["features.npy"], notes)
 
@@ -86,18 +93,33 @@ def _learn(context: RunContext) -> Outcome:
     from fastclust.learning import SelfTaughtLearner
 
     params = context.params
-    chosen = {"embedding_dim": params.embedding_dim, "epochs": params.epochs}
+    chosen: dict[str, Any] = {"embedding_dim": params.embedding_dim, "epochs": params.epochs}
     learner = SelfTaughtLearner(
         encoder=params.encoder,
         random_state=params.random_state,
         **{name: value for name, value in chosen.items() if value is not None},
     )
-    learner.fit(context.features)
+    rows = _learnable(context)
+    learner.fit(rows)
     if context.training_labels is not None:
-        learner.fine_tune(context.features, context.training_labels)
-    save_array(context.path / "embedding.npy", learner.transform(context.features))
+        learner.fine_tune(rows, context.training_labels)
+    save_array(context.path / "embedding.npy", learner.transform(rows))
     learner.save(context.path / "learner.safetensors")
-    return Outcome(["embedding.npy", "learner.safetensors"], {"encoder": learner.encoder_})
+    notes = {"encoder": learner.encoder_, "epochs": learner.n_epochs_, "views": learner.views_}
+    return Outcome(["embedding.npy", "learner.safetensors"], notes)
+
+
+def _learnable(context: RunContext) -> Any:
+    """The features, with what they were computed from where that was images, so that new images can be embedded too."""
+    from fastclust.learning import FeatureSet
+
+    notes = context.notes["features"]
+    if notes["features"] == "rows":
+        return context.features
+    shape = notes["image_shape"]
+    name, size = notes["features"], notes["image_size"]
+    # A list once it was JSON.
+    return FeatureSet(context.features, None, name, size, tuple(shape) if shape else None)
 
 
 def _metric(context: RunContext) -> Outcome:

@@ -1,0 +1,81 @@
+"""``fastclust jobs``: what is on a server."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fastclust.cli.output import displaying, print_json, say
+from fastclust.cli.remote import follow
+from fastclust.client import Client, JobStatus
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Jobs on a server: ls, show, watch, cancel.", no_args_is_help=True)
+
+Server = Annotated[str, typer.Option("--server", envvar="FASTCLUST_SERVER", help="host:port of the server.")]
+Name = Annotated[str, typer.Argument(help='"jobs/..."; the part after the slash is enough.')]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+_ADDRESS = "localhost:50051"
+
+
+@app.command("ls")
+def ls(*, server: Server = _ADDRESS, json: Json = False) -> None:
+    """List jobs, newest first."""
+    with Client(server) as client:
+        found = client.jobs()
+    if json:
+        print_json({"jobs": [_plain(state) for state in found]})
+        return
+    table = Table("job", "kind", "state", "done", "attempt", "created", box=None)
+    for state in found:
+        created = datetime.fromtimestamp(state.created, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(state.name, state.kind, state.state, f"{state.fraction:.0%}", str(state.attempt), created)
+    Console().print(table)
+
+
+@app.command("show")
+def show(name: Name, *, server: Server = _ADDRESS, json: Json = False) -> None:
+    """Show one job."""
+    with Client(server) as client:
+        state = client.job(_full(name)).progress()
+    if json:
+        print_json(_plain(state))
+        return
+    for key, value in _plain(state).items():
+        typer.echo(f"{key}: {value}")
+
+
+@app.command("watch")
+def watch(name: Name, *, server: Server = _ADDRESS) -> None:
+    """Follow one job until it has ended; Ctrl-C leaves it running. Ends with 1 unless the job succeeded."""
+    with Client(server) as client:
+        job = client.job(_full(name))
+        with displaying() as display:
+            follow(job, display)
+        state = job.state
+    say(f"{job.name}: {state}")
+    if state != "succeeded":
+        raise typer.Exit(1)
+
+
+@app.command("cancel")
+def cancel(name: Name, *, server: Server = _ADDRESS) -> None:
+    """Ask one job to stop."""
+    with Client(server) as client:
+        job = client.job(_full(name))
+        job.cancel()
+        say(f"{job.name}: asked to stop")
+
+
+def _full(name: str) -> str:
+    return name if name.startswith("jobs/") else f"jobs/{name}"
+
+
+def _plain(state: JobStatus) -> dict[str, Any]:
+    return asdict(state)

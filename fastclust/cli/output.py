@@ -1,0 +1,99 @@
+"""What every verb shares: progress on a terminal or in a log, one JSON object, and files written."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fastclust import progress
+
+__all__ = ["Display", "console", "displaying", "print_json", "say"]
+
+#: Progress and remarks go to standard error, so that standard output is only what was asked for.
+console = Console(stderr=True)
+_PLAIN_EVERY = 5.0
+
+
+def say(text: str) -> None:
+    """Say something to people."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print the one object of ``--json``."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+class Display:
+    """Shows steps: a bar each on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, bars: Progress | None) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+        self._last = ("", 0.0)
+
+    def listen(self, told: progress.Progress) -> None:
+        """Take what the library reports."""
+        self.step(told.step, told.fraction, told.message)
+
+    def step(self, name: str, fraction: float, message: str = "") -> None:
+        """Show how far step ``name`` is."""
+        if self._bars is None:
+            self._line(name, fraction, message)
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=1.0, message="")
+        self._bars.update(self._tasks[name], completed=fraction, message=message)
+        if fraction >= 1.0:
+            self._bars.stop_task(self._tasks[name])
+
+    def _line(self, name: str, fraction: float, message: str) -> None:
+        last_name, last_time = self._last
+        now = time.monotonic()
+        if name != last_name or now - last_time >= _PLAIN_EVERY or (fraction >= 1.0 and last_time > 0):
+            if fraction >= 1.0 and name == last_name and last_time < 0:
+                return
+            say(f"{name:<10} {100 * fraction:3.0f} %  {message}".rstrip())
+            # Once a step is complete, nothing more is said of it.
+            self._last = (name, -1.0 if fraction >= 1.0 else now)
+
+
+@contextmanager
+def displaying(*, quiet: bool = False) -> Iterator[Display]:
+    """Show progress while the block runs."""
+    if quiet:
+        yield _Silent(None)
+        return
+    if not console.is_terminal:
+        yield Display(None)
+        return
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(bar_width=32),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[message]}"),
+    )
+    with Progress(*columns, console=console) as bars:
+        yield Display(bars)
+
+
+class _Silent(Display):
+    def step(self, name: str, fraction: float, message: str = "") -> None:
+        """Say nothing."""
+
+
+def wrote(paths: list[Path]) -> None:
+    """Say which files are there now."""
+    for path in paths:
+        say(f"wrote {path}")

@@ -1,0 +1,66 @@
+"""Jobs on a server, from the command line: follow them, and what Ctrl-C means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastclust.cli.output import Display, console, displaying, say
+from fastclust.errors import OperationCancelledError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastclust.client import Client, Dataset, Job, Result
+
+__all__ = ["finish", "follow", "send"]
+
+
+def send(client: Client, source: str, labels: str | None = None) -> tuple[Dataset, Dataset | None]:
+    """Upload a source as the command line names it: a file, a folder, a tar, or a data set by name."""
+    from fastclust.data import open_images, write_image_tar
+    from fastclust.data.builtin import NAMES
+
+    if source in NAMES:
+        import tempfile
+        from pathlib import Path
+
+        images = open_images(source)
+        with tempfile.TemporaryDirectory(prefix="fastclust-") as folder:
+            data = client.upload(write_image_tar(images, Path(folder) / "images.tar"), name=source)
+        known = client.upload_labels(images.labels, name=f"{source} labels") if labels is None else None
+    else:
+        data, known = client.upload(source), None
+    if labels is not None:
+        known = client.upload_labels(labels)
+    return data, known
+
+
+def follow(job: Job, display: Display) -> None:
+    """Show a job's progress until it has ended."""
+    for state in job.watch():
+        for step in state.steps:
+            display.step(step.name, step.fraction, "taken over" if step.reused else "")
+        if state.step and not state.ended:
+            now = next((step.fraction for step in state.steps if step.name == state.step), state.fraction)
+            display.step(state.step, now, state.message)
+
+
+def finish(job: Job, out: Path, *, quiet: bool) -> tuple[Result, list[Path]]:
+    """Follow a job and write its results. Ctrl-C asks, on a terminal, whether to leave the job running."""
+    try:
+        with displaying(quiet=quiet) as display:
+            follow(job, display)
+    except KeyboardInterrupt:
+        stop = console.is_terminal and _asked_to_cancel(job)
+        if stop:
+            job.cancel()
+            raise OperationCancelledError(f"{job.name} is being cancelled.") from None
+        raise OperationCancelledError(f"{job.name} goes on. See: fastclust jobs watch {job.name}") from None
+    result = job.result()
+    return result, result.save(out)
+
+
+def _asked_to_cancel(job: Job) -> bool:
+    say("")
+    answer: Any = console.input(f"{job.name} runs on the server. Cancel it? [y/N] ")
+    return str(answer).strip().lower().startswith("y")

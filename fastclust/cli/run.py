@@ -1,0 +1,85 @@
+"""``fastclust run``: the whole run, here or on a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastclust.cli.output import displaying, print_json, say
+from fastclust.cli.remote import finish, send
+
+__all__ = ["run"]
+
+Source = Annotated[str, typer.Argument(help="Folder of images, .tar, .npy, IDX file, digits or fashion-mnist.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")]
+Server = Annotated[str | None, typer.Option("--server", help="host:port of a server to run on; here if not given.")]
+Index = Annotated[str, typer.Option(help="auto, exact, flat, ivf, ivfpq, hnsw, nndescent or a FAISS factory string.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
+
+
+def run(
+    source: Source,
+    out: Out,
+    *,
+    labels: Annotated[str | None, typer.Option(help="Labels to score against: .npy or CSV id,label.")] = None,
+    train_labels: Annotated[str | None, typer.Option(help="Labels to fine-tune with: .npy or CSV.")] = None,
+    clusters: Annotated[int | None, typer.Option("--clusters", "-k", help="Number of clusters.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
+    features: Annotated[str, typer.Option(help="auto, pixels or efficientnet-lite0.")] = "auto",
+    epochs: Annotated[int | None, typer.Option(help="Epochs of learning.")] = None,
+    embedding_dim: Annotated[int | None, typer.Option(help="Columns of the learned embedding.")] = None,
+    metric: Annotated[str, typer.Option(help="euclidean, cosine or mahalanobis.")] = "euclidean",
+    neighbors: Annotated[int, typer.Option(help="Neighbours a row.")] = 15,
+    index: Annotated[
+        str, typer.Option(help="auto, exact, flat, ivf, hnsw, nndescent or a FAISS factory string.")
+    ] = "auto",
+    perplexity: Annotated[float, typer.Option(help="Effective neighbours on the map.")] = 30.0,
+    map_iterations: Annotated[int, typer.Option(help="Iterations of the map.")] = 750,
+    steps: Annotated[str | None, typer.Option(help="Steps to run, by commas; what they need is added.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
+    server: Server = None,
+    json: Json = False,
+) -> None:
+    """Learn an embedding, find neighbours and clusters, draw the map, write report.html and map.png.
+
+    Run again with the same --out, only what changed is done again.
+    """
+    params: dict[str, Any] = {
+        "n_clusters": clusters,
+        "title": title,
+        "features": features,
+        "epochs": epochs,
+        "embedding_dim": embedding_dim,
+        "metric": metric,
+        "n_neighbors": neighbors,
+        "index": index,
+        "perplexity": perplexity,
+        "map_max_iter": map_iterations,
+        "random_state": seed,
+    }
+    wanted = steps.split(",") if steps else None
+    if server is None:
+        from fastclust import progress
+        from fastclust.pipeline import run as run_here
+
+        with displaying(quiet=json) as display, progress.listening(display.listen):
+            done = run_here(source, out, labels=labels, train_labels=train_labels, steps=wanted, **params)
+        quality, record = done.quality, done.steps
+    else:
+        from fastclust.artifacts import load_json
+        from fastclust.client import Client
+
+        with Client(server) as client:
+            data, known = send(client, source, labels)
+            extra = {"labels": known} if known else {}
+            if train_labels:
+                extra["train_labels"] = client.upload_labels(train_labels)
+            finish(client.pipeline(data, steps=wanted or (), **params, **extra), out, quiet=json)
+        quality = load_json(out / "quality.json") if (out / "quality.json").exists() else {}
+        record = load_json(out / "run.json")["steps"]
+    if json:
+        print_json({"out": str(out), "quality": quality, "steps": record})
+    else:
+        say(f"wrote {out / 'report.html'} and {out / 'map.png'}" if (out / "report.html").exists() else f"wrote {out}")

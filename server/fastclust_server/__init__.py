@@ -1,0 +1,1 @@
+"""The gRPC server: accepts, stores and answers in one process; the work is done in another."""

@@ -1,0 +1,37 @@
+"""One file a kind of job: what is checked before it is accepted, and how the library is called.
+
+Importing this loads nothing heavy; ``run`` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastclust_server.jobs.tasks import embed, kmeans, mahalanobis, neighbors, pipeline, train, tsne
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fastclust_server.jobs.inputs import Inputs
+    from fastclust_server.jobs.work import Work
+
+__all__ = ["TASKS", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """How one kind is done."""
+
+    #: Raises InputError, NotFoundError, ... for a spec that cannot be run.
+    check: Callable[[Any, Inputs], None]
+    run: Callable[[Any, Work], None]
+    #: Steps that it reports, with their shares of the time.
+    steps: Mapping[str, float]
+
+
+#: The kinds that this version runs, by the name of their field in JobSpec.
+TASKS: dict[str, Task] = {
+    module.__name__.rpartition(".")[2]: Task(module.check, module.run, module.STEPS)
+    for module in (kmeans, mahalanobis, neighbors, tsne, train, embed, pipeline)
+}

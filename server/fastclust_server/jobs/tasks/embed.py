@@ -1,0 +1,41 @@
+"""Rows or images through a trained model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastclust.errors import UnsupportedError
+from fastclust.v1 import common_pb2
+from fastclust_server.jobs.tasks.train import MODEL, load_features
+
+if TYPE_CHECKING:
+    from fastclust.v1.spec_pb2 import EmbedSpec
+    from fastclust_server.jobs.inputs import Inputs
+    from fastclust_server.jobs.work import Work
+
+__all__ = ["STEPS", "check", "run"]
+
+STEPS = {"features": 0.8, "embed": 0.2}
+
+
+def check(spec: EmbedSpec, inputs: Inputs) -> None:
+    """Check a spec."""
+    inputs.job("model", spec.model, "train", "pipeline")
+    kinds = (common_pb2.DATASET_KIND_TENSOR, common_pb2.DATASET_KIND_IMAGES)
+    record = inputs.dataset("dataset", spec.dataset, *kinds)
+    if record.kind == common_pb2.DATASET_KIND_TENSOR:
+        inputs.tensor("dataset", spec.dataset)
+    if spec.HasField("batch_size"):
+        raise UnsupportedError("batch_size: this version of the server does not take it; leave it out.")
+
+
+def run(spec: EmbedSpec, work: Work) -> None:
+    """Leave ``embedding`` (float32 [n, embedding_dim])."""
+    from fastclust.learning import SelfTaughtLearner
+
+    learner = SelfTaughtLearner.load(work.artifact(spec.model, MODEL))
+    # Images are brought to the form that the model was trained on.
+    notes = work.job(spec.model).notes
+    size = int(notes["image_size"]) if "image_size" in notes else None
+    features, _ = load_features(spec.dataset, work, size=size, features=notes.get("features", "auto"))
+    work.tensor("embedding", learner.transform(features))

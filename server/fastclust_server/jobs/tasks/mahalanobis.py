@@ -1,0 +1,134 @@
+"""Mahalanobis metrics, and distances in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastclust.errors import InputError
+from fastclust.v1 import spec_pb2
+from fastclust_server.jobs.inputs import check_integer, chosen
+from fastclust_server.jobs.tasks.metrics import FILE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastclust.metric import MahalanobisMetric
+    from fastclust.v1.spec_pb2 import MahalanobisSpec
+    from fastclust_server.jobs.inputs import Inputs
+    from fastclust_server.jobs.work import Work
+
+__all__ = ["STEPS", "check", "run"]
+
+STEPS = {"mahalanobis": 1.0}
+
+_FITTED = {None, "estimator"}
+_WITH_OTHERS = {
+    spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE,
+    spec_pb2.MAHALANOBIS_OUTPUT_NEAREST,
+    spec_pb2.MAHALANOBIS_OUTPUT_TOP_K,
+}
+
+
+def check(spec: MahalanobisSpec, inputs: Inputs) -> None:
+    """Check a spec."""
+    source = spec.WhichOneof("source")
+    if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS:
+        rows, columns = inputs.tensor("dataset", spec.dataset)
+        components = inputs.tensor("means", spec.means)[0]
+        inputs.exactly("means", spec.means, (components, columns), "a mean a component")
+        inputs.exactly("covariances", spec.covariances, (components, columns, columns), "a covariance a component")
+        return
+    rows, columns = 0, 0
+    if source in _FITTED or spec.output != spec_pb2.MAHALANOBIS_OUTPUT_UNSPECIFIED or spec.dataset:
+        rows, columns = inputs.tensor("dataset", spec.dataset)
+        if source in _FITTED and rows < 2:
+            raise InputError("dataset", f"{rows} row", "at least 2 rows to estimate a covariance from")
+    if source in {"covariance", "precision"}:
+        shape = inputs.tensor(source, getattr(spec, source))
+        wanted = columns or shape[0]
+        inputs.exactly(source, getattr(spec, source), (wanted, wanted), "columns by columns")
+    elif source == "factor":
+        shape = inputs.tensor(source, spec.factor)
+        if columns and shape[0] != columns:
+            raise InputError("factor", f"shape {list(shape)}", f"[{columns}, r], a line a column")
+    if spec.others and spec.output in _WITH_OTHERS:
+        others = inputs.tensor("others", spec.others)
+        if others[1] != columns:
+            raise InputError("others", f"{others[1]} columns", f"{columns}, the columns of the data set")
+    if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_TOP_K:
+        most = inputs.tensor("others", spec.others)[0] if spec.others else rows - 1
+        check_integer(spec, "n_neighbors", 1, most, "the rows to look among")
+
+
+def run(spec: MahalanobisSpec, work: Work) -> None:
+    """Leave the metric, and what the output asks for."""
+    from fastclust import progress
+
+    if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS:
+        from fastclust.metric import mahalanobis_to_components
+
+        rows, means, covariances = (work.array(name) for name in (spec.dataset, spec.means, spec.covariances))
+        distances = mahalanobis_to_components(rows, means, covariances, squared=spec.squared)
+        work.tensor("distances", distances)
+        return
+    metric = _metric(spec, work)
+    progress.report("mahalanobis", 1, 2, "metric")
+    work.tensor("components", metric.components_)
+    work.tensor("mahalanobis_matrix", metric.get_mahalanobis_matrix())
+    path = work.new_file(FILE)
+    metric.save(path)
+    work.written(path)
+    work.metric(rank=metric.rank_)
+    _distances(spec, work, metric)
+
+
+def _metric(spec: MahalanobisSpec, work: Work) -> MahalanobisMetric:
+    from fastclust.metric import MahalanobisMetric
+
+    source = spec.WhichOneof("source")
+    if source == "covariance":
+        return MahalanobisMetric.from_covariance(work.array(spec.covariance))
+    if source == "precision":
+        return MahalanobisMetric.from_precision(work.array(spec.precision))
+    if source == "factor":
+        return MahalanobisMetric.from_factor(work.array(spec.factor))
+    arguments = {"estimator": spec.estimator} if spec.estimator else {}
+    return MahalanobisMetric(**arguments).fit(work.array(spec.dataset))
+
+
+def _distances(spec: MahalanobisSpec, work: Work, metric: MahalanobisMetric) -> None:
+    if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_UNSPECIFIED:
+        return
+    rows = work.array(spec.dataset)
+    others = work.array(spec.others) if spec.others else None
+    if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_TRANSFORMED:
+        work.tensor("transformed", metric.transform(rows))
+    elif spec.output == spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE:
+        work.tensor("distances", _pairs(spec, metric, rows, others))
+    else:
+        from fastclust.neighbors import NeighborIndex, knn_graph
+
+        nearest = spec.output == spec_pb2.MAHALANOBIS_OUTPUT_NEAREST
+        arguments = {"n_neighbors": 1} if nearest else chosen(spec, "n_neighbors")
+        if others is None:
+            graph = knn_graph(rows, metric=metric, **arguments)
+            distances, indices = graph.distances, graph.indices
+        else:
+            distances, indices = NeighborIndex(metric=metric).fit(others).kneighbors(rows, **arguments)
+        work.tensor("indices", indices)
+        work.tensor("distances", distances**2 if spec.squared else distances)
+
+
+def _pairs(
+    spec: MahalanobisSpec, metric: MahalanobisMetric, rows: NDArray[Any], others: NDArray[Any] | None
+) -> NDArray[Any]:
+    found: NDArray[Any]
+    if spec.HasField("backend"):
+        from fastclust.metric import mahalanobis
+
+        # Only this door lets the backend be chosen.
+        precision = metric.get_mahalanobis_matrix()
+        found = mahalanobis(rows, others, VI=precision, squared=spec.squared, backend=spec.backend)
+    else:
+        found = metric.pairwise(rows, others, squared=spec.squared)
+    return found

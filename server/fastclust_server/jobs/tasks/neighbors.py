@@ -1,0 +1,70 @@
+"""Nearest neighbours: of each row of a data set, or of other rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastclust.errors import BackendError, InputError
+from fastclust_server.jobs.inputs import check_integer, chosen
+from fastclust_server.jobs.tasks.metrics import load_metric
+
+if TYPE_CHECKING:
+    from fastclust.v1.spec_pb2 import NeighborsSpec
+    from fastclust_server.jobs.inputs import Inputs
+    from fastclust_server.jobs.work import Work
+
+__all__ = ["GRAPH", "STEPS", "check", "run"]
+
+STEPS = {"neighbors": 1.0}
+
+#: Artifact that holds the graph, for the map.
+GRAPH = "graph.safetensors"
+_DEFAULT_NEIGHBORS = 15
+#: The graph has no parameter for it, so the choice is checked here.
+_BACKENDS = ("auto", "cpu")
+
+
+def check(spec: NeighborsSpec, inputs: Inputs) -> None:
+    """Check a spec."""
+    rows, columns = inputs.tensor("dataset", spec.dataset)
+    if spec.queries:
+        queries = inputs.tensor("queries", spec.queries)
+        if queries[1] != columns:
+            raise InputError("queries", f"{queries[1]} columns", f"{columns}, the columns of the data set")
+        most, why = rows, "the number of rows"
+    else:
+        most, why = rows - 1, "one less than the number of rows"
+    check_integer(spec, "n_neighbors", 1, most, why)
+    if not spec.HasField("n_neighbors") and most < _DEFAULT_NEIGHBORS:
+        raise InputError("n_neighbors", f"{_DEFAULT_NEIGHBORS}, the default", f"1..{most}, {why}")
+    if spec.HasField("backend") and spec.backend not in _BACKENDS:
+        raise BackendError(
+            f"backend={spec.backend!r}: this server searches neighbours on the CPU. Allowed: {', '.join(_BACKENDS)}."
+        )
+    inputs.metric(spec.metric, columns)
+
+
+def run(spec: NeighborsSpec, work: Work) -> None:
+    """Leave ``indices`` (int64 [rows, k]) and ``distances`` ([rows, k], ascending)."""
+    from fastclust.neighbors import NeighborIndex, knn_graph
+
+    arguments = chosen(spec, "index")
+    if spec.HasField("metric"):
+        arguments["metric"] = load_metric(spec.metric, work)
+    wanted = chosen(spec, "n_neighbors")
+    rows = work.array(spec.dataset)
+    if spec.queries:
+        index = NeighborIndex(**arguments).fit(rows)
+        distances, indices = index.kneighbors(work.array(spec.queries), **wanted)
+        work.tensor("indices", indices)
+        work.tensor("distances", distances)
+        work.note(index=index.index_)
+        return
+    graph = knn_graph(rows, **wanted, **arguments)
+    work.tensor("indices", graph.indices)
+    work.tensor("distances", graph.distances)
+    path = work.new_file(GRAPH)
+    graph.save(path)
+    work.written(path)
+    work.metric(recall=graph.recall)
+    work.note(index=graph.index_)

@@ -1,0 +1,85 @@
+"""Self-taught training: a model, and the rows embedded by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastclust.errors import InputError, UnsupportedError
+from fastclust.v1 import common_pb2
+from fastclust_server.jobs.inputs import check_integer, check_number, chosen
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastclust.learning.features import FeatureSet
+    from fastclust.v1.spec_pb2 import TrainSpec
+    from fastclust_server.jobs.inputs import Inputs
+    from fastclust_server.jobs.work import Work
+
+__all__ = ["MODEL", "STEPS", "check", "load_features", "run"]
+
+STEPS = {"features": 0.15, "learn": 0.85}
+
+#: Artifact that holds the model.
+MODEL = "learner.safetensors"
+#: Fields that the library's learner does not take in this version.
+_LATER = ("label_share", "objective", "backend")
+
+
+def check(spec: TrainSpec, inputs: Inputs) -> None:
+    """Check a spec."""
+    kinds = (common_pb2.DATASET_KIND_TENSOR, common_pb2.DATASET_KIND_IMAGES)
+    record = inputs.dataset("dataset", spec.dataset, *kinds)
+    rows = record.row_count
+    if record.kind == common_pb2.DATASET_KIND_TENSOR:
+        inputs.tensor("dataset", spec.dataset)
+    if rows < 2:
+        raise InputError("dataset", f"{rows} row", "at least 2 rows")
+    if spec.model:
+        raise UnsupportedError("model: this version of the server does not go on from another model.")
+    for field in chosen(spec, *_LATER):
+        raise UnsupportedError(f"{field}: this version of the server does not take it; leave it out.")
+    if spec.labels:
+        inputs.labels("labels", spec.labels, rows)
+    for field in ("embedding_dim", "epochs", "batch_size"):
+        check_integer(spec, field, 1)
+    check_integer(spec, "image_size", 4)
+    check_number(spec, "learning_rate", 0.0)
+    check_number(spec, "weight_decay", 0.0, equal=True)
+
+
+def run(spec: TrainSpec, work: Work) -> None:
+    """Leave ``learner.safetensors`` and ``embedding`` (float32 [n, embedding_dim])."""
+    from fastclust.learning import SelfTaughtLearner
+
+    size = spec.image_size if spec.HasField("image_size") else None
+    features, ids = load_features(spec.dataset, work, size=size)
+    arguments = chosen(
+        spec, "encoder", "embedding_dim", "epochs", "batch_size", "learning_rate", "weight_decay", "random_state"
+    )
+    learner = SelfTaughtLearner(**arguments).fit(features)
+    if spec.labels:
+        from fastclust.data import load_labels
+
+        learner.fine_tune(features, load_labels(work.path(spec.labels), ids))
+    work.tensor("embedding", learner.transform(features))
+    path = work.new_file(MODEL)
+    learner.save(path)
+    work.written(path)
+    work.note(encoder=learner.encoder_)
+
+
+def load_features(
+    dataset: str, work: Work, *, size: int | None, features: str = "auto"
+) -> tuple[NDArray[Any] | FeatureSet, list[str]]:
+    """Return rows as they are, or features of images, and the rows' ids; notes which features, and of what size."""
+    if work.dataset(dataset).kind == common_pb2.DATASET_KIND_TENSOR:
+        rows = work.array(dataset)
+        return rows, [str(row) for row in range(len(rows))]
+    from fastclust.data import open_images
+    from fastclust.learning.features import compute_features
+
+    images = open_images(work.path(dataset))
+    found = compute_features(images, features=features, size=size)
+    work.note(features=found.name, image_size=found.image_size)
+    return found, images.ids

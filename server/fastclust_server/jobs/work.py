@@ -1,0 +1,114 @@
+"""What a task gets: its inputs by name, a folder that stays from attempt to attempt, and a place for results."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust.artifacts import load_array
+from fastclust.errors import DataLossError
+from fastclust_server import names
+from fastclust_server.storage.artifacts import ArtifactWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from fastclust.v1 import job_pb2
+    from fastclust_server.jobs.records import ArtifactRecord, JobRecord
+    from fastclust_server.jobs.store import JobStore
+    from fastclust_server.storage.catalog import Catalog, DatasetRecord
+    from fastclust_server.storage.folder import DataFolder
+
+__all__ = ["Work"]
+
+
+class Work:
+    """One attempt of one job."""
+
+    def __init__(self, folder: DataFolder, store: JobStore, catalog: Catalog, record: JobRecord) -> None:
+        self._data = folder
+        self._store = store
+        self._catalog = catalog
+        self._record = record
+        self._out = ArtifactWriter(folder.artifacts, record.id, record.attempt)
+        #: Kept for the next attempt; removed when the job has ended.
+        self.folder = folder.work / record.id
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.metrics: dict[str, float] = {}
+        self.notes: dict[str, str] = {}
+        #: Steps as the work itself timed them; None: as they were reported.
+        self.steps: Sequence[job_pb2.JobStep] | None = None
+
+    @property
+    def display_name(self) -> str:
+        """What its owner calls the job; may be empty."""
+        return self._record.display_name
+
+    # In --------------------------------------------------------------------------------------------------------------
+
+    def dataset(self, name: str) -> DatasetRecord:
+        """Return the record of a data set."""
+        return self._catalog.get_dataset(self._record.owner, names.parse(name, "datasets", "dataset"))
+
+    def path(self, name: str) -> Path:
+        """Return the file of a data set: ``.npy`` (tensors, labels), ``.tar`` (images) or ``.csv`` (labels)."""
+        return self._data.datasets / self.dataset(name).file
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Map a TENSOR data set."""
+        return load_array(self.path(name), mmap=True)
+
+    def artifact(self, job: str, key: str) -> Path:
+        """Return the file of another job's artifact. Raises DataLossError where it has none with this key."""
+        found = names.parse(job, "jobs", "job")
+        self._store.get(self._record.owner, found)
+        for record in self._store.artifacts(found):
+            if record.key == key:
+                return self._data.artifacts / record.file
+        raise DataLossError(f"{job} has no artifact {key!r}.")
+
+    def job(self, name: str) -> JobRecord:
+        """Return the record of another job of the same owner."""
+        return self._store.get(self._record.owner, names.parse(name, "jobs", "job"))
+
+    # Out -------------------------------------------------------------------------------------------------------------
+
+    def tensor(self, key: str, array: NDArray[Any]) -> None:
+        """Leave an array."""
+        self._out.tensor(key, array)
+
+    def file(self, source: Path, key: str | None = None) -> None:
+        """Leave a copy of a file."""
+        self._out.file(source, key)
+
+    def new_file(self, key: str) -> Path:
+        """Return the path of a file to be written by the caller, and to be handed to :meth:`written`."""
+        return self._out.folder / key
+
+    def written(self, path: Path) -> None:
+        """Leave a file that was written to :meth:`new_file`."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._out.written(path)
+
+    def metric(self, **values: Any) -> None:
+        """Leave numbers; None and what is not finite is left out."""
+        for name, value in values.items():
+            if value is not None and np.isfinite(value):
+                self.metrics[name] = float(value)
+
+    def note(self, **values: Any) -> None:
+        """Leave texts; None is left out."""
+        self.notes.update({name: str(value) for name, value in values.items() if value is not None})
+
+    def close(self) -> list[ArtifactRecord]:
+        """Make the results durable and return the records to publish."""
+        return self._out.close()

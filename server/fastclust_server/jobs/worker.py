@@ -1,0 +1,190 @@
+"""The worker process: claims jobs, runs them one after another, publishes their results.
+
+Started by the supervisor only. It ends when the server ends: the kernel kills it with the thread that started it, and
+the pipe to its stdin closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from fastclust import progress
+from fastclust.errors import FastclustError, OperationCancelledError
+from fastclust.v1 import spec_pb2
+from fastclust_server import log, status
+from fastclust_server.database import Database
+from fastclust_server.jobs.heartbeat import CANCEL, SHUTDOWN, Heartbeat
+from fastclust_server.jobs.store import LEASE_SECONDS, JobStore, LostClaimError
+from fastclust_server.jobs.tasks import TASKS
+from fastclust_server.jobs.tracker import Tracker
+from fastclust_server.jobs.work import Work
+from fastclust_server.storage.catalog import Catalog
+from fastclust_server.storage.folder import DataFolder
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from fastclust_server.jobs.records import JobRecord
+
+__all__ = ["Worker", "main"]
+
+_IDLE_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """Runs jobs of one store."""
+
+    def __init__(self, folder: DataFolder, store: JobStore, catalog: Catalog, *, worker: str, server: str) -> None:
+        self._folder = folder
+        self._store = store
+        self._catalog = catalog
+        self._worker = worker
+        self._server = server
+        self._wake = threading.Event()
+        self._stopping = False
+        self._heartbeat: Heartbeat | None = None
+
+    def run(self) -> None:
+        """Work until :meth:`stop`."""
+        while not self._stopping:
+            self._wake.clear()
+            record = self._store.claim(self._worker, self._server, LEASE_SECONDS)
+            if record is None:
+                self._wake.wait(_IDLE_SECONDS)
+            else:
+                self.attempt(record)
+
+    def wake(self) -> None:
+        """Look for a job now. Any thread."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Put the job at hand back at its next report, and end. Any thread."""
+        self._stopping = True
+        heartbeat = self._heartbeat
+        if heartbeat is not None:
+            heartbeat.stop(SHUTDOWN)
+        self._wake.set()
+
+    def attempt(self, record: JobRecord) -> None:
+        """Run one attempt of one job; whatever happens in it ends as a state of the job."""
+        claim, about = record.claim, {"job": record.name, "attempt": record.attempt, "kind": record.kind}
+        task = TASKS[record.kind]
+        tracker = Tracker(task.steps)
+        self._heartbeat = heartbeat = Heartbeat(self._store, claim, tracker)
+        if self._stopping:
+            heartbeat.stop(SHUTDOWN)
+        log.event("job_started", **about)
+        heartbeat.start()
+        try:
+            spec = getattr(spec_pb2.JobSpec.FromString(record.spec), record.kind)
+            work = Work(self._folder, self._store, self._catalog, record)
+            with progress.listening(heartbeat.listen):
+                heartbeat.check()
+                task.run(spec, work)
+            artifacts = work.close()
+            heartbeat.close()
+            done = tracker.finished(work.steps).SerializeToString()
+            self._store.complete(claim, artifacts_=artifacts, metrics=work.metrics, notes=work.notes, progress=done)
+            log.event("job_succeeded", **about)
+        except OperationCancelledError as error:
+            heartbeat.close()
+            self._stopped(record, heartbeat, error)
+        except LostClaimError:
+            log.event("job_lost", **about)
+        except Exception as error:  # noqa: BLE001 - a job must not end its worker, whatever it raises
+            heartbeat.close()
+            self._failed(record, error)
+        finally:
+            heartbeat.close()
+            self._heartbeat = None
+        self._tidy(record)
+
+    def _stopped(self, record: JobRecord, heartbeat: Heartbeat, error: OperationCancelledError) -> None:
+        log.event("job_stopped", job=record.name, attempt=record.attempt, reason=heartbeat.reason)
+        try:
+            if heartbeat.reason == CANCEL:
+                self._store.cancelled(record.claim)
+            elif heartbeat.reason == SHUTDOWN:
+                self._store.release(record.claim)
+            elif heartbeat.reason is None:
+                self._failed(record, error)
+        except LostClaimError:
+            log.event("job_lost", job=record.name, attempt=record.attempt)
+
+    def _failed(self, record: JobRecord, error: Exception) -> None:
+        told = status.deliberate(error)
+        if isinstance(error, FastclustError):
+            log.event("job_failed", job=record.name, attempt=record.attempt, reason=told.reason, message=str(told))
+        else:
+            log.failure("job_failed", error, job=record.name, attempt=record.attempt)
+        try:
+            shown = status.describe(told)
+            # Where the server keeps its files is nobody's business, and means nothing to a client.
+            shown.message = shown.message.replace(f"{self._folder.root}/", "")
+            self._store.fail(record.claim, shown.SerializeToString())
+        except LostClaimError:
+            log.event("job_lost", job=record.name, attempt=record.attempt)
+
+    def _tidy(self, record: JobRecord) -> None:
+        """Remove what an ended job no longer needs."""
+        try:
+            if record.id not in self._store.unfinished():
+                self._folder.tidy(record.id, [artifact.file for artifact in self._store.artifacts(record.id)])
+        except OSError as error:
+            log.failure("tidy_failed", error, job=record.name)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when the thread that started it ends, or end now if it has ended already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        log.event("no_parent_death_signal", errno=ctypes.get_errno())
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _listen(worker: Worker) -> None:
+    """Obey the supervisor: lines "wake" and "stop" on stdin; its end is the server's end."""
+    for line in sys.stdin:
+        if line.strip() == "stop":
+            worker.stop()
+        else:
+            worker.wake()
+    os._exit(0)
+
+
+def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(143)
+
+
+def main() -> None:
+    """Run a worker."""
+    parser = argparse.ArgumentParser(prog="fastclust_server.jobs.worker")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--worker", required=True)
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    arguments = parser.parse_args()
+    _die_with(arguments.parent)
+    signal.signal(signal.SIGTERM, _end)
+    folder = DataFolder(arguments.data)
+    database = Database(folder.database_url)
+    worker = Worker(folder, JobStore(database), Catalog(database), worker=arguments.worker, server=arguments.server)
+    threading.Thread(target=_listen, args=(worker,), name="supervisor", daemon=True).start()
+    worker.run()
+    # Threads of numeric libraries may still be there; nothing that counts is in memory.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""ArtifactService."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from fastclust.errors import NotFoundError, PreconditionError
+from fastclust.v1 import artifact_pb2, artifact_pb2_grpc
+from fastclust_server import calls, names
+from fastclust_server.jobs.records import SUCCEEDED, encode_artifact
+from fastclust_server.storage.artifacts import read_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from grpc import aio
+
+    from fastclust_server.jobs.records import ArtifactRecord
+    from fastclust_server.jobs.store import JobStore
+    from fastclust_server.storage.folder import DataFolder
+    from fastclust_server.threads import Threads
+
+    Context = aio.ServicerContext[Any, Any]
+
+__all__ = ["ArtifactService"]
+
+
+class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
+    """What finished jobs left."""
+
+    def __init__(self, folder: DataFolder, store: JobStore, threads: Threads) -> None:
+        self._folder = folder
+        self._store = store
+        self._threads = threads
+
+    @override
+    async def ListArtifacts(
+        self, request: artifact_pb2.ListArtifactsRequest, context: Context
+    ) -> artifact_pb2.ListArtifactsResponse:
+        """List the artifacts of a job that succeeded."""
+        job, size = names.parse(request.parent, "jobs", "parent"), names.page_size(request.page_size)
+        begin = names.read_token(request.page_token, "artifacts", job) or 0
+        found = await self._threads.store(self._artifacts, calls.current().owner, job)
+        page = [encode_artifact(job, record) for record in found[begin : begin + size]]
+        token = names.write_token(begin + size, "artifacts", job) if begin + size < len(found) else ""
+        return artifact_pb2.ListArtifactsResponse(artifacts=page, next_page_token=token)
+
+    @override
+    async def ReadArtifact(
+        self, request: artifact_pb2.ReadArtifactRequest, context: Context
+    ) -> AsyncIterator[artifact_pb2.ReadArtifactResponse]:
+        """Send a header, then blocks of whole rows."""
+        job, key = names.parse_artifact(request.name)
+        found = await self._threads.store(self._artifacts, calls.current().owner, job)
+        record = next((record for record in found if record.key == key), None)
+        if record is None:
+            raise NotFoundError(f"{request.name}: no such artifact; there are {', '.join(r.key for r in found)}.")
+        blocks = read_blocks(self._folder.artifacts, record, request.row_offset, request.row_limit)
+        yield artifact_pb2.ReadArtifactResponse(header=encode_artifact(job, record))
+        while (block := await self._threads.disk(next, blocks, None)) is not None:
+            yield artifact_pb2.ReadArtifactResponse(block=block)
+
+    def _artifacts(self, owner: str, job: str) -> list[ArtifactRecord]:
+        record = self._store.get(owner, job)
+        if record.state != SUCCEEDED:
+            raise PreconditionError(f"{record.name} has no artifacts: it has not succeeded.")
+        return self._store.artifacts(job)

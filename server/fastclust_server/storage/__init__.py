@@ -1,0 +1,1 @@
+"""Files of the data folder and the rows that make them count."""

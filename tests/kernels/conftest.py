@@ -1,0 +1,35 @@
+"""One table of backends drives every suite: a new backend is one row in its operation's table."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fastclust_kernels.dispatch import Request, tables
+
+#: Backends that must run; one that cannot is then an error and no skip.
+_REQUIRED = set(filter(None, os.environ.get("FASTCLUST_TEST_BACKENDS", "").split(",")))
+
+
+def pytest_generate_tests(metafunc):
+    """A test that asks for ``assign_backend`` runs once for each backend of ``assign`` that is not the oracle."""
+    for operation, table in tables().items():
+        name = f"{operation}_backend"
+        if name in metafunc.fixturenames:
+            rows = [row for row in table if row.name != "reference"]
+            metafunc.parametrize(name, rows, ids=[row.name for row in rows], indirect=True)
+
+
+def _usable(row):
+    reasons = row.unsupported_reasons(Request(row.devices[0], row.dtypes[0]))
+    if reasons and row.name in _REQUIRED:
+        pytest.fail(f"{row.name} was asked for: {'; '.join(reasons)}")
+    if reasons:
+        pytest.skip(f"{row.name}: {'; '.join(reasons)}")
+    return row
+
+
+assign_backend = pytest.fixture(lambda request: _usable(request.param))
+update_backend = pytest.fixture(lambda request: _usable(request.param))
+mahalanobis_backend = pytest.fixture(lambda request: _usable(request.param))

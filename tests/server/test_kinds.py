@@ -1,0 +1,171 @@
+"""One job of each kind, its result checked against what the same call gives in this process or in NumPy."""
+
+import io
+import tarfile
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastclust.v1 import common_pb2, dataset_pb2, job_pb2, spec_pb2
+
+CODE = grpc.StatusCode
+
+
+@pytest.fixture(scope="module")
+def rows(blobs):
+    return blobs(200, 6)
+
+
+@pytest.fixture(scope="module")
+def data(server, rows):
+    return server.upload(rows)
+
+
+def succeed(server, **spec):
+    done = server.wait(server.submit(**spec))
+    assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.error
+    return done
+
+
+@pytest.fixture(scope="module")
+def metric(server, data):
+    return succeed(server, mahalanobis={"dataset": data.name, "output": spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE})
+
+
+@pytest.fixture(scope="module")
+def graph(server, data):
+    return succeed(server, neighbors={"dataset": data.name, "n_neighbors": 40})
+
+
+def test_mahalanobis_leaves_the_metric_and_distances_in_it(server, metric, rows):
+    precision = np.linalg.inv(np.cov(rows.astype(float), rowvar=False))
+    found = server.read(metric, "mahalanobis_matrix")
+    assert found.shape == (6, 6)
+    # Conditioning of the covariance times float32.
+    assert np.allclose(found, precision, rtol=0.02, atol=1e-3 * np.abs(precision).max())
+    gap = rows[:, None].astype(float) - rows[None]
+    expected = np.sqrt(np.maximum(np.einsum("ijk,kl,ijl->ij", gap, found.astype(float), gap), 0))
+    assert np.allclose(server.read(metric, "distances"), expected, rtol=1e-3, atol=2e-2)
+    assert server.read(metric, "components").shape[1] == 6
+
+
+def test_mahalanobis_to_components_has_a_column_a_component(server, data, rows):
+    means, covariances = rows[:3].copy(), np.stack([np.eye(6, dtype=np.float32) * scale for scale in (1, 4, 9)])
+    spec = spec_pb2.MahalanobisSpec(
+        dataset=data.name,
+        output=spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS,
+        means=server.upload(means).name,
+        covariances=server.upload(covariances).name,
+    )
+    found = server.read(succeed(server, mahalanobis=spec), "distances")
+    expected = np.linalg.norm(rows[:, None].astype(float) - means[None], axis=2) / [1, 2, 3]
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_kmeans_takes_the_metric_of_a_job(server, data, metric):
+    spec = spec_pb2.KMeansSpec(
+        dataset=data.name,
+        clusters=spec_pb2.ClusterCount(fixed=4),
+        metric=spec_pb2.MetricSpec(model=metric.name),
+        random_state=0,
+    )
+    assert server.read(succeed(server, kmeans=spec), "labels").shape == (200,)
+
+
+def test_neighbors_are_the_nearest_rows(server, graph, rows):
+    indices, distances = server.read(graph, "indices"), server.read(graph, "distances")
+    far = np.linalg.norm(rows[:, None].astype(float) - rows[None], axis=2)
+    np.fill_diagonal(far, np.inf)
+    assert np.allclose(distances, np.sort(far, axis=1)[:, :40], rtol=1e-4, atol=1e-3)
+    assert np.allclose(np.take_along_axis(far, indices, axis=1), distances, rtol=1e-4, atol=1e-3)
+    assert graph.notes["index"]
+
+
+def test_neighbors_of_other_rows_are_looked_up(server, data, rows):
+    queries = server.upload(rows[:7] + np.float32(0.01))
+    done = succeed(server, neighbors={"dataset": data.name, "queries": queries.name, "n_neighbors": 3})
+    assert np.array_equal(server.read(done, "indices")[:, 0], np.arange(7))
+
+
+def test_tsne_keeps_clusters_together_from_rows_and_from_a_graph(server, data, graph):
+    from_rows = succeed(server, tsne={"dataset": data.name, "perplexity": [10.0], "max_iter": 300, "random_state": 0})
+    spec = {"graph": graph.name, "perplexity": [10.0], "max_iter": 300, "initialization": "random", "random_state": 0}
+    from_graph = succeed(server, tsne=spec)
+    for done in (from_rows, from_graph):
+        places = server.read(done, "embedding")
+        assert places.shape == (200, 2)
+        assert np.isfinite(places).all()
+        far = np.linalg.norm(places[:, None] - places[None], axis=2)
+        np.fill_diagonal(far, np.inf)
+        assert np.mean(far.argmin(axis=1) % 4 == np.arange(200) % 4) > 0.9
+        assert np.isfinite(done.metrics["kl_divergence"])
+
+
+def test_a_graph_with_too_few_neighbours_is_refused(server, graph, refused):
+    with refused(CODE.INVALID_ARGUMENT) as told:
+        server.submit(tsne={"graph": graph.name, "perplexity": [20.0]})
+    assert told["metadata"]["allowed"] == "at least 60, 3 x perplexity"
+
+
+def test_neighbors_of_other_rows_are_no_graph(server, data, rows, refused):
+    queries = server.upload(rows[:7])
+    done = succeed(server, neighbors={"dataset": data.name, "queries": queries.name, "n_neighbors": 3})
+    with refused(CODE.INVALID_ARGUMENT) as told:
+        server.submit(tsne={"graph": done.name, "perplexity": [1.0]})
+    assert told["metadata"]["field"] == "graph"
+
+
+def test_a_graph_must_come_from_a_neighbors_job(server, metric, refused):
+    with refused(CODE.INVALID_ARGUMENT) as told:
+        server.submit(tsne={"graph": metric.name})
+    assert told["metadata"]["field"] == "graph"
+
+
+def test_train_and_embed_give_the_same_embedding(server, data):
+    trained = succeed(server, train={"dataset": data.name, "embedding_dim": 8, "epochs": 2, "random_state": 0})
+    embedding = server.read(trained, "embedding")
+    assert embedding.shape == (200, 8)
+    assert np.allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-4)
+    again = succeed(server, embed={"dataset": data.name, "model": trained.name})
+    assert np.allclose(server.read(again, "embedding"), embedding, atol=1e-5)
+
+
+def test_the_pipeline_runs_on_images_with_labels(server):
+    """Images in, report out, in the same attempt; labels are only scored against."""
+    out, random = io.BytesIO(), np.random.default_rng(0)
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for number in range(120):
+            picture, pixels = io.BytesIO(), random.integers(0, 60, (8, 8)).astype(np.uint8)
+            pixels[:, 2 * (number % 3) : 2 * (number % 3) + 3] += 150
+            Image.fromarray(pixels, "L").save(picture, "PNG")
+            member = tarfile.TarInfo(f"{number:03}.png")
+            member.size = picture.tell()
+            picture.seek(0)
+            archive.addfile(member, picture)
+    images = server.upload_bytes(common_pb2.DATASET_KIND_IMAGES, out.getvalue(), images=dataset_pb2.ImagesSpec())
+    truth = np.arange(120) % 3
+    spec = dataset_pb2.LabelsSpec(encoding=dataset_pb2.LABELS_ENCODING_ROWS_INT64, row_count=120)
+    labels = server.upload_bytes(common_pb2.DATASET_KIND_LABELS, truth.astype("<i8").tobytes(), labels=spec)
+    pipeline = spec_pb2.PipelineSpec(
+        dataset=images.name,
+        labels=labels.name,
+        title="stripes",
+        epochs=2,
+        perplexity=8.0,
+        map_max_iter=260,
+        clusters=spec_pb2.ClusterCount(fixed=3),
+        random_state=0,
+    )
+    done = succeed(server, pipeline=pipeline)
+    keys = {artifact.key for artifact in done.artifacts}
+    assert {"embedding", "labels", "map", "cluster_centers"} <= keys
+    assert {"report.html", "map.png", "map.parquet", "quality.json", "insight.json", "run.json"} <= keys
+    assert server.read(done, "map").shape == (120, 2)
+    assert b"stripes" in server.read(done, "report.html").tobytes()
+    assert {"accuracy", "nmi", "recall_at_1"} <= set(done.metrics)
+    assert [step.name for step in done.progress.steps][-1] == "report"
+    assert all(step.seconds > 0 and not step.reused for step in done.progress.steps)
+    again = succeed(server, embed={"dataset": images.name, "model": done.name})
+    assert np.allclose(server.read(again, "embedding"), server.read(done, "embedding"), atol=1e-5)

@@ -1,0 +1,40 @@
+import pytest
+
+from fastclust.progress import Progress
+from fastclust_server.jobs.tracker import Tracker, encode_steps
+
+
+def test_steps_without_a_whole_are_weighed():
+    tracker = Tracker({"neighbors": 1, "tsne": 3})
+    tracker.update(Progress("neighbors", 1.0))
+    assert tracker.message().fraction == pytest.approx(0.25)
+    tracker.update(Progress("tsne", 0.5))
+    assert tracker.message().fraction == pytest.approx(0.625)
+    assert [step.name for step in tracker.message().steps] == ["neighbors", "tsne"]
+
+
+def test_the_share_of_the_whole_never_goes_back():
+    tracker = Tracker({})
+    for fraction in (0.5, 0.2):
+        tracker.update(Progress("kmeans", fraction))
+    assert tracker.message().fraction == pytest.approx(0.5)
+
+
+def test_a_run_that_knows_its_whole_is_believed():
+    tracker = Tracker({})
+    tracker.update(Progress("map", 1.0, "", 0.6))
+    assert tracker.message().fraction == pytest.approx(0.6)
+
+
+def test_nothing_is_done_before_it_is_published():
+    tracker = Tracker({"kmeans": 1})
+    tracker.update(Progress("kmeans", 1.0))
+    assert tracker.message().fraction < 1
+    assert tracker.finished().fraction == 1
+
+
+def test_recorded_steps_replace_those_that_were_timed():
+    tracker = Tracker({})
+    tracker.update(Progress("map", 0.5))
+    done = tracker.finished(encode_steps([{"name": "read", "seconds": 2.0, "reused": True}]))
+    assert [(step.name, step.seconds, step.reused, step.fraction) for step in done.steps] == [("read", 2.0, True, 1.0)]

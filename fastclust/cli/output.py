@@ -40,7 +40,8 @@ class Display:
     def __init__(self, bars: Progress | None) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
-        self._last = ("", 0.0)
+        self._complete: set[str] = set()
+        self._step, self._said = "", 0.0
 
     def listen(self, told: progress.Progress) -> None:
         """Take what the library reports."""
@@ -58,14 +59,15 @@ class Display:
             self._bars.stop_task(self._tasks[name])
 
     def _line(self, name: str, fraction: float, message: str) -> None:
-        last_name, last_time = self._last
-        now = time.monotonic()
-        if name != last_name or now - last_time >= _PLAIN_EVERY or (fraction >= 1.0 and last_time > 0):
-            if fraction >= 1.0 and name == last_name and last_time < 0:
-                return
-            say(f"{name:<10} {100 * fraction:3.0f} %  {message}".rstrip())
-            # Once a step is complete, nothing more is said of it.
-            self._last = (name, -1.0 if fraction >= 1.0 else now)
+        """One line when a step begins, every few seconds while it lasts, and one when it is done."""
+        if name in self._complete:
+            return
+        if fraction >= 1.0:
+            self._complete.add(name)
+        elif name == self._step and time.monotonic() - self._said < _PLAIN_EVERY:
+            return
+        say(f"{name:<10} {100 * fraction:3.0f} %  {message}".rstrip())
+        self._step, self._said = name, time.monotonic()
 
 
 @contextmanager

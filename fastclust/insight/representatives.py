@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastclust.errors import InputError
-from fastclust.neighbors.metrics import rows_of
+from fastclust.insight.grouping import rows_and_labels, rows_by_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +22,9 @@ _INNER = 0.75
 def representatives(X: Any, model: Any, per_cluster: int = 4) -> NDArray[np.int64]:
     """Choose rows that stand for each cluster.
 
-    First the row nearest to the centre, then, again and again, the row of the inner three quarters that is farthest
-    from those chosen (Gonzalez, 1985).
+    First the row nearest to the centre (the medoid by squared distances, where the centre is the mean), then, again
+    and again, the row of the inner three quarters that is farthest from those chosen (Gonzalez, "Clustering to
+    minimize the maximum intercluster distance", 1985).
 
     Parameters
     ----------
@@ -37,28 +39,37 @@ def representatives(X: Any, model: Any, per_cluster: int = 4) -> NDArray[np.int6
     -------
     int64 array
         ``[k, per_cluster]``; -1 where a cluster has fewer rows.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        ``per_cluster`` below 1, NaN or Inf, labels of other rows, centres of another width.
     """
-    if per_cluster < 1:
-        raise InputError("per_cluster", per_cluster, "at least 1")
-    rows, labels = rows_of(X), np.asarray(model.labels_)
+    if not isinstance(per_cluster, Integral) or per_cluster < 1:
+        raise InputError("per_cluster", per_cluster, "a whole number of at least 1")
+    rows, labels = rows_and_labels(X, model)
     centers = np.asarray(model.cluster_centers_, np.float64)
-    if labels.shape != (len(rows),):
-        raise InputError("X", f"{len(rows)} rows", f"{len(labels)}, the rows that the model was fitted on")
-    out = np.full((len(centers), per_cluster), -1, np.int64)
-    for cluster, center in enumerate(centers):
-        own = np.flatnonzero(labels == cluster)
-        if not len(own):
-            continue
-        inside = rows[own].astype(np.float64)
-        order = np.argsort(((inside - center) ** 2).sum(axis=1), kind="stable")
-        kept = order[: max(per_cluster, int(np.ceil(_INNER * len(own))))]
-        inside, own = inside[kept], own[kept]
-        chosen = [0]
-        nearest = ((inside - inside[0]) ** 2).sum(axis=1)
-        while len(chosen) < min(per_cluster, len(own)):
-            # Duplicates of what was chosen have distance 0 and come last.
-            nearest[chosen] = -1.0
-            chosen.append(int(np.argmax(nearest)))
-            nearest = np.minimum(nearest, ((inside - inside[chosen[-1]]) ** 2).sum(axis=1))
+    if centers.ndim != 2 or centers.shape[1] != rows.shape[1]:
+        raise InputError("model", f"cluster_centers_ of shape {centers.shape}", f"[k, {rows.shape[1]}], as X has")
+    out = np.full((len(centers), int(per_cluster)), -1, np.int64)
+    for cluster, own in rows_by_label(labels).items():
+        if not 0 <= cluster < len(centers):
+            continue  # rows that a clustering left aside, such as noise at -1
+        chosen = _diverse(rows[own].astype(np.float64), centers[cluster], int(per_cluster))
         out[cluster, : len(chosen)] = own[chosen]
     return out
+
+
+def _diverse(rows: NDArray[np.float64], center: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Places of up to ``count`` of ``rows``: the nearest to ``center``, then each the farthest from those before."""
+    order = np.argsort(((rows - center) ** 2).sum(axis=1), kind="stable")
+    kept = order[: max(count, int(np.ceil(_INNER * len(rows))))]
+    inside = rows[kept]
+    chosen = [0]
+    nearest = ((inside - inside[0]) ** 2).sum(axis=1)
+    while len(chosen) < min(count, len(kept)):
+        # Below every distance: duplicates of what was chosen come before what was chosen itself.
+        nearest[chosen] = -1.0
+        chosen.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, ((inside - inside[chosen[-1]]) ** 2).sum(axis=1))
+    return kept[chosen]

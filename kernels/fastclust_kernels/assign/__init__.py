@@ -33,7 +33,7 @@ def _run_numba(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[Any], ND
 
 BACKENDS = (
     Backend(
-        "numba", _run_numba, ("cpu",), ("float32", "float64"), {"float32": 1e-5, "float64": 1e-13}, ("numba", "scipy")
+        "numba", _run_numba, ("cpu",), ("float32", "float64"), {"float32": 1e-12, "float64": 1e-12}, ("numba", "scipy")
     ),
     Backend("reference", reference.assign, ("cpu",), ("float32", "float64"), automatic=False),
 )
@@ -42,8 +42,9 @@ BACKENDS = (
 def assign(X: Any, centers: Any, *, backend: str = "auto", check_finite: bool = True) -> Assignment:
     """Find the nearest centre of each row.
 
-    Maximises the score ``x.c - |c|^2 / 2`` after moving the origin to the mean of the centres, which leaves no
-    cancellation for data far from the origin. README.md beside this file has the error bound.
+    Maximises the score ``x.c - |c|^2 / 2`` after moving the origin to the mean of the centres; rows whose best two
+    scores are nearer than rounding can tell are decided by differences in float64. The labels are those of a float64
+    brute force; README.md beside this file has the bound.
 
     Parameters
     ----------

@@ -25,13 +25,26 @@ def assign(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[np.int32], N
     distances = np.full(n, np.nan)
     shift = centers.mean(axis=0, dtype=np.float64).astype(X.dtype)
     moved = centers - shift
-    half = (0.5 * np.einsum("ij,ij->i", moved, moved, dtype=np.float64)).astype(X.dtype)
-    _assign(X, centers, moved, shift, half, labels, distances, numba.get_num_threads())
+    squares = np.einsum("ij,ij->i", moved, moved, dtype=np.float64)
+    half = (0.5 * squares).astype(X.dtype)
+    unit = float(np.finfo(X.dtype).eps) / 2
+    reach = float(np.sqrt(squares.max()))
+    _assign(X, centers, moved, shift, half, unit, reach, labels, distances, numba.get_num_threads())
     return labels, distances
 
 
+@numba.njit(cache=True, fastmath={"contract", "reassoc"})
+def _squared(x, c):
+    """|x - c|^2 by differences in float64."""
+    total = 0.0
+    for j in range(len(x)):
+        difference = np.float64(x[j]) - np.float64(c[j])
+        total += difference * difference
+    return total
+
+
 @numba.njit(parallel=True, cache=True, fastmath={"contract"})
-def _assign(X, centers, moved, shift, half, labels, distances, threads):  # type: ignore[no-untyped-def]
+def _assign(X, centers, moved, shift, half, unit, reach, labels, distances, threads):  # type: ignore[no-untyped-def]
     n, d = X.shape
     k = len(centers)
     blocks = (n + _ROWS - 1) // _ROWS
@@ -39,15 +52,22 @@ def _assign(X, centers, moved, shift, half, labels, distances, threads):  # type
         products = np.empty(_CENTERS * _ROWS, X.dtype)
         rows = np.empty(_ROWS * d, X.dtype)
         best = np.empty(_ROWS, X.dtype)
+        second = np.empty(_ROWS, X.dtype)
+        lengths = np.empty(_ROWS, np.float64)
         label = np.empty(_ROWS, np.int32)
         for block in range(thread, blocks, threads):
             start = block * _ROWS
             count = min(_ROWS, n - start)
             local = rows[: count * d].reshape(count, d)
             for i in range(count):
+                total = 0.0
                 for j in range(d):
-                    local[i, j] = X[start + i, j] - shift[j]
+                    value = X[start + i, j] - shift[j]
+                    local[i, j] = value
+                    total += np.float64(value) * np.float64(value)
+                lengths[i] = np.sqrt(total)
             best[:count] = -np.inf
+            second[:count] = -np.inf
             label[:count] = 0
             for first in range(0, k, _CENTERS):
                 width = min(_CENTERS, k - first)
@@ -60,14 +80,20 @@ def _assign(X, centers, moved, shift, half, labels, distances, threads):  # type
                     for i in range(count):
                         s = score[c, i] - h
                         better = s > best[i]
+                        runner_up = best[i] if better else s
+                        second[i] = max(second[i], runner_up)
                         best[i] = s if better else best[i]
                         label[i] = number if better else label[i]
             for i in range(count):
                 c = label[i]
-                total = 0.0
-                for j in range(d):
-                    difference = np.float64(X[start + i, j]) - np.float64(centers[c, j])
-                    total += difference * difference
+                total = _squared(X[start + i], centers[c])
+                # README.md: beyond this margin no rounding can have put the wrong centre first.
+                doubt = 2.0 * unit * ((d + 4.0) * lengths[i] * reach + reach * reach)
+                if np.float64(best[i]) - np.float64(second[i]) <= doubt:
+                    for other in range(k):
+                        squared = _squared(X[start + i], centers[other])
+                        if squared < total or (squared == total and other < c):
+                            c, total = np.int32(other), squared
                 labels[start + i] = c
                 distances[start + i] = total
 

@@ -1,0 +1,62 @@
+"""Checks of a learner's parameters, before any work."""
+
+from __future__ import annotations
+
+import sys
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from fastclust.errors import BackendError, InputError, InputTypeError
+from fastclust.learning.networks import ENCODERS
+
+if TYPE_CHECKING:
+    from fastclust.learning.learner import SelfTaughtLearner
+
+__all__ = ["check_params"]
+
+_TINY, _HUGE = sys.float_info.min, sys.float_info.max
+_LEAST = {
+    "embedding_dim": 1,
+    "teacher_dim": 1,
+    "hidden": 1,
+    "n_components": 1,
+    "batch_size": 2,
+    "n_nearest": 2,
+    "n_views": 1,
+}
+_ABOVE_ZERO = ("sigma", "margin", "temperature", "learning_rate")
+_SHARES = ("context_weight", "momentum")
+_FROM_ZERO = ("weight_decay", "augment")
+
+
+def check_params(learner: SelfTaughtLearner, epochs: int | str | None = None) -> None:
+    """Raise InputError, InputTypeError or BackendError for the first parameter that is not allowed."""
+    if learner.encoder not in ("auto", *ENCODERS):
+        raise InputError("encoder", repr(learner.encoder), ", ".join(("auto", *ENCODERS)))
+    if learner.device not in ("auto", "cpu"):
+        raise BackendError(
+            f"device={learner.device!r}: heads are trained on the CPU in this version. Allowed: auto, cpu."
+        )
+    for name, least in _LEAST.items():
+        _check_integer(name, getattr(learner, name), least)
+    for wanted in (learner.epochs, epochs):
+        if wanted is not None and wanted != "auto":
+            _check_integer("epochs", wanted, 1)
+    for names, lowest, highest, allowed in (
+        (_ABOVE_ZERO, _TINY, _HUGE, "a number above 0"),
+        (_SHARES, 0.0, 1.0, "a number in 0..1"),
+        (_FROM_ZERO, 0.0, _HUGE, "a number of at least 0"),
+    ):
+        for name in names:
+            value = getattr(learner, name)
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise InputTypeError(name, f"{type(value).__name__} {value!r}", allowed)
+            if not lowest <= float(value) <= highest:
+                raise InputError(name, value, allowed)
+
+
+def _check_integer(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InputTypeError(name, f"{type(value).__name__} {value!r}", f"an integer of at least {least}")
+    if value < least:
+        raise InputError(name, value, f"an integer of at least {least}")

@@ -1,0 +1,301 @@
+"""The estimator: a metric learned from rows or images without labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from fastclust.errors import InputError
+from fastclust.learning import storage
+from fastclust.learning.checks import check_params
+from fastclust.learning.inputs import Inputs, check_labels, read_inputs
+from fastclust.learning.losses import ContrastiveLoss, TripletLoss
+from fastclust.learning.networks import EmbeddingNet, Heads, fit_projection
+from fastclust.learning.samplers import ClassSampler
+from fastclust.learning.seeds import seed_of
+from fastclust.learning.trainer import Plan, Supervision, train
+from fastclust.learning.views import GivenViews, ImageViews, MixedViews
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fastclust.learning.context import Context
+    from fastclust.learning.views import Views
+
+__all__ = ["SelfTaughtLearner"]
+
+#: Steps that "auto" aims at, and the most epochs it takes for that.
+_STEPS, _MOST_EPOCHS = 1500, 6
+#: Largest part of the way to a neighbour that rows without views are moved.
+_MIX = 0.5
+
+
+class SelfTaughtLearner(TransformerMixin, BaseEstimator):
+    """Embedding whose distances say what belongs together, taught by its own earlier self; labels are never seen.
+
+    Two heads f (the embedding) and g are trained on fixed features (principal components of the rows) with relaxed
+    contrastive losses and self-distillation (Kim, Kim, Cho, Kwak, "Self-Taught Metric Learning without Labels",
+    CVPR 2022). To the contextual similarity of a batch comes one along the neighbour graph of the whole data set.
+
+    Parameters
+    ----------
+    encoder
+        "mlp": one hidden layer; "linear": none; "auto": "mlp". The choice is in ``encoder_``.
+    embedding_dim, teacher_dim, hidden
+        Widths of f, g and the hidden layer.
+    n_components
+        Principal components that the heads are given; fewer where the rows have less rank.
+    epochs
+        Times that every row is a query; "auto": as many as make about 1,500 steps, from 1 to 6.
+    batch_size
+        Rows in a batch before views.
+    n_nearest
+        Rows that a query brings, itself included.
+    n_views
+        Views of each row in a batch.
+    sigma, margin, temperature
+        Of the similarity, the contrastive and the distillation loss.
+    context_weight
+        Share in [0, 1] of the similarity along the data set's graph; 0 is the method as published.
+    learning_rate, weight_decay
+        Of AdamW, with a cosine schedule.
+    momentum
+        Of the teacher's moving average.
+    augment
+        Strength of the random shifts, turns and scalings of images.
+    device
+        "auto" or "cpu": training runs on the CPU in this version.
+    random_state
+        None, an int or a RandomState. The same seed gives the same bits on a CPU.
+
+    Attributes
+    ----------
+    encoder_, device_, n_features_in_, n_epochs_
+        What was chosen and given.
+    features_, image_size_, image_shape_
+        What was computed from images ("given" for rows), and their size.
+    views_
+        Where views came from: "images", "given" or "neighbors" (each row moved towards a random near neighbour).
+    loss_curve_
+        Mean loss of each epoch.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "auto",
+        embedding_dim: int = 128,
+        *,
+        teacher_dim: int = 512,
+        hidden: int = 256,
+        n_components: int = 64,
+        epochs: int | str = "auto",
+        batch_size: int = 120,
+        n_nearest: int = 5,
+        n_views: int = 2,
+        sigma: float = 3.0,
+        margin: float = 1.0,
+        temperature: float = 1.0,
+        context_weight: float = 0.3,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-2,
+        momentum: float = 0.99,
+        augment: float = 1.0,
+        device: str = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.encoder = encoder
+        self.embedding_dim = embedding_dim
+        self.teacher_dim = teacher_dim
+        self.hidden = hidden
+        self.n_components = n_components
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.n_nearest = n_nearest
+        self.n_views = n_views
+        self.sigma = sigma
+        self.margin = margin
+        self.temperature = temperature
+        self.context_weight = context_weight
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.augment = augment
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, *, views: Any = None, image_shape: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """Learn from rows or images.
+
+        Parameters
+        ----------
+        X
+            Rows ``[n, d]``, images (uint8 ``[n, h, w]`` or ``[n, h, w, c]``, or an ImageSource), or a FeatureSet.
+        y
+            Not looked at.
+        views
+            ``[n, v, d]``: features of changed copies of each row.
+        image_shape
+            (height, width, channels) where rows are flattened pixels: views are then drawn as for images. Known for
+            images and FeatureSets of pixels.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Parameters out of range; fewer than 2 rows, NaN, a wrong shape or dtype; rows that are all equal.
+        """
+        check_params(self)
+        inputs = read_inputs(X, views, image_shape)
+        rows = inputs.rows
+        if len(rows) < 2:
+            raise InputError("X", f"{len(rows)} row", "at least 2 rows")
+        seed = seed_of(self.random_state)
+        mean, components = fit_projection(rows, self.n_components, seed)
+        encoder = "mlp" if self.encoder == "auto" else self.encoder
+        heads = Heads(
+            components.shape[1],
+            hidden=self.hidden,
+            embedding_dim=self.embedding_dim,
+            teacher_dim=self.teacher_dim,
+            encoder=encoder,
+            seed=seed,
+        )
+        net = EmbeddingNet(torch.from_numpy(mean), torch.from_numpy(components), heads)
+        plan = self._plan(len(rows), seed)
+        curve = train(net, torch.from_numpy(rows), lambda context: self._views(inputs, context), plan)
+        self._net = net
+        self.encoder_ = encoder
+        self.device_ = "cpu"
+        self.n_features_in_ = rows.shape[1]
+        self.n_epochs_ = plan.epochs
+        self.features_ = inputs.features
+        self.image_size_ = inputs.image_size
+        self.image_shape_ = inputs.image_shape
+        self.views_ = _views_name(inputs)
+        self.loss_curve_ = curve
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return the embedding, float32 ``[n, embedding_dim]``, of length 1.
+
+        Takes what fit takes; after a fit on images, also the rows of pixels or features made of them.
+        Raises NotFittedError, InputError, InputTypeError.
+        """
+        check_is_fitted(self, "encoder_")
+        rows = self._read(X).rows
+        embedded: NDArray[np.float32] = self._net.embed(torch.from_numpy(rows)).numpy()
+        return embedded
+
+    def fine_tune(
+        self,
+        X: Any,
+        labels: Any,
+        *,
+        loss: str = "contrastive",
+        epochs: int | str = "auto",
+        views: Any = None,
+        image_shape: Any = None,
+    ) -> Self:
+        """Go on from what was learned, now with labels for some of the rows.
+
+        The self-taught loss stays, on all rows; a supervised one on the labelled rows comes to it.
+
+        Parameters
+        ----------
+        X, views, image_shape
+            As in fit. The image shape of fit is taken where none is given.
+        labels
+            int ``[n]``; -1 where unknown.
+        loss
+            "contrastive" (plain hinge, margin 1) or "triplet" (margin 0.2).
+        epochs
+            As in ``__init__``.
+
+        Raises
+        ------
+        NotFittedError, InputError, InputTypeError
+            Not fitted; labels of another length or fewer than two different ones; as in fit.
+        """
+        check_is_fitted(self, "encoder_")
+        check_params(self, epochs)
+        losses: dict[str, Any] = {
+            "contrastive": lambda: ContrastiveLoss(0.0, 1.0),
+            "triplet": lambda: TripletLoss(0.2),
+        }
+        if loss not in losses:
+            raise InputError("loss", repr(loss), ", ".join(losses))
+        inputs = self._read(X, views, image_shape)
+        if len(inputs.rows) < 2:
+            raise InputError("X", f"{len(inputs.rows)} row", "at least 2 rows")
+        known = check_labels(labels, len(inputs.rows))
+        seed = seed_of(self.random_state)
+        supervision = Supervision(losses[loss](), ClassSampler(known, 16, 4, seed), torch.from_numpy(known))
+        plan = self._plan(len(inputs.rows), seed, epochs)
+        rows = torch.from_numpy(inputs.rows)
+        self.loss_curve_ = train(self._net, rows, lambda context: self._views(inputs, context), plan, supervision)
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters and weights as one safetensors file, without pickle."""
+        check_is_fitted(self, "encoder_")
+        storage.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what :meth:`save` wrote. Raises NotFoundError, DataError."""
+        learner = cls()
+        storage.load_into(learner, path)
+        return learner
+
+    def _read(self, X: Any, views: Any = None, image_shape: Any = None) -> Inputs:
+        features = "auto" if self.features_ == "given" else self.features_
+        inputs = read_inputs(X, views, image_shape, features=features, size=self.image_size_)
+        if inputs.rows.shape[1] != self.n_features_in_:
+            raise InputError("X", f"{inputs.rows.shape[1]} columns", f"{self.n_features_in_}, as in fit")
+        return inputs if inputs.image_shape else inputs._replace(image_shape=self.image_shape_)
+
+    def _plan(self, n_rows: int, seed: int, epochs: int | str | None = None) -> Plan:
+        n_nearest = min(self.n_nearest, n_rows)
+        n_queries = min(max(1, self.batch_size // n_nearest), n_rows)
+        wanted = self.epochs if epochs is None else epochs
+        if isinstance(wanted, str):
+            per_epoch = max(1, n_rows // n_queries)
+            wanted = min(max(1, round(_STEPS / per_epoch)), _MOST_EPOCHS)
+        return Plan(
+            epochs=wanted,
+            n_queries=n_queries,
+            n_nearest=n_nearest,
+            n_views=self.n_views,
+            sigma=self.sigma,
+            margin=self.margin,
+            temperature=self.temperature,
+            context_weight=self.context_weight,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            seed=seed,
+        )
+
+    def _views(self, inputs: Inputs, context: Context) -> Views:
+        rows = torch.from_numpy(inputs.rows)
+        if inputs.views is not None:
+            return GivenViews(rows, torch.from_numpy(inputs.views))
+        if inputs.image_shape is not None:
+            return ImageViews(rows, inputs.image_shape, self.augment)
+        return MixedViews(rows, torch.from_numpy(context.neighbors), _MIX)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _views_name(inputs: Inputs) -> str:
+    if inputs.views is not None:
+        return "given"
+    return "neighbors" if inputs.image_shape is None else "images"

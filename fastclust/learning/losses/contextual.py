@@ -1,0 +1,77 @@
+"""Contextual similarity of a batch: how near two rows are, and how many neighbours they share.
+
+Source: Kim, Kim, Cho, Kwak, "Self-Taught Metric Learning without Labels", CVPR 2022.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from fastclust.errors import InputError
+from fastclust.learning.losses.checks import check_matrix
+from fastclust.learning.losses.distances import pairwise_distances
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["contextual_similarity", "top_k"]
+
+
+@torch.no_grad()
+def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: float) -> Tensor:
+    """Return the similarity W that a batch's embeddings should have by their teacher's, ``[N, N]``, in [0, 1].
+
+    W = (W^P + W^C) / 2. W^P_ij = exp(-|t_i - t_j|^2 / sigma) on L2-normalised rows t. W^C is the share of mutual
+    nearest neighbours that i and j have in common, averaged over the round(k / 2) nearest neighbours of i (i itself
+    is the first unless a view of it stands before it) and made symmetric. Equal similarities go to the lowest index.
+
+    Parameters
+    ----------
+    teacher
+        ``[N, d]``; normalised here.
+    groups
+        ``[N]`` integers: equal for views of the same image, whose similarity counts as 1 in the ranking.
+    k
+        Neighbours, itself included: number of views times images that belong together.
+    sigma
+        Width of W^P.
+
+    Raises
+    ------
+    InputError
+        ``k`` outside 1..N, ``sigma`` not above 0, or shapes that do not fit.
+    """
+    check_matrix("teacher", teacher)
+    rows = len(teacher)
+    if groups.shape != (rows,):
+        raise InputError("groups", f"shape {tuple(groups.shape)}", f"({rows},), one for each row of teacher")
+    if not 1 <= k <= rows:
+        raise InputError("k", k, f"1..{rows}, the rows of the batch")
+    if not sigma > 0:
+        raise InputError("sigma", sigma, "a number above 0")
+    unit = torch.nn.functional.normalize(teacher, dim=1)
+    near = torch.exp(-pairwise_distances(unit, squared=True) / sigma)
+    order = top_k(near.masked_fill(groups[:, None] == groups[None, :], 1), k)  # [N, k]
+    chosen = torch.zeros_like(near).scatter_(1, order, 1)
+    mutual = chosen * chosen.T
+    # A row is missing from its own neighbours where k others tie with it at 1; its set may then be empty.
+    shared = mutual * (mutual @ mutual) / mutual.sum(1, keepdim=True).clamp_min(1)
+    first = max(1, round(k / 2))
+    expanded = torch.zeros_like(near).scatter_(1, order[:, :first], 1 / first) @ shared
+    return (near + (expanded + expanded.T) / 2) / 2
+
+
+def top_k(similarity: Tensor, k: int) -> Tensor:
+    """Return the columns of the ``k`` largest values of each row, ``[N, k]``, largest first, ties to the lowest index.
+
+    ``similarity`` must not be negative.
+    """
+    if similarity.dtype != torch.float32:
+        return torch.sort(similarity, dim=1, descending=True, stable=True).indices[:, :k]
+    # Bits of non-negative floats order as the floats do; the column below them makes every key distinct.
+    columns = similarity.shape[1]
+    low = torch.arange(columns - 1, -1, -1, device=similarity.device, dtype=torch.int64)
+    keys = (similarity.contiguous().view(torch.int32).to(torch.int64) << 32) | low
+    return columns - 1 - (torch.topk(keys, k, dim=1).values & 0xFFFFFFFF)

@@ -1,0 +1,242 @@
+"""The learner: what it learns, and that it does so the same way again."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import normalized_mutual_info_score
+from sklearn.neighbors import NearestNeighbors
+
+import fastclust as fc
+from fastclust.errors import BackendError, DataError, InputError, InputTypeError, OperationCancelledError
+from fastclust.learning import FeatureSet, SelfTaughtLearner, compute_features
+from fastclust.progress import listening
+
+QUICK = {"epochs": 1, "embedding_dim": 16, "teacher_dim": 32, "hidden": 32, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    bunch = load_digits()
+    return np.rint(bunch.images[:900] * 15).astype(np.uint8), bunch.target[:900]
+
+
+@pytest.fixture(scope="module")
+def features(digits):
+    return compute_features(fc.open_images(digits[0]))
+
+
+def nmi(rows, labels):
+    found = [KMeans(10, n_init=5, random_state=seed).fit(rows).labels_ for seed in range(2)]
+    return np.mean([normalized_mutual_info_score(labels, labels_found) for labels_found in found])
+
+
+def recall(rows, labels):
+    near = NearestNeighbors(n_neighbors=2).fit(rows).kneighbors(rows, return_distance=False)[:, 1]
+    return np.mean(labels[near] == labels)
+
+
+def test_the_defaults_beat_raw_pixels_without_labels(digits, features):
+    learned = SelfTaughtLearner(epochs=4, random_state=0).fit(features).transform(features)
+    assert learned.shape == (900, 128)
+    # Measured: 0.12 above (three seeds, at least 0.09).
+    assert nmi(learned, digits[1]) > nmi(features.values, digits[1]) + 0.05
+    assert recall(learned, digits[1]) > recall(features.values, digits[1]) - 0.015
+
+
+def test_rows_without_images_are_learned_from_too(digits, features):
+    learner = SelfTaughtLearner(epochs=3, random_state=0).fit(features.values)
+    assert learner.views_ == "neighbors"
+    assert nmi(learner.transform(features.values), digits[1]) > nmi(features.values, digits[1]) + 0.03
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_the_threads(features):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        first = SelfTaughtLearner(**QUICK).fit(features).transform(features)
+        torch.set_num_threads(2)
+        again = SelfTaughtLearner(**QUICK).fit(features).transform(features)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(first, again)
+    other = SelfTaughtLearner(**QUICK | {"random_state": 1}).fit(features).transform(features)
+    assert not np.array_equal(first, other)
+
+
+def test_training_leaves_the_global_random_state_alone(features):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    SelfTaughtLearner(**QUICK).fit(features.values[:60])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_labels_are_not_looked_at(digits, features):
+    first = SelfTaughtLearner(**QUICK).fit(features).transform(features)
+    assert np.array_equal(first, SelfTaughtLearner(**QUICK).fit(features, digits[1]).transform(features))
+
+
+def test_images_their_features_and_shaped_rows_are_one(digits, features):
+    first = SelfTaughtLearner(**QUICK).fit(features)
+    from_images = SelfTaughtLearner(**QUICK).fit(digits[0])
+    from_rows = SelfTaughtLearner(**QUICK).fit(features.values, image_shape=(8, 8, 1))
+    expected = first.transform(features.values)
+    assert np.array_equal(expected, from_images.transform(digits[0]))
+    assert np.array_equal(expected, from_rows.transform(features.values))
+    assert first.views_ == from_images.views_ == from_rows.views_ == "images"
+    assert (from_images.features_, from_rows.features_) == ("pixels", "given")
+
+
+def test_the_embedding_is_float32_of_length_one(features):
+    embedded = SelfTaughtLearner(**QUICK).fit(features).transform(features.values.astype(np.float64))
+    assert embedded.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(embedded, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["auto", "mlp", "linear"])
+def test_a_saved_learner_gives_the_same_bits(features, tmp_path, encoder):
+    learner = SelfTaughtLearner(encoder, **QUICK).fit(features)
+    path = tmp_path / "learner.safetensors"
+    learner.save(path)
+    loaded = SelfTaughtLearner.load(path)
+    assert np.array_equal(learner.transform(features), loaded.transform(features))
+    assert loaded.get_params() == learner.get_params()
+    assert loaded.encoder_ == ("mlp" if encoder == "auto" else encoder)
+    assert loaded.image_shape_ == (8, 8, 1)
+    assert loaded.loss_curve_ == learner.loss_curve_
+
+
+def test_another_kind_of_file_is_refused(tmp_path, features):
+    path = tmp_path / "graph.safetensors"
+    fc.knn_graph(features.values[:50], 5).save(path)
+    with pytest.raises(DataError, match="self_taught_learner"):
+        SelfTaughtLearner.load(path)
+
+
+def test_given_views_are_used(features):
+    views = np.stack([features.values, features.values * 0.5], 1)
+    learner = SelfTaughtLearner(**QUICK).fit(features.values, views=views)
+    assert learner.views_ == "given"
+    other = SelfTaughtLearner(**QUICK).fit(features.values, views=views[:, ::-1] * 0.3)
+    assert not np.array_equal(learner.transform(features), other.transform(features))
+
+
+@pytest.mark.parametrize("loss", ["contrastive", "triplet"])
+def test_a_few_labels_help(digits, features, loss):
+    labels = np.full(900, -1)
+    labels[:300] = digits[1][:300]
+    learner = SelfTaughtLearner(epochs=1, random_state=0).fit(features)
+    before = nmi(learner.transform(features)[300:], digits[1][300:])
+    learner.fine_tune(features, labels, loss=loss, epochs=2)
+    assert nmi(learner.transform(features)[300:], digits[1][300:]) > before + 0.02
+
+
+def test_tiny_sets_and_blank_images_are_learned(features):
+    for rows in (features.values[:2], features.values[:7], np.vstack([features.values[:9], np.zeros((3, 64))])):
+        embedded = SelfTaughtLearner(**QUICK).fit(rows, image_shape=(8, 8, 1)).transform(rows)
+        assert np.isfinite(embedded).all()
+
+
+def test_repeated_rows_are_learned(features):
+    rows = np.repeat(features.values[:20], 20, axis=0)
+    embedded = SelfTaughtLearner(**QUICK).fit(rows).transform(rows)
+    assert np.isfinite(embedded).all()
+
+
+@pytest.mark.parametrize(
+    ("X", "field"),
+    [
+        (np.full((5, 3), np.nan), "X"),
+        (np.array([[1.0, np.inf], [0.0, 1.0]]), "X"),
+        (np.empty((0, 3)), "X"),
+        (np.ones((1, 3)), "X"),
+        (np.ones(5), "X"),
+        (np.ones((9, 3)), "X"),
+    ],
+)
+def test_bad_rows_are_named_before_any_work(X, field):
+    def refuse(progress):
+        raise AssertionError(progress)
+
+    with listening(refuse), pytest.raises(InputError) as caught:
+        SelfTaughtLearner(**QUICK).fit(X)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("params", "error"),
+    [
+        ({"encoder": "resnet"}, InputError),
+        ({"device": "cuda"}, BackendError),
+        ({"embedding_dim": 0}, InputError),
+        ({"epochs": 2.5}, InputTypeError),
+        ({"sigma": 0}, InputError),
+        ({"context_weight": 2}, InputError),
+        ({"momentum": "much"}, InputTypeError),
+        ({"random_state": -1}, InputError),
+    ],
+)
+def test_bad_parameters_are_named(features, params, error):
+    with pytest.raises(error, match=next(iter(params))):
+        SelfTaughtLearner(**params).fit(features)
+
+
+def test_bad_companions_of_rows_are_named(features):
+    learner = SelfTaughtLearner(**QUICK)
+    with pytest.raises(InputError, match="views"):
+        learner.fit(features.values, views=features.values[:, None, :3])
+    with pytest.raises(InputError, match="image_shape"):
+        learner.fit(features.values, image_shape=(8, 9, 1))
+    with pytest.raises(NotFittedError):
+        learner.transform(features)
+    learner.fit(features)
+    with pytest.raises(InputError, match="64"):
+        learner.transform(features.values[:, :10])
+    with pytest.raises(InputError, match="labels"):
+        learner.fine_tune(features, np.zeros(900, int))
+    with pytest.raises(InputTypeError, match="labels"):
+        learner.fine_tune(features, np.zeros(900))
+    with pytest.raises(InputError, match="loss"):
+        learner.fine_tune(features, np.arange(900) % 2, loss="magnet")
+
+
+def test_progress_rises_to_one_and_a_listener_can_stop_the_work(features):
+    heard = []
+    with listening(heard.append):
+        SelfTaughtLearner(**QUICK).fit(features)
+    shares = [item.fraction for item in heard if item.step == "learn"]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert "loss" in heard[-1].message
+
+    def stop(progress):
+        if "loss" in progress.message:
+            raise OperationCancelledError("enough")
+
+    learner = SelfTaughtLearner(**QUICK)
+    with listening(stop), pytest.raises(OperationCancelledError):
+        learner.fit(features)
+    assert not hasattr(learner, "encoder_")
+
+
+def test_it_is_an_estimator_to_scikit_learn(features):
+    learner = clone(SelfTaughtLearner(**QUICK))
+    assert learner.get_params()["embedding_dim"] == 16
+    assert learner.set_params(embedding_dim=8).fit_transform(features.values).shape == (900, 8)
+
+
+def test_a_feature_set_carries_its_views(features):
+    with_views = compute_features(
+        fc.open_images(
+            np.zeros((30, 8, 8), np.uint8)
+            + np.arange(64, dtype=np.uint8).reshape(8, 8) * np.arange(1, 4, dtype=np.uint8).repeat(10)[:, None, None]
+        ),
+        views=3,
+        random_state=0,
+    )
+    assert isinstance(with_views, FeatureSet)
+    assert with_views.views.shape == (30, 3, 64)

@@ -49,17 +49,17 @@ def optimize(
     total = sum(iterations for iterations, _, _ in schedule)
     before = 0
     caught: list[BaseException] = []
+    asked: list[bool] = []
 
     def tell(iteration: int, divergence: float, points: Any) -> bool:
         # openTSNE turns what a callback raises into its own error, so it is kept and raised again outside.
         try:
             progress.report("tsne", before + iteration, total, f"iteration {before + iteration}, KL {divergence:.3f}")
             if callback is not None and callback(before + iteration, divergence, np.asarray(points)):
-                return True
+                asked.append(True)
         except BaseException as error:  # noqa: BLE001 - raised again by the caller below
             caught.append(error)
-            return True
-        return False
+        return bool(caught or asked)
 
     embedding = TSNEEmbedding(
         start.copy(),
@@ -81,7 +81,7 @@ def optimize(
         if caught:
             raise caught[0]
         before += iterations
-        if getattr(embedding, "stopped", False):
+        if asked:
             break
     points = np.asarray(embedding, np.float64)
     return points, float(embedding.kl_divergence)

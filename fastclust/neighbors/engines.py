@@ -73,6 +73,8 @@ class _Faiss(Engine):
             progress.report("neighbors", 0.2 * start / len(rows), 1, "filling the index")
         if hasattr(self._index, "hnsw"):
             self._index.hnsw.efSearch = max(96, k + 32)
+        if hasattr(self._index, "nsg"):
+            self._index.nsg.search_L = max(96, k + 32)
 
     def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         out = np.empty((len(queries), k), np.int64)

@@ -1,0 +1,150 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+import fastclust as fc
+from fastclust.cli.demo import server
+from fastclust.cli.main import app
+
+
+@pytest.fixture(scope="module")
+def rows_file(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(scale=6, size=(4, 6))[rng.integers(4, size=200)] + rng.normal(size=(200, 6))).astype(np.float32)
+    path = tmp_path_factory.mktemp("rows") / "rows.npy"
+    np.save(path, rows)
+    return path
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", "from fastclust.cli.main import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with server(tmp_path_factory.mktemp("server") / "data") as at:
+        yield at
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_kmeans_writes_the_same_here_and_on_a_server(rows_file, tmp_path, address, remote):
+    there = ["--server", address] if remote else []
+    done = CliRunner().invoke(app, ["kmeans", str(rows_file), "-o", str(tmp_path), "-k", "4", "--json", *there])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    here = fc.KMeans(4, random_state=0).fit(np.load(rows_file))
+    assert np.array_equal(np.load(tmp_path / "labels.npy"), here.labels_)
+    assert told["inertia"] == pytest.approx(here.inertia_)
+    assert told["backend"] == "numba"
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "file", "shape"),
+    [
+        ("neighbors", ["-k", "5"], "indices.npy", (200, 5)),
+        ("tsne", ["--max-iter", "20", "--perplexity", "5"], "embedding.npy", (200, 2)),
+        ("mahalanobis", [], "mahalanobis_matrix.npy", (6, 6)),
+        ("train", ["--epochs", "1", "--embedding-dim", "4"], "embedding.npy", (200, 4)),
+    ],
+)
+def test_each_verb_writes_its_arrays(rows_file, tmp_path, verb, options, file, shape):
+    done = CliRunner().invoke(app, [verb, str(rows_file), "-o", str(tmp_path), *options])
+    assert done.exit_code == 0, done.output
+    assert np.load(tmp_path / file).shape == shape
+
+
+def test_embed_uses_what_train_learned(rows_file, tmp_path):
+    runner = CliRunner()
+    train = ["train", str(rows_file), "-o", str(tmp_path / "a"), "--epochs", "1", "--embedding-dim", "4"]
+    assert runner.invoke(app, train).exit_code == 0
+    model = str(tmp_path / "a" / "learner.safetensors")
+    assert runner.invoke(app, ["embed", str(rows_file), "-o", str(tmp_path / "b"), "--model", model]).exit_code == 0
+    first, second = np.load(tmp_path / "a" / "embedding.npy"), np.load(tmp_path / "b" / "embedding.npy")
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_a_run_of_vectors_writes_the_report_and_is_taken_over_the_second_time(rows_file, tmp_path):
+    arguments = ["run", str(rows_file), "-o", str(tmp_path), "-k", "4", "--epochs", "1", "--map-iterations", "20"]
+    arguments += ["--perplexity", "5", "--json"]
+    first = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert (tmp_path / "report.html").is_file()
+    assert not any(step["reused"] for step in first["steps"])
+    second = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert all(step["reused"] for step in second["steps"])
+
+
+def test_jobs_are_listed_shown_and_cancelled(rows_file, tmp_path, address):
+    runner = CliRunner()
+    submitted = runner.invoke(app, ["kmeans", str(rows_file), "-o", str(tmp_path), "-k", "2", "--server", address])
+    assert submitted.exit_code == 0
+    listed = json.loads(runner.invoke(app, ["jobs", "ls", "--server", address, "--json"]).stdout)
+    name = listed["jobs"][0]["name"]
+    shown = json.loads(runner.invoke(app, ["jobs", "show", name.split("/")[1], "--server", address, "--json"]).stdout)
+    assert (shown["name"], shown["state"], shown["kind"]) == (name, "succeeded", "kmeans")
+    assert runner.invoke(app, ["jobs", "watch", name, "--server", address]).exit_code == 0
+    assert runner.invoke(app, ["jobs", "cancel", name, "--server", address]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["kmeans", "ROWS", "-o", "OUT", "-k", "201"], 2, "n_clusters: got 201; allowed: 1..200"),
+        (["kmeans", "nothing.npy", "-o", "OUT"], 1, "nothing.npy"),
+        (["kmeans", "ROWS", "-o", "OUT", "--metric", "manhattan"], 2, "metric: got 'manhattan'"),
+        (["jobs", "ls", "--server", "127.0.0.1:1"], 1, "fastclust serve"),
+    ],
+)
+def test_errors_are_a_sentence_and_a_status(rows_file, tmp_path, arguments, status, words):
+    swap = {"ROWS": rows_file, "OUT": tmp_path}
+    done = command(*[swap.get(word, word) for word in arguments])
+    assert done.returncode == status, done.stderr
+    assert words in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_names_every_operation_and_why_not_the_others():
+    done = CliRunner().invoke(app, ["doctor", "--json"])
+    found = json.loads(done.stdout)
+    assert {row["operation"] for row in found["backends"]} >= {"assign", "update", "mahalanobis", "neighbors", "tsne"}
+    assert all(row["reasons"] or row["chosen"] for row in found["backends"])
+    assert found["faiss"]["wheel"].startswith("faiss-")
+    assert found["machine"]["cores"] == len(os.sched_getaffinity(0))
+    assert "assign" in CliRunner().invoke(app, ["doctor"]).stdout
+
+
+def test_the_demo_runs_the_main_job_and_leaves_no_process(tmp_path):
+    digits = fc.open_images("digits")
+    folder = tmp_path / "images"
+    for row in range(100):
+        path = folder / str(digits.labels[row]) / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digits.image(row).save(path)
+    done = command("demo", "--data", folder, "-o", tmp_path / "demo", "--storage", tmp_path / "server")
+    assert done.returncode == 0, done.stderr
+    for words in ("raw pixels", "learned", "recall@1", "all, with server and upload"):
+        assert words in done.stdout
+    assert (tmp_path / "demo" / "report.html").stat().st_size > 100_000
+    assert (tmp_path / "demo" / "map.png").is_file()
+    left = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(tmp_path) in " ".join(process.info["cmdline"] or [])
+    ]
+    assert left == []
+
+
+def test_serve_refuses_a_public_address_without_keys(tmp_path):
+    done = command("serve", "--listen", "0.0.0.0:0", "--data", tmp_path)
+    assert done.returncode == 2
+    assert "--tokens" in done.stderr

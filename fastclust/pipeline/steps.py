@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STEPS", "Outcome", "Step"]
 
+_ROWS_PER_COLUMN = 10
+
 
 class Outcome(NamedTuple):
     """What a step leaves: files in the run folder, and notes for people."""
@@ -127,9 +129,12 @@ def _metric(context: RunContext) -> Outcome:
         return Outcome([], {"metric": context.params.metric})
     from fastclust.metric import MahalanobisMetric
 
-    metric = MahalanobisMetric(estimator="ledoit_wolf").fit(context.embedding)
+    n, d = context.embedding.shape
+    # Shrinking towards equal variances helps where rows are few, and spoils columns of different scales elsewhere.
+    estimator = "empirical" if n >= _ROWS_PER_COLUMN * d else "ledoit_wolf"
+    metric = MahalanobisMetric(estimator).fit(context.embedding)
     metric.save(context.path / "metric.safetensors")
-    return Outcome(["metric.safetensors"], {"metric": "mahalanobis", "rank": metric.rank_})
+    return Outcome(["metric.safetensors"], {"metric": "mahalanobis", "estimator": estimator, "rank": metric.rank_})
 
 
 def _graph(context: RunContext) -> Outcome:

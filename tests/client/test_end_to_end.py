@@ -168,8 +168,6 @@ def test_the_server_checks_for_itself(client):
         raw_upload(client, b"", 0, spec)
     job = client.kmeans(client.upload(np.eye(3)), n_clusters=2)
     assert job.result(timeout=120).labels.shape == (3,)
-        3,
-    )
 
 
 @pytest.mark.parametrize("call", ["job", "delete_dataset"])

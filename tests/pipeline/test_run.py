@@ -116,7 +116,7 @@ def test_a_stopped_run_goes_on_where_it_stood(images, tmp_path):
 
 def test_the_same_seed_gives_the_same_bits(images, tmp_path):
     for name in ("a", "b"):
-        fc.run(images[0], tmp_path / name, steps=["map", "clusters"], **QUICK)
+        fc.run(images[0], tmp_path / name, steps=["learn", "map", "clusters"], **QUICK)
     for file in ("embedding.npy", "labels.npy", "map.npy"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 

@@ -39,7 +39,8 @@ def lloyd(
 ) -> Fit:
     """Iterate until labels stop changing, centres move by at most ``tol`` (squared), or ``max_iter`` (Lloyd, 1982).
 
-    ``run`` is (number, how many), for progress. An empty cluster takes the row that is farthest from its centre; the lowest row number where several are.
+    An empty cluster takes the row that is farthest from its centre; the lowest row number where several are. ``run`` is
+    (number, how many), for progress.
     """
     labels = np.full(len(X), -1, np.int32)
     found: Assignment | None = None

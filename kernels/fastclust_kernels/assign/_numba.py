@@ -34,7 +34,7 @@ def assign(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[np.int32], N
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc"})
-def _squared(x, c):
+def _squared(x, c):  # type: ignore[no-untyped-def]
     """|x - c|^2 by differences in float64."""
     total = 0.0
     for j in range(len(x)):
@@ -85,7 +85,7 @@ def _assign(X, centers, moved, shift, half, unit, reach, labels, distances, thre
                         best[i] = s if better else best[i]
                         label[i] = number if better else label[i]
             for i in range(count):
-                c = label[i]
+                c = int(label[i])
                 total = _squared(X[start + i], centers[c])
                 # README.md: beyond this margin no rounding can have put the wrong centre first.
                 doubt = 2.0 * unit * ((d + 4.0) * lengths[i] * reach + reach * reach)
@@ -93,7 +93,7 @@ def _assign(X, centers, moved, shift, half, unit, reach, labels, distances, thre
                     for other in range(k):
                         squared = _squared(X[start + i], centers[other])
                         if squared < total or (squared == total and other < c):
-                            c, total = np.int32(other), squared
+                            c, total = other, squared
                 labels[start + i] = c
                 distances[start + i] = total
 

@@ -165,7 +165,12 @@ def _do(step: Step, key: str, context: RunContext, folder: RunFolder, share: tup
         return
     tell(0.0)
     started = time.perf_counter()
-    with progress.listening(lambda inner: tell(0.99 * inner.fraction, inner.message)):
+
+    def hear(inner: progress.Progress) -> None:
+        # Parts of the work, such as the graph that learning mines, are told of but do not move the step on.
+        tell(0.99 * inner.fraction if inner.step == (step.reports or step.name) else reached, inner.message)
+
+    with progress.listening(hear):
         outcome = step.work(context)
     seconds = time.perf_counter() - started
     context.notes[step.name] = outcome.notes

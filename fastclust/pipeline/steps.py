@@ -42,6 +42,8 @@ class Step(NamedTuple):
     needs: tuple[str, ...] = ()
     #: Steps whose result is used where they are part of the run.
     after: tuple[str, ...] = ()
+    #: Under which name the work reports its progress, if not its own.
+    reports: str = ""
 
 
 def _read(context: RunContext) -> Outcome:
@@ -204,9 +206,17 @@ STEPS: tuple[Step, ...] = (
     Step("features", _features, 3, ("features", "image_size"), ("read",)),
     Step("learn", _learn, 35, ("encoder", "embedding_dim", "epochs", "random_state"), ("features",)),
     Step("metric", _metric, 1, ("metric",), ("features",), ("learn",)),
-    Step("graph", _graph, 8, ("n_neighbors", "perplexity", "index"), ("features", "metric"), ("learn",)),
-    Step("clusters", _cluster, 4, ("n_clusters", "random_state"), ("features", "metric"), ("learn",)),
-    Step("map", _map, 40, ("perplexity", "map_max_iter", "random_state"), ("graph",), ("learn",)),
+    Step(
+        "graph",
+        _graph,
+        8,
+        ("n_neighbors", "perplexity", "index"),
+        ("features", "metric"),
+        ("learn",),
+        reports="neighbors",
+    ),
+    Step("clusters", _cluster, 4, ("n_clusters", "random_state"), ("features", "metric"), ("learn",), reports="kmeans"),
+    Step("map", _map, 40, ("perplexity", "map_max_iter", "random_state"), ("graph",), ("learn",), reports="tsne"),
     Step("insight", _insight, 2, (), ("graph", "clusters", "map"), ("learn",)),
     Step("quality", _quality, 4, ("random_state",), ("graph", "clusters"), ("learn", "map")),
     Step("report", _report, 1, ("title",), ("insight", "quality", "map", "clusters"), ("learn",)),

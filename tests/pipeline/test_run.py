@@ -184,3 +184,9 @@ def test_a_broken_record_means_starting_anew(images, tmp_path):
     tmp_path.joinpath("run.json").write_text("{")
     fc.run(images[0], tmp_path, steps=["features"], **QUICK)
     assert json.loads((tmp_path / "run.json").read_text())["steps"]
+
+
+def test_parts_of_a_step_do_not_move_it_to_its_end(finished):
+    """Learning mines a graph, which tells its own progress to the end."""
+    learning = [progress.fraction for progress in finished[1] if progress.step == "learn"]
+    assert sum(0 < fraction < 0.95 for fraction in learning) > len(learning) / 4

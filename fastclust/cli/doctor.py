@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fastclust import __version__
@@ -40,11 +41,14 @@ def doctor(*, json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     for title in ("machine", "packages", "threads", "faiss", "data sets"):
         table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
         for name, value in found[title].items():
-            table.add_row(name, str(value))
+            # Brackets are part of what is said, such as fastclust[gpu].
+            table.add_row(name, escape(str(value)))
         console.print(table)
     table = Table("operation", "backend", "", "why not", title="backends", title_justify="left", box=None)
     for row in found["backends"]:
-        table.add_row(row["operation"], row["backend"], "chosen" if row["chosen"] else "", "; ".join(row["reasons"]))
+        table.add_row(
+            row["operation"], row["backend"], "chosen" if row["chosen"] else "", escape("; ".join(row["reasons"]))
+        )
     console.print(table)
 
 

@@ -62,5 +62,5 @@ def finish(job: Job, out: Path, *, quiet: bool) -> tuple[Result, list[Path]]:
 
 def _asked_to_cancel(job: Job) -> bool:
     say("")
-    answer: Any = console.input(f"{job.name} runs on the server. Cancel it? [y/N] ")
+    answer: Any = console.input(f"{job.name} runs on the server. Cancel it? [y/N] ", markup=False)
     return str(answer).strip().lower().startswith("y")

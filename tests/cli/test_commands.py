@@ -120,7 +120,9 @@ def test_doctor_names_every_operation_and_why_not_the_others():
     assert all(row["reasons"] or row["chosen"] for row in found["backends"])
     assert found["faiss"]["wheel"].startswith("faiss-")
     assert found["machine"]["cores"] == len(os.sched_getaffinity(0))
-    assert "assign" in CliRunner().invoke(app, ["doctor"]).stdout
+    shown = CliRunner().invoke(app, ["doctor"]).stdout
+    assert "assign" in shown
+    assert "fastclust[gpu]" in shown
 
 
 def test_the_demo_runs_the_main_job_and_leaves_no_process(tmp_path):

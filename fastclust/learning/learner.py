@@ -14,7 +14,6 @@ from fastclust.learning.checks import check_params
 from fastclust.learning.inputs import Inputs, check_labels, read_inputs
 from fastclust.learning.losses import ContrastiveLoss, TripletLoss
 from fastclust.learning.networks import EmbeddingNet, Heads, fit_projection
-from fastclust.learning.samplers import ClassSampler
 from fastclust.learning.seeds import seed_of
 from fastclust.learning.trainer import Plan, Supervision, train
 from fastclust.learning.views import GivenViews, ImageViews, MixedViews
@@ -203,7 +202,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
     ) -> Self:
         """Go on from what was learned, now with labels for some of the rows.
 
-        The self-taught loss stays, on all rows; a supervised one on the labelled rows comes to it.
+        The self-taught loss stays. Each epoch the labels are spread along the neighbour graph, and a supervised loss
+        comes to it, in which each pair of rows counts by the confidence in both their labels (1 where known).
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
             raise InputError("X", f"{len(inputs.rows)} row", "at least 2 rows")
         known = check_labels(labels, len(inputs.rows))
         seed = seed_of(self.random_state)
-        supervision = Supervision(losses[loss](), ClassSampler(known, 16, 4, seed), torch.from_numpy(known))
+        supervision = Supervision(losses[loss](), known)
         plan = self._plan(len(inputs.rows), seed, epochs)
         rows = torch.from_numpy(inputs.rows)
         self.loss_curve_ = train(self._net, rows, lambda context: self._views(inputs, context), plan, supervision)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ClassSampler", "NeighborhoodSampler"]
+__all__ = ["NeighborhoodSampler"]
 
 
 class NeighborhoodSampler:
@@ -56,33 +56,3 @@ class NeighborhoodSampler:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; the epoch's graph comes with the next :meth:`set_epoch`."""
         self.epoch, self.seed = int(state["epoch"]), int(state["seed"])
-
-
-class ClassSampler:
-    """Labelled rows, as many of each class in a batch: one batch a call.
-
-    Parameters
-    ----------
-    labels
-        int64 ``[n]``; -1 where unknown.
-    n_classes, n_each
-        Classes in a batch and rows of each; rows of a small class come repeatedly.
-    seed
-        Fixes all draws.
-    """
-
-    def __init__(self, labels: NDArray[np.int64], n_classes: int, n_each: int, seed: int) -> None:
-        self._members = [np.flatnonzero(labels == label) for label in np.unique(labels[labels >= 0])]
-        self._n_classes = min(n_classes, len(self._members))
-        self._n_each = n_each
-        self._rng = np.random.default_rng(seed)
-
-    def draw(self) -> NDArray[np.int64]:
-        """Return the rows of one batch."""
-        chosen = self._rng.permutation(len(self._members))[: self._n_classes]
-        return np.concatenate(
-            [
-                self._rng.choice(self._members[c], self._n_each, replace=len(self._members[c]) < self._n_each)
-                for c in chosen
-            ]
-        )

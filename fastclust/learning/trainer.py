@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastclust.learning.networks import EmbeddingNet
-    from fastclust.learning.samplers import ClassSampler
     from fastclust.learning.views import Views
 
 __all__ = ["Plan", "Supervision", "train"]
@@ -56,9 +55,8 @@ class Supervision:
     """Labels for a part of the rows, as an additional loss."""
 
     loss: nn.Module
-    sampler: ClassSampler
-    #: int64 [n].
-    labels: Tensor
+    #: int64 [n], -1 where unknown.
+    labels: NDArray[np.int64]
 
 
 def train(
@@ -91,6 +89,7 @@ def train(
             n_coordinates=_COORDINATES,
             seed=plan.seed,
             tick=tick,
+            labels=None if supervision is None else supervision.labels,
         )
         views = views or make_views(context)
         coordinates = torch.from_numpy(context.coordinates)
@@ -102,11 +101,12 @@ def train(
             for step, batch in enumerate(sampler, start=1):
                 groups = torch.from_numpy(batch).repeat(plan.n_views)
                 drawn = net.project(views.draw(groups, generator))
-                loss = _self_taught(student(drawn), teacher(drawn)[1], groups, coordinates, plan)
-                if supervision is not None:
-                    labelled = torch.from_numpy(supervision.sampler.draw()).repeat(plan.n_views)
-                    embedded = student(net.project(views.draw(labelled, generator)))[0]
-                    loss = loss + supervision.loss(embedded, supervision.labels[labelled])
+                heads = student(drawn)
+                loss = _self_taught(heads, teacher(drawn)[1], groups, coordinates, plan)
+                if supervision is not None and context.spread is not None:
+                    labels, confidence = (torch.from_numpy(values)[groups] for values in context.spread)
+                    weights = confidence[:, None] * confidence[None, :]
+                    loss = loss + supervision.loss(heads[0], labels, pair_weights=weights)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()

@@ -14,23 +14,24 @@ __all__ = ["categorical", "categorical_hex"]
 # Chosen one after another so that each is as far as can be from those before it, in OKLab (Ottosson, 2020), by normal
 # sight and as simulated for protanopia and deuteranopia (Machado et al., 2009), whichever is nearest; of middling
 # lightness and chroma, to be calm and to stand out on white and on black.
-_COLORS = (
-    "4477aa ee8a3c a8325e 00d9d0 b38eff 977100 5ea18e 7139a1 b3c68e 8e4200 "
-    "848ec6 71c6ff ecb300 d9685e 136871 685ec6 aa5e55 c697bd 4284e3 b34c97 "
-    "84b371 c67b09 4cb3d9 9768c6 a1d05e 00a168 266839 e37b97 7bc6aa a17ba1 "
-    "398e7b 5e7139 97398e 26a1e3 4255bd 00b3aa 267b7b 8eaa2f 97aaf6 a15509 "
-    "d9a18e aa7142 6855a1 5ec6d9 71c668 689709 395e84 847bb3 8484f6 2668b3 "
-    "4c71d9 d9aa4c d071c6 4caa7b 7b6897 bda155 a12f39 42d9a1 b384d9 e3aabd "
-    "aa4c5e 97265e 55842f 844c71 d97b5e d08ed0 557100 c65e8e 2fc68e 55a1aa "
-    "d0aa00 71974c bdb3ec b3a1e3 975e84 0084d0 844c4c c684ec 1355aa 26aaff "
-    "975eaa c68471 4cb3bd ec71aa bd5571 d0b371 b38442 7b4c26 7b55b3 4c97b3 "
-    "55c6bd 557bbd 2f7b4c d98484 8e71d9 68bda1 7b84d9 bdc639 d09700 1c8471 "
-).split()  # noqa: SIM905 - as a list, a hundred lines
+_COLORS = bytes.fromhex(
+    "4a7fb5 ee8a3c b8406a 13d9d0 b38eff a17100 00aa8e b3c68e 71aac6 ecb300 "
+    "ec6871 97bdff 685ec6 8484d9 845e8e 71bda1 848e55 0097aa aa5542 c67b1c "
+    "a1d05e ec84d9 c6aa71 aa6884 557be3 f697aa 71b342 13bde3 68a171 a184bd "
+    "d0848e 8455aa 8e68d0 d08ebd 398484 bd555e c65ea1 d07155 9784f6 689726 "
+    "a15e13 4caae3 97aaff 4c7b4c 2fc67b aabd55 aa55a1 4cd0e3 b3a100 d071aa "
+    "429771 b368c6 718439 e3a18e 00d0b3 b384d0 b3aaec 4c71bd f68497 0097ec "
+    "b3a168 5ec6c6 6884c6 e3aabd a14c7b 428e97 ec845e 97a155 d9aa26 7bd071 "
+    "bd97d0 68a1f6 bdc639 55bd8e 4ca1aa d07b42 a16871 5eb3a1 00b37b bd6868 "
+    "aa7139 0084a1 4c7197 e36897 6897e3 7b9742 ff9755 a168b3 d097b3 42d997 "
+    "a15e7b aa971c bda142 bd4255 c65e00 71712f 5e84ec d96868 7b7bd9 bd7b84 "
+)
 
 
 def categorical_hex(count: int) -> list[str]:
     """Return ``count`` colours as "#rrggbb": a hundred that differ, then the same again."""
-    return [f"#{_COLORS[number % len(_COLORS)]}" for number in range(count)]
+    places = (3 * number % len(_COLORS) for number in range(count))
+    return [f"#{_COLORS[at : at + 3].hex()}" for at in places]
 
 
 def categorical(count: int) -> NDArray[np.float64]:

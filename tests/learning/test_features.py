@@ -87,6 +87,6 @@ def test_a_missing_net_is_named_with_the_command(monkeypatch):
     reason="efficientnet-lite0's packages are not installed",
 )
 def test_the_net_gives_unit_rows_of_1280():
-    found = compute_features(fc.open_images(images(2, 70, 70, 3)), size=64)
+    found = compute_features(fc.open_images(images(2, 70, 70, 3)), features="efficientnet-lite0", size=64)
     assert found.name == "efficientnet-lite0"
     assert found.values.shape == (2, 1280)

@@ -1,205 +1,183 @@
-// The report page.
+// The report page: puts the parts together.
 
 import "./page.css";
-import { categorical } from "./colors.js";
-import { groupsOf, load } from "./data.js";
-import { find, make, number, save } from "./dom.js";
-import { createMap } from "./map.js";
-import { fillTables } from "./tables.js";
-import { thumbnails } from "./thumbs.js";
+import { makeColorings, ramp } from "./colorings.js";
+import { load } from "./data.js";
+import { csv, find, icon, make, number, saveText } from "./dom.js";
+import { listen } from "./keyboard.js";
+import { createMap, noMap } from "./map.js";
+import { createNames } from "./names.js";
+import { createPanel } from "./panel.js";
+import { createPictures } from "./pictures.js";
+import { fillSections } from "./sections.js";
+import { createThumbnails } from "./thumbnails.js";
 
-const IN_MONTAGE = 24;
+const root = document.documentElement;
 const data = load();
-const thumbs = thumbnails(data);
-const colorings = makeColorings();
+const thumbs = createThumbnails(data.thumbnails);
+const colorings = makeColorings(data);
 let current = colorings[0];
-let groups = new Map();
 let selection = [];
-let map = null;
+let map = noMap;
 
-function makeColorings() {
-  const found = [{ key: "cluster", title: "Cluster", values: data.cluster, name: (value) => `Cluster ${value}` }];
-  if (data.label) {
-    const names = data.label_names;
-    const name = (value) => (value < 0 ? "no label" : names ? names[value] : `Label ${value}`);
-    found.push({ key: "label", title: "Label", values: data.label, name });
-  }
-  for (const choice of found) {
-    // Colours by place in the list, so that a label of -1 has one too.
-    choice.kinds = [...new Set(choice.values)].sort((a, b) => a - b);
-    const place = new Map(choice.kinds.map((kind, i) => [kind, i]));
-    choice.drawn = { values: Float32Array.from(choice.values, (v) => place.get(v)), categories: choice.kinds.length };
-    choice.colors = categorical(choice.kinds.length);
-  }
-  if (data.p) {
-    const odd = Float32Array.from(data.p, (p) => Math.min(1, -Math.log10(Math.max(p, 1e-6)) / 6));
-    found.push({ key: "p", title: "How odd in its cluster", drawn: { values: odd, categories: 0 } });
-  }
-  if (data.distance) {
-    const most = data.distance.reduce((a, b) => Math.max(a, b), 1e-12);
-    const far = Float32Array.from(data.distance, (d) => d / most);
-    found.push({ key: "distance", title: "Distance to the centre", drawn: { values: far, categories: 0 } });
-  }
-  return found;
-}
+const pictures = createPictures(data, thumbs, openRow);
+const panel = createPanel(data, colorings, pictures, {
+  focus: (rows) => map.select(rows ?? selection),
+  selectRows: choose,
+  goTo: (row) => showOnMap(row),
+});
+const names = createNames((row) => map.position(row));
+const keys = listen(find("map"), data, {
+  start: () => selection[0] ?? data.cluster.length >> 1,
+  visit(row) {
+    map.hover(row);
+    tip(row);
+  },
+  open: openRow,
+  zoom: (factor) => map.zoomBy(factor),
+  reset: () => map.reset(),
+  clear: () => choose([]),
+});
 
-const title = (row) => {
-  const label = data.label && data.label[row] >= 0 ? `, ${colorings[1].name(data.label[row])}` : "";
-  return `${data.ids[row]}, cluster ${data.cluster[row]}${label}`;
-};
-
-function picture(row, side) {
-  const text = title(row);
-  const inside = thumbs ? thumbs.show(row, side, text) : make("span", { class: "chip" }, data.ids[row]);
-  return make("button", { class: "cell", title: text, "data-row": row, onclick: () => showRow(row) }, inside);
-}
-
-function montage(heading, rows, side = 44) {
-  return make("div", {}, make("h4", {}, heading), make("div", { class: "montage" }, rows.map((row) => picture(row, side))));
-}
+const colors = () => current.colors ?? ramp(root.dataset.theme);
+const fillNames = () => names.fill(current, find("named").checked);
 
 async function colorBy(key) {
   current = colorings.find((choice) => choice.key === key);
-  groups = current.kinds ? groupsOf(data, current.values) : new Map();
-  fillLegend();
-  await map.color(current.drawn);
+  panel.fillLegend(current);
+  await map.color(current.values, colors(), Boolean(current.kinds));
+  map.select(selection);
+  fillNames();
 }
 
-function fillLegend() {
-  const list = find("legend");
-  list.replaceChildren();
-  find("scale").hidden = Boolean(current.kinds);
-  [...groups].forEach(([kind, rows], i) => {
-    const swatch = make("span", { class: "swatch" });
-    swatch.style.background = current.colors[i];
-    const entry = make(
-      "button",
-      {
-        class: "entry",
-        "data-kind": kind,
-        onclick: () => showGroup(kind),
-        onmouseenter: () => map.select(rows),
-        onmouseleave: () => map.select(selection),
-        onfocus: () => map.select(rows),
-        onblur: () => map.select(selection),
-      },
-      swatch,
-      make("span", { class: "name" }, current.name(kind)),
-      make("span", { class: "count" }, number(rows.length)),
-    );
-    list.append(make("li", {}, entry));
-  });
+function openRow(row) {
+  map.select(selection);
+  names.mark(row);
+  keys.at(row);
+  panel.showRow(current, row);
+  find("panel").scrollTo({ top: find("detail").offsetTop - 12 });
 }
 
-function detail(heading, ...content) {
-  find("detail").replaceChildren(make("h3", {}, heading), ...content);
+function showOnMap(row) {
+  find("stage").scrollIntoView({ block: "nearest" });
+  map.lookAt(row, Math.min(map.distance(), 0.25));
 }
 
-function showGroup(kind) {
-  const choice = current.kinds ? current : colorings[0];
-  const rows = groupsOf(data, choice.values).get(kind);
-  const far = rows.slice(-Math.min(IN_MONTAGE, Math.max(0, rows.length - IN_MONTAGE))).reverse();
-  detail(
-    `${choice.name(kind)}: ${number(rows.length)} rows`,
-    montage("Nearest to the centre", rows.slice(0, IN_MONTAGE)),
-    far.length ? montage("Farthest from it", far) : null,
-    make("p", {}, make("button", { class: "quiet", onclick: () => choose(rows) }, "Select these rows")),
-  );
-}
-
-function showRow(row) {
-  choose([row], false);
-  showGroup(current.kinds ? current.values[row] : data.cluster[row]);
-  const facts = [
-    ["Row", number(row)],
-    ["Cluster", data.cluster[row]],
-    data.label ? ["Label", colorings[1].name(data.label[row])] : null,
-    data.distance ? ["Distance to its centre", number(data.distance[row])] : null,
-    data.p ? ["p-value in its cluster", data.p[row].toExponential(1)] : null,
-  ].filter(Boolean);
-  const list = make("dl", {}, facts.map(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
-  const card = make("div", { class: "card", id: "card" }, thumbs ? thumbs.show(row, 96, title(row)) : null);
-  card.append(make("div", {}, make("strong", {}, data.ids[row]), list));
-  find("detail").prepend(card);
-}
-
-function choose(rows, tell = true) {
+// Rows that stay highlighted; more than one of them can be looked at together and exported.
+function choose(rows) {
   selection = [...rows];
   map.select(selection);
-  find("export").disabled = !selection.length;
-  find("clear").disabled = !selection.length;
-  find("chosen").textContent = selection.length ? `${number(selection.length)} selected` : "";
-  if (tell && selection.length > 1) {
-    const shown = selection.slice(0, 2 * IN_MONTAGE);
-    detail(`Selection: ${number(selection.length)} rows`, montage("The first of them", shown));
-  }
+  find("selection").hidden = !selection.length;
+  find("chosen").textContent = `${number(selection.length)} selected`;
+  find("show").hidden = selection.length < 2;
+  if (selection.length) panel.showSelection(selection);
+  else names.mark(null);
 }
 
 function exportSelection() {
-  const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = selection.map((row) => `${quote(data.ids[row])},${row},${data.cluster[row]}`);
-  save("selection.csv", ["id,row,cluster", ...lines].join("\n") + "\n");
+  const head = ["id", "row", "cluster", ...(data.label ? ["label"] : [])];
+  const lines = selection.map((row) => [
+    data.id(row),
+    row,
+    data.cluster[row],
+    ...(data.label ? [data.label[row] < 0 ? "" : (data.label_names?.[data.label[row]] ?? data.label[row])] : []),
+  ]);
+  saveText("selection.csv", csv(head, lines));
 }
 
-function hover(row, at) {
-  const tip = find("tip");
-  tip.hidden = row === null;
+function tip(row) {
+  const box = find("tip");
+  box.hidden = row === null;
   if (row === null) return;
-  tip.replaceChildren(thumbs ? thumbs.show(row, 84, title(row)) : "", make("span", {}, title(row)));
-  tip.dataset.row = row;
-  const box = find("map").parentElement.getBoundingClientRect();
-  const [x, y] = at ?? [box.width / 2, box.height / 2];
-  tip.style.left = `${Math.min(Math.max(x + 14, 4), box.width - tip.offsetWidth - 4)}px`;
-  tip.style.top = `${Math.min(Math.max(y + 14, 4), box.height - tip.offsetHeight - 4)}px`;
+  const lines = [make("strong", {}, data.id(row)), make("span", {}, data.clusterName(data.cluster[row]))];
+  if (data.label) lines.push(make("span", {}, data.labelName(data.label[row])));
+  box.replaceChildren(...[pictures.picture(row, 84), make("div", {}, lines)].filter(Boolean));
+  box.dataset.row = row;
+  const stage = find("stage");
+  const [x, y] = map.position(row) ?? [0, 0];
+  const left = x + 16 + box.offsetWidth > stage.clientWidth ? x - 16 - box.offsetWidth : x + 16;
+  const top = y + 16 + box.offsetHeight > stage.clientHeight ? y - 16 - box.offsetHeight : y + 16;
+  box.style.left = `${Math.max(4, left)}px`;
+  box.style.top = `${Math.max(4, top)}px`;
 }
 
 function search(event) {
   event.preventDefault();
   const text = find("query").value.trim();
-  let row = data.ids.indexOf(text);
-  if (row < 0) row = data.ids.findIndex((id) => id.includes(text));
+  if (!text) return;
+  const ids = data.ids ?? [];
+  let row = ids.indexOf(text);
   if (row < 0 && /^\d+$/.test(text) && Number(text) < data.n) row = Number(text);
-  find("missing").textContent = text && row < 0 ? "No such row" : "";
-  if (text && row >= 0) {
-    showRow(row);
-    map.zoomTo([row]);
-  }
+  if (row < 0) row = ids.findIndex((id) => id.includes(text));
+  find("missing").textContent = row < 0 ? `No row has “${text}” in its id.` : "";
+  if (row < 0) return;
+  openRow(row);
+  showOnMap(row);
 }
 
-function theme() {
-  const dark = document.documentElement.dataset.theme === "dark";
-  document.documentElement.dataset.theme = dark ? "light" : "dark";
-  find("theme").setAttribute("aria-pressed", String(!dark));
-  map.refresh();
+function setTheme(theme) {
+  root.dataset.theme = theme;
+  const button = find("theme");
+  button.setAttribute("aria-pressed", String(theme === "dark"));
+  button.replaceChildren(icon(theme === "dark" ? "sun" : "moon"));
+}
+
+function setMode(mode) {
+  map.mode(mode === "lasso" ? "lasso" : "panZoom");
+  find("move").setAttribute("aria-pressed", String(mode === "move"));
+  find("lasso").setAttribute("aria-pressed", String(mode === "lasso"));
+}
+
+function wire() {
+  find("closer").append(icon("plus"));
+  find("wider").append(icon("minus"));
+  find("coloring").append(...colorings.map((choice) => make("option", { value: choice.key }, choice.title)));
+  const on = (id, type, act) => find(id).addEventListener(type, act);
+  on("coloring", "change", (event) => colorBy(event.target.value));
+  on("search", "submit", search);
+  on("theme", "click", async () => {
+    setTheme(root.dataset.theme === "dark" ? "light" : "dark");
+    await map.color(current.values, colors(), Boolean(current.kinds));
+    map.select(selection);
+  });
+  on("move", "click", () => setMode("move"));
+  on("lasso", "click", () => setMode("lasso"));
+  on("closer", "click", () => map.zoomBy(1.6));
+  on("wider", "click", () => map.zoomBy(1 / 1.6));
+  on("reset", "click", () => map.reset());
+  on("named", "change", fillNames);
+  on("export", "click", exportSelection);
+  on("clear", "click", () => choose([]));
+  on("show", "click", () => panel.showSelection(selection));
+  on("map", "blur", () => tip(null));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && selection.length && !event.defaultPrevented) choose([]);
+  });
 }
 
 async function start() {
-  const preferred = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  document.documentElement.dataset.theme = preferred;
-  find("theme").setAttribute("aria-pressed", String(preferred === "dark"));
-  const picker = find("coloring");
-  picker.append(...colorings.map((choice) => make("option", { value: choice.key }, choice.title)));
-  fillTables(data, { picture, showRow });
-  map = await createMap(find("map"), data, { hover, pick: showRow, lasso: (rows) => choose(rows) });
-  picker.addEventListener("change", () => colorBy(picker.value));
-  find("search").addEventListener("submit", search);
-  find("theme").addEventListener("click", theme);
-  find("export").addEventListener("click", exportSelection);
-  find("clear").addEventListener("click", () => choose([]));
-  find("reset").addEventListener("click", () => map.reset());
-  find("lasso").addEventListener("click", (event) => {
-    const on = event.currentTarget.getAttribute("aria-pressed") !== "true";
-    event.currentTarget.setAttribute("aria-pressed", String(on));
-    map.mode(on ? "lasso" : "panZoom");
-  });
-  await colorBy("cluster");
-  showGroup(data.cluster[0] >= 0 ? Math.min(...groups.keys()) : 0);
-  // For tests and for the curious: where a row is on the screen.
-  window.fastclust = { data, position: (row) => map.position(row), selection: () => selection };
-  document.documentElement.dataset.ready = "true";
+  setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  wire();
+  try {
+    map = await createMap(find("map"), data, {
+      over: tip,
+      out: () => tip(null),
+      pick: openRow,
+      lasso: choose,
+      moved: () => names.place(),
+    });
+    await colorBy("cluster");
+  } catch (error) {
+    map = noMap;
+    find("problem").hidden = false;
+    find("problem").textContent = `The map needs WebGL, which this browser does not give (${error.message}). Everything else works.`;
+    panel.fillLegend(current);
+  }
+  panel.showGroup(current, current.kinds[0]);
+  fillSections(data, pictures, colorings[0]);
+  // For tests and for the curious.
+  window.fastclust = { data, thumbnails: thumbs, position: (row) => map.position(row), selection: () => selection };
+  root.dataset.ready = "true";
 }
 
-start().catch((error) => {
-  find("problem").hidden = false;
-  find("problem").textContent = `The map cannot be drawn here: ${error.message}. The tables below need no WebGL.`;
-});
+start();

@@ -1,55 +1,56 @@
 // The map: points in WebGL, a part of them while moving if there are many.
 
 import createScatterplot from "regl-scatterplot";
-import { categorical, ramp } from "./colors.js";
 
 const MOST_WHILE_MOVING = 100000;
+// Milliseconds.
+const CLICK_AFTER_LASSO = 400;
 
-export async function createMap(canvas, data, { hover, pick, lasso }) {
+export const background = () => getComputedStyle(document.documentElement).getPropertyValue("--map").trim() || "#ffffff";
+
+export async function createMap(canvas, data, { over, out, pick, lasso, moved }) {
   const box = canvas.parentElement;
+  const size = data.n > 300000 ? 1.2 : data.n > 30000 ? 2.2 : data.n > 8000 ? 3.2 : data.n > 1000 ? 5 : 7;
   const plot = createScatterplot({
     canvas,
     width: box.clientWidth,
     height: box.clientHeight,
-    pointSize: data.n > 200000 ? 1.5 : data.n > 20000 ? 2.5 : 5,
-    opacity: data.n > 20000 ? 0.7 : 0.9,
-    pointSizeSelected: 3,
-    lassoColor: [0.93, 0.47, 0.2, 1],
+    pointSize: size,
+    pointSizeSelected: 1,
+    pointOutlineWidth: 0,
+    opacity: data.n > 30000 ? 0.72 : 0.88,
+    opacityInactiveMax: 0.4,
+    opacityInactiveScale: 0.35,
+    lassoColor: [0.24, 0.49, 0.9, 1],
     lassoMinDelay: 5,
     lassoMinDist: 2,
     backgroundColor: background(),
-    pointColorHover: [0.93, 0.47, 0.2, 1],
-    pointColorActive: [0.93, 0.47, 0.2, 1],
+    deselectOnDblClick: false,
+    deselectOnEscape: false,
     performanceMode: data.n > 200000,
   });
-  let coloring = null;
-  let lassoing = false;
+  let drawing = false;
+  let drawn = { rows: [], time: -Infinity };
+  // All rows lie within 1 of the middle; a narrow stage has to stand farther back.
+  const whole = () => Math.max(1, box.clientHeight / Math.max(box.clientWidth, 1));
+  let fitted = whole();
+  plot.set({ cameraDistance: fitted });
 
-  async function draw() {
-    const points = { x: data.x, y: data.y, z: coloring.values };
-    await plot.draw(points, { zDataType: coloring.categories ? "categorical" : "continuous" });
-  }
-
-  async function color(next) {
-    coloring = next;
-    plot.set({
-      colorBy: "valueA",
-      pointColor: next.categories ? categorical(Math.max(next.categories, 2)) : ramp(),
-      backgroundColor: background(),
-    });
-    await draw();
-  }
-
-  plot.subscribe("pointOver", (row) => hover(row, plot.getScreenPosition(row)));
-  plot.subscribe("pointOut", () => hover(null));
-  plot.subscribe("lassoEnd", () => (lassoing = true));
+  plot.subscribe("pointOver", (row) => over(row));
+  plot.subscribe("pointOut", () => out());
+  plot.subscribe("lassoStart", () => (drawing = true));
   plot.subscribe("select", ({ points }) => {
-    if (lassoing) lasso(points);
-    else if (points.length) pick(points[0]);
-    lassoing = false;
+    if (drawing) {
+      drawn = { rows: [...points].sort((a, b) => a - b), time: performance.now() };
+      lasso(drawn.rows);
+    } else if (performance.now() - drawn.time < CLICK_AFTER_LASSO) {
+      // Letting go where the lasso began counts as a click too; it is none.
+      plot.select(drawn.rows, { preventEvent: true });
+    } else if (points.length) pick(points[0]);
+    drawing = false;
   });
   plot.subscribe("deselect", () => {
-    lassoing = false;
+    drawing = false;
     lasso([]);
   });
 
@@ -67,23 +68,51 @@ export async function createMap(canvas, data, { hover, pick, lasso }) {
       }, 250);
     });
   }
+  plot.subscribe("view", moved);
 
-  new ResizeObserver(() => plot.set({ width: box.clientWidth, height: box.clientHeight })).observe(box);
+  new ResizeObserver(() => {
+    plot.set({ width: box.clientWidth, height: box.clientHeight });
+    const untouched = Math.abs(plot.get("cameraDistance") - fitted) < 1e-3 && Math.hypot(...plot.get("cameraTarget")) < 1e-3;
+    fitted = whole();
+    if (untouched) plot.zoomToLocation([0, 0], fitted);
+    requestAnimationFrame(moved);
+  }).observe(box);
 
+  const view = { transition: true, transitionDuration: 350 };
   return {
-    color,
-    refresh: () => plot.set({ backgroundColor: background() }),
-    select: (rows) => plot.select(rows, { preventEvent: true }),
-    clear: () => plot.deselect({ preventEvent: true }),
+    async color(values, colors, categorical) {
+      // One colour alone would be read as a single value.
+      const pointColor = colors.length > 1 ? colors : [colors[0], colors[0]];
+      plot.set({ colorBy: "valueA", pointColor, backgroundColor: background() });
+      const points = { x: data.x, y: data.y, z: values };
+      await plot.draw(points, { zDataType: categorical ? "categorical" : "continuous" });
+    },
+    select: (rows) => (rows.length ? plot.select(rows, { preventEvent: true }) : plot.deselect({ preventEvent: true })),
+    hover: (row) => plot.hover(row, { preventEvent: true }),
     mode: (name) => plot.set({ mouseMode: name }),
-    zoomTo: (rows) => plot.zoomToPoints(rows, { padding: 0.3, transition: true, transitionDuration: 400 }),
-    reset: () => plot.reset(),
+    zoomTo: (rows) => plot.zoomToPoints(rows, { padding: 0.35, ...view }),
+    zoomBy(factor) {
+      const [x, y] = plot.get("cameraTarget");
+      plot.zoomToLocation([x, y], plot.get("cameraDistance") / factor, { ...view, transitionDuration: 150 });
+    },
+    // A view of about `span` data units around a row.
+    lookAt: (row, span) => plot.zoomToLocation([data.x[row], data.y[row]], span, view),
+    distance: () => plot.get("cameraDistance"),
+    reset: () => plot.zoomToLocation([0, 0], whole(), view),
     position: (row) => plot.getScreenPosition(row),
-    draw,
   };
 }
 
-function background() {
-  const hex = getComputedStyle(document.documentElement).getPropertyValue("--map").trim();
-  return hex || "#ffffff";
-}
+// Stands in where there is no WebGL: legend, montages and tables go on working.
+export const noMap = {
+  color: async () => {},
+  select() {},
+  hover() {},
+  mode() {},
+  zoomTo() {},
+  zoomBy() {},
+  lookAt() {},
+  distance: () => 1,
+  reset() {},
+  position: () => undefined,
+};

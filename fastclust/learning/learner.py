@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -21,7 +22,6 @@ from fastclust.learning.views import GivenViews, ImageViews, MixedViews
 if TYPE_CHECKING:
     import os
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from fastclust.learning.context import Context
@@ -186,7 +186,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         Raises NotFittedError, InputError, InputTypeError.
         """
         check_is_fitted(self, "encoder_")
-        rows = self._read(X).rows
+        # torch warns of memory that it may not write to, such as a mapped file.
+        rows = np.require(self._read(X).rows, requirements="W")
         embedded: NDArray[np.float32] = self._net.embed(torch.from_numpy(rows)).numpy()
         return embedded
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastclust import progress
-from fastclust_kernels.assign import Assignment, assign
-from fastclust_kernels.update import update
+from fastclust_kernels.assign import distances_to_own
+from fastclust_kernels.assign.moving import MovingAssignment
+from fastclust_kernels.update.moving import MovingSums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,46 +36,55 @@ def lloyd(
     tol: float,
     cosine: bool,
     backend: str,
+    bounds: bool | None = None,
     run: tuple[int, int] = (0, 1),
 ) -> Fit:
     """Iterate until labels stop changing, centres move by at most ``tol`` (squared), or ``max_iter`` (Lloyd, 1982).
 
-    An empty cluster takes the row that is farthest from its centre; the lowest row number where several are. ``run`` is
-    (number, how many), for progress.
+    An empty cluster takes the row that is farthest from its centre; the lowest row number where several are. The last
+    centres are the means of all their rows, added up anew. ``bounds`` as for
+    :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``run`` is (number, how many), for progress.
     """
-    labels = np.full(len(X), -1, np.int32)
-    found: Assignment | None = None
+    k = len(centers)
+    nearest = MovingAssignment(X, k, backend=backend, bounds=bounds)
+    gathered = MovingSums(X, k, weights)
+    number, runs = run
     n_iter = 0
-    strict = False
     for n_iter in range(1, max_iter + 1):
-        found = assign(X, centers, backend=backend, check_finite=False)
-        moved = _means(X, found, centers, weights, cosine=cosine)
+        labels = nearest.step(centers)
+        sums, total, changed = gathered.step(labels)
+        moved = _means(X, labels, centers, weights, sums, total, cosine=cosine)
         shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
-        centers = moved
-        number, runs = run
+        previous, centers = centers, moved
         progress.report("kmeans", number + n_iter / max_iter, runs, f"run {number + 1}, iteration {n_iter}")
-        strict = np.array_equal(found.labels, labels)
-        labels = found.labels
-        if strict or shift <= tol:
+        if (changed == 0 and n_iter > 1) or shift <= tol:
             break
-    if found is None or not strict:
-        found = assign(X, centers, backend=backend, check_finite=False)
-    distances = found.distances if weights is None else found.distances * weights
-    return Fit(centers, found.labels, float(distances.sum()), n_iter, found.backend)
+    sums, total, _ = gathered.step(labels, anew=True)
+    centers = _means(X, labels, previous, weights, sums, total, cosine=cosine)
+    labels = nearest.step(centers).copy()
+    distances = distances_to_own(X, centers, labels)
+    inertia = float((distances if weights is None else distances * weights).sum())
+    return Fit(centers, labels, inertia, n_iter, nearest.backend)
 
 
 def _means(
-    X: NDArray[Any], found: Assignment, centers: NDArray[Any], weights: NDArray[np.float64] | None, *, cosine: bool
+    X: NDArray[Any],
+    labels: NDArray[np.int32],
+    centers: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    sums: NDArray[np.float64],
+    total: NDArray[np.float64],
+    *,
+    cosine: bool,
 ) -> NDArray[Any]:
-    k = len(centers)
-    sums, total, _ = update(X, found.labels, k, weights=weights)
+    """The next centres; ``sums`` and ``total`` are written to."""
     empty = np.flatnonzero(total == 0)
     if len(empty):
         # lexsort: by distance, falling, then by row number.
-        far = np.lexsort((np.arange(len(X)), -found.distances))[: len(empty)]
+        far = np.lexsort((np.arange(len(X)), -distances_to_own(X, centers, labels)))[: len(empty)]
         for cluster, row in zip(empty, far, strict=True):
             weight = 1.0 if weights is None else weights[row]
-            old = found.labels[row]
+            old = labels[row]
             sums[old] -= weight * X[row].astype(np.float64)
             total[old] -= weight
             sums[cluster], total[cluster] = weight * X[row].astype(np.float64), weight

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from fastclust_kernels import arrays, checks
 from fastclust_kernels.assign import reference
 from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
@@ -11,7 +13,7 @@ from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BACKENDS", "Assignment", "assign", "distances_to_few"]
+__all__ = ["BACKENDS", "Assignment", "assign", "distances_to_few", "distances_to_own"]
 
 
 class Assignment(NamedTuple):
@@ -25,16 +27,17 @@ class Assignment(NamedTuple):
 
 
 def _run_numba(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    from fastclust_kernels.assign import _numba as kernel
+    from fastclust_kernels.assign import _dense, _exact
 
-    with parallel_launch():
-        return kernel.assign(X, centers)
+    # The sentinel makes a row that a kernel missed fail in every consumer.
+    labels = np.full(len(X), -1, np.int32)
+    with np.errstate(over="ignore", invalid="ignore"), parallel_launch():
+        _dense.assign_dense(X, centers, _dense.frame_of(centers), labels)
+        return labels, _exact.distances_to_own(X, centers, labels)
 
 
 BACKENDS = (
-    Backend(
-        "numba", _run_numba, ("cpu",), ("float32", "float64"), {"float32": 1e-12, "float64": 1e-12}, ("numba", "scipy")
-    ),
+    Backend("numba", _run_numba, ("cpu",), ("float32", "float64"), {"float32": 1e-12, "float64": 1e-12}, ("numba",)),
     Backend("reference", reference.assign, ("cpu",), ("float32", "float64"), automatic=False),
 )
 
@@ -79,12 +82,23 @@ def assign(X: Any, centers: Any, *, backend: str = "auto", check_finite: bool = 
     return Assignment(wrap(labels), wrap(distances), chosen.name)
 
 
+def distances_to_own(X: NDArray[Any], centers: NDArray[Any], labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Squared distance of every row to the centre of its label, by differences: float64 ``[n]``.
+
+    ``X`` and ``centers`` are checked matrices of one dtype, ``labels`` int32 in range.
+    """
+    from fastclust_kernels.assign import _exact
+
+    with parallel_launch():
+        return _exact.distances_to_own(X, centers, labels)
+
+
 def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     """Squared distances of every row to a handful of others, by differences: float64 ``[m, n]``.
 
     What k-means++ needs for its candidates; both arguments are checked matrices of one dtype.
     """
-    from fastclust_kernels.assign import _numba as kernel
+    from fastclust_kernels.assign import _exact
 
     with parallel_launch():
-        return kernel.distances_to_few(X, rows)
+        return _exact.distances_to_few(X, rows)

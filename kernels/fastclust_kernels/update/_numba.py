@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["update"]
+__all__ = ["difference", "update"]
 
 #: Rows of one cluster that are added by one thread at a time; fixed, so that the order of additions is.
 _SEGMENT = 2048
@@ -21,18 +21,38 @@ def update(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums ``[k, d]`` and weights ``[k]``."""
     order, counts = _sort(labels, k)
+    return _added(X, order, counts, None if weights is None else weights[order])
+
+
+def difference(
+    X: NDArray[Any],
+    rows: NDArray[np.int64],
+    old: NDArray[np.int32],
+    new: NDArray[np.int32],
+    k: int,
+    weights: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What sums and weights gain when ``rows`` go from the ``old`` labels to the ``new`` ones."""
+    order, counts = _sort(np.concatenate([old, new]), k)
+    each = np.ones(len(rows)) if weights is None else weights[rows]
+    return _added(X, np.concatenate([rows, rows])[order], counts, np.concatenate([-each, each])[order])
+
+
+def _added(
+    X: NDArray[Any], rows: NDArray[np.int64], counts: NDArray[np.int64], weights: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums of ``rows``, which stand one cluster after the other, ``counts`` to a cluster."""
     segments = -(-counts // _SEGMENT)
-    owner = np.repeat(np.arange(k), segments)
+    owner = np.repeat(np.arange(len(counts)), segments)
     inside = np.arange(len(owner)) - np.repeat(np.cumsum(segments) - segments, segments)
     ends = np.cumsum(counts)
     starts = (ends - counts)[owner] + inside * _SEGMENT
     stops = np.minimum(starts + _SEGMENT, ends[owner])
-    each = np.ones(0) if weights is None else weights
     partial = np.full((len(owner), X.shape[1]), np.nan)
     partial_weights = np.full(len(owner), np.nan)
-    _add(X, order, starts, stops, each, weights is not None, partial, partial_weights)
-    sums, total = _combine(partial, partial_weights, owner, k)
-    return sums, total
+    each = np.ones(0) if weights is None else weights
+    _add(X, rows, starts, stops, each, weights is not None, partial, partial_weights)
+    return _combine(partial, partial_weights, owner, len(counts))
 
 
 @numba.njit(cache=True)
@@ -50,15 +70,15 @@ def _sort(labels, k):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(parallel=True, cache=True, fastmath={"contract"})
-def _add(X, order, starts, stops, weights, weighted, partial, partial_weights):  # type: ignore[no-untyped-def]
+def _add(X, rows, starts, stops, weights, weighted, partial, partial_weights):  # type: ignore[no-untyped-def]
     d = X.shape[1]
     for segment in numba.prange(len(starts)):
         row = partial[segment]
         row[:] = 0.0
         total = 0.0
         for place in range(starts[segment], stops[segment]):
-            i = order[place]
-            weight = weights[i] if weighted else 1.0
+            i = rows[place]
+            weight = weights[place] if weighted else 1.0
             total += weight
             for j in range(d):
                 row[j] += weight * X[i, j]

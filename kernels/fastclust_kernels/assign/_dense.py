@@ -1,0 +1,162 @@
+"""Assignment without bounds: every row against every centre, tile by tile, certified or decided again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numba
+import numpy as np
+
+from fastclust_kernels.assign._exact import squared
+from fastclust_kernels.assign._scores import PANEL, TILE, keep_best, pack, score_group, settle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Frame", "assign_dense", "frame_of"]
+
+#: Bytes of rows, and of panels, that are worked on together: each a part of a usual second-level cache.
+_ROWS_BYTES = 256 * 1024
+_PANEL_BYTES = 256 * 1024
+_MOST_ROWS = 128
+
+
+class Frame(NamedTuple):
+    """Where the origin of scores lies, in the dtype of the rows."""
+
+    #: [d]; zeros if the rows are taken as they are.
+    shift: NDArray[Any]
+    shifted: bool
+    #: Unit roundoff of the dtype.
+    unit: float
+
+
+def frame_of(centers: NDArray[Any]) -> Frame:
+    """Take rows as they are where that costs few digits, else from the mean of the centres: README.md, Origin."""
+    mean = centers.mean(axis=0, dtype=np.float64)
+    spread = float(np.var(centers, axis=0, dtype=np.float64).sum())
+    shifted = bool(mean @ mean > 4 * spread)
+    shift = (mean if shifted else np.zeros_like(mean)).astype(centers.dtype)
+    return Frame(shift, shifted, float(np.finfo(centers.dtype).eps) / 2)
+
+
+def assign_dense(X: NDArray[Any], centers: NDArray[Any], frame: Frame, labels: NDArray[np.int32]) -> None:
+    """Fill ``labels`` ``[n]``; the same bits for any number of threads, as blocks never depend on it."""
+    moved = centers - frame.shift if frame.shifted else centers
+    squares = np.einsum("ij,ij->i", moved, moved, dtype=np.float64)
+    panels, halves = pack(moved, (0.5 * squares).astype(X.dtype))
+    width = X.shape[1] * X.itemsize
+    rows = int(np.clip(_ROWS_BYTES // width // TILE * TILE, TILE, _MOST_ROWS))
+    chunk = max(1, _PANEL_BYTES // (width * PANEL))
+    reach = float(np.sqrt(squares.max()))
+    _dense(X, centers, panels, halves, frame.shift, frame.shifted, frame.unit, reach, rows, chunk, labels, numba.get_num_threads())
+
+
+@numba.njit(cache=True)
+def move(row, shift, into):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """The row from the new origin."""
+    for j in range(len(row)):
+        into[j] = row[j] - shift[j]
+
+
+@numba.njit(cache=True, fastmath={"contract", "reassoc"})
+def length_of(row):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """|x|^2 in float64."""
+    total = 0.0
+    for j in range(len(row)):
+        total += np.float64(row[j]) * np.float64(row[j])
+    return total
+
+
+@numba.njit(cache=True)
+def doubt_of(squares, reach, d, unit):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """How far a score of a row of squared length ``squares`` may be off: README.md, Bound."""
+    return unit * ((d + 4.0) * np.sqrt(squares) * reach + reach * reach)
+
+
+@numba.njit(parallel=True, cache=True)
+def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, threads):  # type: ignore[no-untyped-def]
+    n, d = X.shape
+    size = X.itemsize
+    p = len(panels)
+    tiles = rows // TILE
+    blocks = (n + rows - 1) // rows
+    largest = np.finfo(X.dtype).max / 8
+    for thread in numba.prange(threads):
+        local = np.empty((rows if shifted else 1, d), X.dtype)
+        best = np.empty((tiles, TILE, PANEL), X.dtype)
+        second = np.empty((tiles, TILE, PANEL), X.dtype)
+        where = np.empty((tiles, TILE, PANEL), np.int32)
+        address = np.empty((tiles, TILE), np.int64)
+        found = np.empty(TILE, np.int32)
+        tops = np.empty(TILE, X.dtype)
+        nexts = np.empty(TILE, X.dtype)
+        unsure = np.empty(rows, np.int64)
+        margin = np.empty(rows, np.float64)
+        for block in range(thread, blocks, threads):
+            start = block * rows
+            count = min(rows, n - start)
+            used = (count + TILE - 1) // TILE
+            base = local.ctypes.data if shifted else X.ctypes.data + start * d * size
+            if shifted:
+                for i in range(count):
+                    move(X[start + i], shift, local[i])
+            for i in range(used * TILE):
+                address[i // TILE, i % TILE] = base + min(i, count - 1) * d * size
+            best[:used] = -np.inf
+            second[:used] = -np.inf
+            where[:used] = 0
+            for first in range(0, p, chunk):
+                for tile in range(used):
+                    for g in range(first, min(p, first + chunk)):
+                        keep_best(
+                            address[tile], panels[g], halves[g], d, np.int32(g), best[tile], second[tile], where[tile]
+                        )
+            doubtful = 0
+            for tile in range(used):
+                settle(best[tile], second[tile], where[tile], found, tops, nexts)
+                for r in range(min(TILE, count - tile * TILE)):
+                    i = tile * TILE + r
+                    labels[start + i] = found[r]
+                    squares = length_of(local[i]) if shifted else length_of(X[start + i])
+                    doubt = 2.0 * doubt_of(squares, reach, d, unit)
+                    # README.md: beyond this margin no rounding can have put the wrong centre first. Where products may
+                    # overflow, nothing is certain.
+                    overflows = squares + reach * reach > largest
+                    if overflows or not np.float64(tops[r]) - np.float64(nexts[r]) > doubt:
+                        unsure[doubtful] = i
+                        margin[doubtful] = -np.inf if overflows else np.float64(tops[r]) - doubt
+                        doubtful += 1
+            if doubtful:
+                _decide(X, centers, panels, halves, base, start, unsure[:doubtful], margin, labels)
+
+
+@numba.njit(cache=True)
+def _decide(X, centers, panels, halves, base, start, unsure, margin, labels):  # type: ignore[no-untyped-def]
+    """Among the centres that may be nearest to each unsure row, take the one that is, by differences in float64."""
+    d = X.shape[1]
+    k = len(centers)
+    address = np.empty(TILE, np.int64)
+    nothing = np.full(TILE, -1, np.int32)
+    scores = np.empty((TILE, PANEL), X.dtype)
+    tops = np.empty(TILE, X.dtype)
+    nearest = np.empty(TILE, np.float64)
+    for first in range(0, len(unsure), TILE):
+        count = min(TILE, len(unsure) - first)
+        for r in range(TILE):
+            address[r] = base + unsure[first + min(r, count - 1)] * d * X.itemsize
+        nearest[:] = np.inf
+        for g in range(len(panels)):
+            score_group(address, panels[g], halves[g], d, nothing, scores, tops)
+            for r in range(count):
+                i = start + unsure[first + r]
+                least = margin[first + r]
+                if tops[r] < least:
+                    continue
+                for lane in range(PANEL):
+                    c = g * PANEL + lane
+                    if c < k and not scores[r, lane] < least:
+                        distance = squared(X[i], centers[c])
+                        if distance < nearest[r]:
+                            nearest[r] = distance
+                            labels[i] = c

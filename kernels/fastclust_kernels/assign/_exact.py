@@ -1,0 +1,50 @@
+"""Squared distances by differences in float64: what decides where scores cannot, and what the caller is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["distances_to_few", "distances_to_own", "squared"]
+
+
+@numba.njit(cache=True, fastmath={"contract", "reassoc"})
+def squared(x, c):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """|x - c|^2."""
+    total = 0.0
+    for j in range(len(x)):
+        difference = np.float64(x[j]) - np.float64(c[j])
+        total += difference * difference
+    return total
+
+
+def distances_to_own(X: NDArray[Any], centers: NDArray[Any], labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Squared distance [n] of each row to the centre of its label."""
+    out = np.full(len(X), np.nan)
+    _own(X, centers, labels, out)
+    return out
+
+
+def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Squared distances [m, n] to a handful of rows."""
+    out = np.full((len(rows), len(X)), np.nan)
+    _few(X, rows, out)
+    return out
+
+
+@numba.njit(parallel=True, cache=True)
+def _own(X, centers, labels, out):  # type: ignore[no-untyped-def]
+    for i in numba.prange(len(X)):
+        out[i] = squared(X[i], centers[labels[i]])
+
+
+@numba.njit(parallel=True, cache=True)
+def _few(X, rows, out):  # type: ignore[no-untyped-def]
+    for i in numba.prange(len(X)):
+        for m in range(len(rows)):
+            out[m, i] = squared(X[i], rows[m])

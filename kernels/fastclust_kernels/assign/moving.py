@@ -1,0 +1,101 @@
+"""Assignment of the same rows again and again, to centres that move: what Lloyd's iteration asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust_kernels.assign import BACKENDS, reference
+from fastclust_kernels.dispatch import Request, choose, parallel_launch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastclust_kernels.assign._bounded import Bounds, Groups
+    from fastclust_kernels.assign._dense import Frame
+
+__all__ = ["MovingAssignment"]
+
+#: From this many centres on, bounds save more than they cost.
+_WORTH_BOUNDS = 8
+
+
+class MovingAssignment:
+    """Nearest centres of ``X`` ``[n, d]`` for one set of centres after the other, with Yinyang's bounds in between.
+
+    Labels are those of :func:`fastclust_kernels.assign.assign`: bounds decide only what is not computed, never what
+    comes out (Ding et al., "Yinyang K-Means", ICML 2015).
+
+    Parameters
+    ----------
+    X
+        C-contiguous float32 or float64, finite.
+    n_centers
+        How many centres there will be.
+    backend
+        As for ``assign``. The oracle keeps no bounds.
+    bounds
+        Whether to keep bounds, ``n`` times ``n_centers / 4`` bytes; None to keep them where they are worth it.
+
+    Raises
+    ------
+    BackendError
+        The backend asked for cannot run this.
+    """
+
+    def __init__(
+        self, X: NDArray[Any], n_centers: int, *, backend: str = "auto", bounds: bool | None = None
+    ) -> None:
+        self.backend = choose("assign", BACKENDS, Request("cpu", X.dtype.name), backend).name
+        self.bounded = self.backend == "numba" and (n_centers >= _WORTH_BOUNDS if bounds is None else bounds)
+        self._rows = X
+        self._labels = np.full(len(X), -1, np.int32)
+        self._frame: Frame | None = None
+        self._before: NDArray[Any] | None = None
+        self._bounds: Bounds | None = None
+        self._groups: Groups | None = None
+        #: Share of all distances that the last step computed.
+        self.share = 0.0
+
+    def step(self, centers: NDArray[Any]) -> NDArray[np.int32]:
+        """Labels int32 ``[n]`` for ``centers`` ``[k, d]`` of the dtype of ``X``; the next step writes to the same array."""
+        if self.backend == "reference":
+            self.share = 1.0
+            return reference.assign(self._rows, centers)[0]
+        with np.errstate(over="ignore", invalid="ignore"), parallel_launch():
+            return self._step(centers)
+
+    def _step(self, centers: NDArray[Any]) -> NDArray[np.int32]:
+        from fastclust_kernels.assign import _bounded, _dense
+        from fastclust_kernels.assign._grouping import groups_of
+
+        if self._frame is None or not self.bounded:
+            self._frame = self._frame or _dense.frame_of(centers)
+            _dense.assign_dense(self._rows, centers, self._frame, self._labels)
+            self.share = 1.0
+            return self._labels
+        moved = centers - self._frame.shift if self._frame.shifted else centers.copy()
+        first = self._bounds is None
+        if self._bounds is None or self._groups is None:
+            self._groups = groups_of(moved)
+            n = len(self._rows)
+            self._bounds = _bounded.Bounds(
+                np.empty(n), np.full(n, np.inf, np.float32), np.zeros((n, len(self._groups.members)), np.float32)
+            )
+            drift = np.zeros(len(centers), np.float32)
+        else:
+            drift = _drift(moved, self._before)
+        tiles = _bounded.sweep(
+            self._rows, centers, moved, drift, self._groups, self._bounds, self._frame, self._labels, first=first
+        )
+        self._before = moved
+        self.share = tiles * 128 / (len(self._rows) * len(centers))
+        return self._labels
+
+
+def _drift(now: NDArray[Any], before: NDArray[Any] | None) -> NDArray[np.float32]:
+    """How far each centre went, rounded up."""
+    difference = now.astype(np.float64) - before
+    far = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+    return np.nextafter((far * (1 + 1e-12)).astype(np.float32), np.float32(np.inf))

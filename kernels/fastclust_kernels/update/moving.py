@@ -1,0 +1,71 @@
+"""Sums of the same rows again and again, for labels of which few change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust_kernels.dispatch import parallel_launch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MovingSums"]
+
+#: If more rows than this change their label, all are added up anew: a changed row is read and added twice.
+_MOST = 0.4
+
+
+class MovingSums:
+    """Sums and weights of clusters, float64, from the rows that changed since the step before.
+
+    The order of additions is fixed by the labels, so that any number of threads gives the same bits. A cluster that
+    lost all its rows has sums of exactly zero.
+
+    Parameters
+    ----------
+    X
+        C-contiguous float32 or float64 ``[n, d]``.
+    k
+        Number of clusters.
+    weights
+        float64 ``[n]``, or None for one each.
+    """
+
+    def __init__(self, X: NDArray[Any], k: int, weights: NDArray[np.float64] | None) -> None:
+        self._rows, self._k, self._weights = X, k, weights
+        self._labels: NDArray[np.int32] | None = None
+        self._sums = np.zeros((k, X.shape[1]))
+        self._total = np.zeros(k)
+
+    def step(
+        self, labels: NDArray[np.int32], *, anew: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+        """Return sums ``[k, d]``, weights ``[k]`` and how many labels differ from the step before; arrays to keep.
+
+        ``anew`` adds up all rows, whatever changed.
+        """
+        from fastclust_kernels.update import _numba as kernel
+
+        before = self._labels
+        changed = np.arange(len(labels)) if before is None else np.flatnonzero(labels != before)
+        with parallel_launch():
+            if before is None or anew or len(changed) > _MOST * len(labels):
+                self._sums, self._total = kernel.update(self._rows, labels, self._k, self._weights)
+            elif len(changed):
+                sums, total = kernel.difference(
+                    self._rows, changed, before[changed], labels[changed], self._k, self._weights
+                )
+                self._sums += sums
+                self._total += total
+                self._clear(labels)
+        self._labels = labels.copy()
+        return self._sums.copy(), self._total.copy(), len(changed)
+
+    def _clear(self, labels: NDArray[np.int32]) -> None:
+        """What is left of a cluster without rows is rounding."""
+        counted = labels if self._weights is None else labels[self._weights > 0]
+        empty = np.bincount(counted, minlength=self._k) == 0
+        self._sums[empty] = 0.0
+        self._total[empty] = 0.0

@@ -30,7 +30,8 @@ class Affinities(NamedTuple):
     @classmethod
     def of(cls, P: Any) -> Affinities:
         """From a SciPy CSR matrix."""
-        return cls(P.indptr.astype(np.uint64), P.indices.astype(np.uint32), P.data.astype(np.float32))
+        indices = P.indices.view(np.uint32) if P.indices.dtype == np.int32 else P.indices.astype(np.uint32)
+        return cls(P.indptr.astype(np.uint64), indices, P.data.astype(np.float32, copy=False))
 
     @property
     def n_rows(self) -> int:

@@ -49,7 +49,20 @@ def assign_dense(X: NDArray[Any], centers: NDArray[Any], frame: Frame, labels: N
     rows = int(np.clip(_ROWS_BYTES // width // TILE * TILE, TILE, _MOST_ROWS))
     chunk = max(1, _PANEL_BYTES // (width * PANEL))
     reach = float(np.sqrt(squares.max()))
-    _dense(X, centers, panels, halves, frame.shift, frame.shifted, frame.unit, reach, rows, chunk, labels, numba.get_num_threads())
+    _dense(
+        X,
+        centers,
+        panels,
+        halves,
+        frame.shift,
+        frame.shifted,
+        frame.unit,
+        reach,
+        rows,
+        chunk,
+        labels,
+        numba.get_num_threads(),
+    )
 
 
 @numba.njit(cache=True)

@@ -115,9 +115,7 @@ class _Builder:
         together = _together(self.size)
         for first in range(0, TILE, together):
             mine = range(first, first + together)
-            starts = [
-                builder.inttoptr(self.load(addresses, row, align=8), self.scalar.as_pointer()) for row in mine
-            ]
+            starts = [builder.inttoptr(self.load(addresses, row, align=8), self.scalar.as_pointer()) for row in mine]
             sums = [cgutils.alloca_once_value(builder, zero) for _ in mine]
             for total in sums:
                 builder.store(zero, total)

@@ -44,9 +44,7 @@ class MovingAssignment:
         The backend asked for cannot run this.
     """
 
-    def __init__(
-        self, X: NDArray[Any], n_centers: int, *, backend: str = "auto", bounds: bool | None = None
-    ) -> None:
+    def __init__(self, X: NDArray[Any], n_centers: int, *, backend: str = "auto", bounds: bool | None = None) -> None:
         self.backend = choose("assign", BACKENDS, Request("cpu", X.dtype.name), backend).name
         self.bounded = self.backend == "numba" and (n_centers >= _WORTH_BOUNDS if bounds is None else bounds)
         self._rows = X

@@ -243,7 +243,7 @@ def threads(n_jobs: int | None) -> Iterator[None]:
     """Work with so many threads: None for all that Numba was started with, -1 for all, -2 for all but one."""
     import numba
 
-    most = numba.config.NUMBA_NUM_THREADS
+    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     before = numba.get_num_threads()
     wanted = before if n_jobs is None else most + 1 + n_jobs if n_jobs < 0 else n_jobs
     numba.set_num_threads(min(max(wanted, 1), most))

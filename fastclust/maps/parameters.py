@@ -77,4 +77,4 @@ def fixed_rows(fixed: Any, n: int) -> NDArray[np.bool_] | None:
 
 
 def _positive(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and 0 < value < float("inf")
+    return isinstance(value, numbers.Real) and 0 < float(value) < float("inf")

@@ -50,7 +50,7 @@ class TSNE(BaseEstimator):
     neighbors
         The ``index`` of :func:`fastclust.knn_graph`.
     backend
-        "auto" (which is "cpu"), "cpu" for our own optimiser, "opentsne" for openTSNE's; "gpu" is refused in this version.
+        "auto", which is "cpu": our own optimiser; "opentsne" for openTSNE's; "gpu" is refused in this version.
     callbacks
         A function ``(iteration, divergence, points)`` or several; if one returns true, the work stops. The divergence
         is computed for them and is without exaggeration.
@@ -190,8 +190,13 @@ class TSNE(BaseEstimator):
         if self.callbacks is None:
             return None
         several = [self.callbacks] if callable(self.callbacks) else list(self.callbacks)
-        # All are called, whichever wants to stop.
-        return lambda *arguments: any([bool(each(*arguments)) for each in several])
+
+        def call(iteration: int, divergence: float, points: NDArray[Any]) -> bool:
+            # All are called, whichever wants to stop.
+            answers = [bool(each(iteration, divergence, points)) for each in several]
+            return any(answers)
+
+        return call
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
         """Draw the map and return its points."""

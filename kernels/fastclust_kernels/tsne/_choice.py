@@ -1,4 +1,4 @@
-"""All pairs or a grid: whichever is quicker for the points as they lie. A function of the points and of nothing else."""
+"""All pairs or a grid, whichever is quicker for the points as they lie: a function of the points and nothing else."""
 
 from __future__ import annotations
 

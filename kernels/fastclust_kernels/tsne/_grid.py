@@ -1,4 +1,4 @@
-"""Repulsion in two dimensions through a grid: the charges' FFT, times the kernels', and back. README.md has the maths."""
+"""Repulsion in two dimensions through a grid: the charges' FFT, times the kernels', and back; README.md, Grid."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class GridRepulsion:
         from scipy import fft
 
         workers = numba.get_num_threads()
-        rows, columns = shape.nodes
+        rows = shape.nodes[0]
         kernels = self._kernels_of(shape)
         low = Y.min(axis=0)
         charges = np.zeros((rows, shape.lengths[1]), np.float32)
@@ -113,7 +113,8 @@ def _sharpening(length: int) -> NDArray[np.float64]:
     """
     k = 2 * np.pi * np.arange(length // 2 + 1) / length
     aliases = (2416 + 2382 * np.cos(k) + 240 * np.cos(2 * k) + 2 * np.cos(3 * k)) / 5040
-    return np.sinc(k / (2 * np.pi)) ** 8 / aliases**2
+    sharpening: NDArray[np.float64] = np.sinc(k / (2 * np.pi)) ** 8 / aliases**2
+    return sharpening
 
 
 def _make_kernels(shape: Shape) -> _Kernels:

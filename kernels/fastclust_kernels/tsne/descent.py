@@ -49,7 +49,7 @@ def descend(
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
-def _descend(Y, update, gains, attraction, repulsion, numbers, sums):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _descend(Y, update, gains, attraction, repulsion, numbers, sums):  # type: ignore[no-untyped-def]
     n, dimensions = Y.shape
     exaggeration, inverse, rate, momentum, least, longest = numbers
     for block in numba.prange(len(sums)):

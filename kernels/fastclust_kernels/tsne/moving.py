@@ -42,7 +42,7 @@ class MovingForces:
         self.method = ""
 
     def reorder(self, order: NDArray[np.int32]) -> None:
-        """From now on, point i is point ``order[i]`` of the matrix that was given: neighbours near each other in memory."""
+        """From now on, point i is point ``order[i]`` of the matrix given: neighbours come near each other in memory."""
         from fastclust_kernels.tsne._pull import reordered
 
         with parallel_launch():

@@ -13,7 +13,7 @@ __all__ = ["attraction", "divergence", "repulsion"]
 
 
 def attraction(P: Any, Y: NDArray[Any]) -> NDArray[np.float64]:
-    """``sum_j p_ij w_ij (y_i - y_j)`` for each row i of a SciPy CSR matrix ``P``, with ``w = 1 / (1 + |y_i - y_j|^2)``."""
+    """``sum_j p_ij w_ij (y_i - y_j)`` for each row i of a SciPy CSR ``P``, with ``w = 1 / (1 + |y_i - y_j|^2)``."""
     points = Y.astype(np.float64)
     forces = np.zeros_like(points)
     for i, y in enumerate(points):

@@ -25,6 +25,7 @@ class Fit(NamedTuple):
     inertia: float
     n_iter: int
     backend: str
+    algorithm: str
 
 
 def lloyd(
@@ -41,9 +42,8 @@ def lloyd(
 ) -> Fit:
     """Iterate until labels stop changing, centres move by at most ``tol`` (squared), or ``max_iter`` (Lloyd, 1982).
 
-    An empty cluster takes the row that is farthest from its centre; the lowest row number where several are. The last
-    centres are the means of all their rows, added up anew. ``bounds`` as for
-    :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``run`` is (number, how many), for progress.
+    An empty cluster takes the row that is farthest from its centre; the lowest row number where several are. ``bounds``
+    as for :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``run`` is (number, how many), for progress.
     """
     k = len(centers)
     nearest = MovingAssignment(X, k, backend=backend, bounds=bounds)
@@ -55,16 +55,14 @@ def lloyd(
         sums, total, changed = gathered.step(labels)
         moved = _means(X, labels, centers, weights, sums, total, cosine=cosine)
         shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
-        previous, centers = centers, moved
+        centers = moved
         progress.report("kmeans", number + n_iter / max_iter, runs, f"run {number + 1}, iteration {n_iter}")
         if (changed == 0 and n_iter > 1) or shift <= tol:
             break
-    sums, total, _ = gathered.step(labels, anew=True)
-    centers = _means(X, labels, previous, weights, sums, total, cosine=cosine)
     labels = nearest.step(centers).copy()
     distances = distances_to_own(X, centers, labels)
     inertia = float((distances if weights is None else distances * weights).sum())
-    return Fit(centers, labels, inertia, n_iter, nearest.backend)
+    return Fit(centers, labels, inertia, n_iter, nearest.backend, "elkan" if nearest.bounded else "lloyd")
 
 
 def _means(

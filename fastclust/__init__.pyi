@@ -2,6 +2,7 @@
 from . import evaluation as evaluation
 from . import insight as insight
 from .cluster import KMeans as KMeans
+from .cluster import MiniBatchKMeans as MiniBatchKMeans
 from .data import open_images as open_images
 from .data import open_rows as open_rows
 from .learning import SelfTaughtLearner as SelfTaughtLearner

@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 __all__ = ["check_rows", "check_weights"]
 
 
-def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:
-    """Return ``X`` as a finite C-contiguous float32 or float64 matrix, and note its width and column names.
+def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
+    """Return ``X`` as a finite C-contiguous or CSR float32 or float64 matrix, and note its width and column names.
 
     Raises
     ------
     InputTypeError
-        Sparse, complex, text.
+        Complex, text.
     InputError
         Not two-dimensional, empty, NaN or Inf, another width than at the fit.
     """
-    if hasattr(X, "tocsr"):
-        raise InputTypeError("X", "a sparse matrix", "a dense array", "Sparse data was passed; call .toarray().")
-    rows = X.read() if isinstance(X, RowSource) else X if hasattr(X, "columns") else arrays.to_numpy(X, "X")
+    sparse = hasattr(X, "tocsr")
+    rows = X.read() if isinstance(X, RowSource) else X if sparse or hasattr(X, "columns") else arrays.to_numpy(X, "X")
     try:
-        checked: NDArray[Any] = validate_data(
+        checked = validate_data(
             estimator,
             rows,
             reset=reset,
             dtype=[np.float64, np.float32],
             order="C",
             ensure_all_finite=False,
+            accept_sparse="csr",
             accept_large_sparse=False,
         )
     except TypeError as error:
         raise InputTypeError("X", type(X).__name__, "an array [n, d] of numbers", str(error)) from error
     except ValueError as error:
         raise InputError("X", f"shape {np.shape(rows)}", "an array [n, d] of numbers", str(error)) from error
-    checks.check_finite(checked, "X")
+    checks.check_finite(checked.data if sparse else checked, "X")
     return checked
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastclust import progress
-from fastclust_kernels.assign import distances_to_own
-from fastclust_kernels.assign.moving import MovingAssignment
-from fastclust_kernels.update.moving import MovingSums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fastclust.cluster.rows import Rows
 
 __all__ = ["Fit", "lloyd", "spherical"]
 
@@ -25,10 +24,11 @@ class Fit(NamedTuple):
     inertia: float
     n_iter: int
     backend: str
+    algorithm: str
 
 
 def lloyd(
-    X: NDArray[Any],
+    rows: Rows,
     centers: NDArray[Any],
     *,
     weights: NDArray[np.float64] | None,
@@ -38,37 +38,52 @@ def lloyd(
     backend: str,
     bounds: bool | None = None,
     run: tuple[int, int] = (0, 1),
+    verbose: bool = False,
 ) -> Fit:
     """Iterate until labels stop changing, centres move by at most ``tol`` (squared), or ``max_iter`` (Lloyd, 1982).
 
-    An empty cluster takes the row that is farthest from its centre; the lowest row number where several are. The last
-    centres are the means of all their rows, added up anew. ``bounds`` as for
-    :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``run`` is (number, how many), for progress.
+    An empty cluster takes the row that is farthest from its centre, if any is not on it; the lowest row number where
+    several are. ``bounds``
+    as for :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``run`` is (number, how many), for progress.
     """
-    k = len(centers)
-    nearest = MovingAssignment(X, k, backend=backend, bounds=bounds)
-    gathered = MovingSums(X, k, weights)
+    nearest = rows.nearest(len(centers), backend, bounds)
+    gathered = rows.sums(len(centers), weights)
     number, runs = run
     n_iter = 0
     for n_iter in range(1, max_iter + 1):
         labels = nearest.step(centers)
+        if verbose:
+            print(f"Iteration {n_iter - 1}, inertia {_inertia(rows, centers, labels, weights)}.")  # noqa: T201
         sums, total, changed = gathered.step(labels)
-        moved = _means(X, labels, centers, weights, sums, total, cosine=cosine)
+        moved = _means(rows, labels, centers, weights, sums, total, cosine=cosine)
         shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
-        previous, centers = centers, moved
+        centers = moved
         progress.report("kmeans", number + n_iter / max_iter, runs, f"run {number + 1}, iteration {n_iter}")
-        if (changed == 0 and n_iter > 1) or shift <= tol:
+        if changed == 0 and n_iter > 1:
+            _say(verbose, f"Converged at iteration {n_iter - 1}: strict convergence.")
             break
-    sums, total, _ = gathered.step(labels, anew=True)
-    centers = _means(X, labels, previous, weights, sums, total, cosine=cosine)
+        if shift <= tol:
+            _say(verbose, f"Converged at iteration {n_iter - 1}: center shift {shift} within tolerance {tol}.")
+            break
     labels = nearest.step(centers).copy()
-    distances = distances_to_own(X, centers, labels)
-    inertia = float((distances if weights is None else distances * weights).sum())
-    return Fit(centers, labels, inertia, n_iter, nearest.backend)
+    inertia = _inertia(rows, centers, labels, weights)
+    return Fit(centers, labels, inertia, n_iter, nearest.backend, "elkan" if nearest.bounded else "lloyd")
+
+
+def _say(verbose: bool, sentence: str) -> None:
+    if verbose:
+        print(sentence)  # noqa: T201
+
+
+def _inertia(
+    rows: Rows, centers: NDArray[Any], labels: NDArray[np.int32], weights: NDArray[np.float64] | None
+) -> float:
+    distances = rows.own(centers, labels)
+    return float((distances if weights is None else distances * weights).sum())
 
 
 def _means(
-    X: NDArray[Any],
+    rows: Rows,
     labels: NDArray[np.int32],
     centers: NDArray[Any],
     weights: NDArray[np.float64] | None,
@@ -80,22 +95,27 @@ def _means(
     """The next centres; ``sums`` and ``total`` are written to."""
     empty = np.flatnonzero(total == 0)
     if len(empty):
-        # lexsort: by distance, falling, then by row number.
-        far = np.lexsort((np.arange(len(X)), -distances_to_own(X, centers, labels)))[: len(empty)]
-        for cluster, row in zip(empty, far, strict=True):
+        # By distance, falling, then by row number. A row on its centre has nothing to gain, and one without weight
+        # would leave the cluster empty.
+        distances = rows.own(centers, labels)
+        if weights is not None:
+            distances[weights == 0] = 0.0
+        far = np.lexsort((np.arange(len(labels)), -distances))[: min(len(empty), np.count_nonzero(distances))]
+        taken = rows.take(far).astype(np.float64)
+        for cluster, row, values in zip(empty, far, taken, strict=False):
             weight = 1.0 if weights is None else weights[row]
             old = labels[row]
-            sums[old] -= weight * X[row].astype(np.float64)
+            sums[old] -= weight * values
             total[old] -= weight
-            sums[cluster], total[cluster] = weight * X[row].astype(np.float64), weight
+            sums[cluster], total[cluster] = weight * values, weight
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.where(total[:, None] > 0, sums / total[:, None], centers.astype(np.float64))
     if cosine:
         means = spherical(means, centers)
-    return means.astype(X.dtype)
+    return means.astype(rows.dtype)
 
 
-def spherical(rows: NDArray[Any], instead: NDArray[Any]) -> NDArray[Any]:
-    """Rows of length one; a row of length zero is taken from ``instead``."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.where(lengths > 0, rows / np.where(lengths > 0, lengths, 1), instead)
+def spherical(vectors: NDArray[Any], instead: NDArray[Any]) -> NDArray[Any]:
+    """Vectors of length one; one of length zero is taken from ``instead``."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(lengths > 0, vectors / np.where(lengths > 0, lengths, 1), instead)

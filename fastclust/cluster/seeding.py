@@ -7,39 +7,50 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust import progress
+from fastclust.cluster.scalable import chosen, parallel_start
 from fastclust.errors import InputError
-from fastclust_kernels.assign import distances_to_few
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
     from numpy.typing import NDArray
 
+    from fastclust.cluster.rows import Rows
+
 __all__ = ["initial_centers"]
 
-_METHODS = ("k-means++", "random")
+_METHODS = ("auto", "k-means++", "k-means||", "random")
 
 
 def initial_centers(
-    init: Any, X: NDArray[Any], k: int, weights: NDArray[np.float64], random: RandomState
-) -> NDArray[Any]:
-    """Return k starting centres ``[k, d]`` with the dtype of ``X``. Raises InputError."""
+    init: Any, rows: Rows, k: int, weights: NDArray[np.float64], random: RandomState
+) -> tuple[NDArray[Any], str]:
+    """Return k starting centres ``[k, d]`` with the dtype of the rows, and how they were found. Raises InputError."""
     if isinstance(init, str):
-        if init == "k-means++":
-            return _plus_plus(X, k, weights, random)
-        if init == "random":
+        name = chosen(rows.shape, k) if init == "auto" else str(init)
+        if name == "k-means++":
+            return _plus_plus(rows, k, weights, random), name
+        if name == "k-means||":
+            return parallel_start(rows, k, weights, random), name
+        if name == "random":
             chance = weights / weights.sum()
-            return X[random.choice(len(X), size=k, replace=False, p=chance)].copy()
+            return rows.take(random.choice(len(weights), size=k, replace=False, p=chance)).copy(), name
         raise InputError("init", repr(init), f"{', '.join(_METHODS)}, an array or a callable")
-    centers = np.array(init(X, k, random_state=random) if callable(init) else init, dtype=X.dtype, order="C")
-    if centers.shape != (k, X.shape[1]):
-        message = f"The shape of the initial centers {centers.shape} does not match the number of clusters {k} "
-        raise InputError("init", f"shape {centers.shape}", f"({k}, {X.shape[1]})", message + "and columns.")
+    drawn = init(rows.matrix, k, random_state=random) if callable(init) else init
+    if hasattr(drawn, "toarray"):
+        drawn = drawn.toarray()
+    centers = np.array(drawn, dtype=rows.dtype, order="C")
+    if centers.ndim != 2 or len(centers) != k:
+        message = f"The shape of the initial centers {centers.shape} does not match the number of clusters {k}."
+        raise InputError("init", f"shape {centers.shape}", f"({k}, {rows.shape[1]})", message)
+    if centers.shape[1] != rows.shape[1]:
+        message = f"The shape of the initial centers {centers.shape} does not match the number of features of the data"
+        raise InputError("init", f"shape {centers.shape}", f"({k}, {rows.shape[1]})", f"{message} {rows.shape[1]}.")
     if not np.isfinite(centers).all():
         raise InputError("init", "NaN or Inf", "finite numbers")
-    return centers
+    return centers, "callable" if callable(init) else "array"
 
 
-def _plus_plus(X: NDArray[Any], k: int, weights: NDArray[np.float64], random: RandomState) -> NDArray[Any]:
+def _plus_plus(rows: Rows, k: int, weights: NDArray[np.float64], random: RandomState) -> NDArray[Any]:
     """Greedy k-means++ (Arthur and Vassilvitskii, 2007; greedy as in section 6 there).
 
     Each centre is the best of 2 + log k rows drawn with a chance proportional to weight times squared distance to the
@@ -47,18 +58,18 @@ def _plus_plus(X: NDArray[Any], k: int, weights: NDArray[np.float64], random: Ra
     """
     trials = 2 + int(np.log(k))
     chosen = np.empty(k, np.int64)
-    chosen[0] = random.choice(len(X), p=weights / weights.sum())
-    nearest = distances_to_few(X, X[chosen[:1]])[0]
+    chosen[0] = random.choice(len(weights), p=weights / weights.sum())
+    nearest = rows.few(rows.take(chosen[:1]))[0]
     for place in range(1, k):
         heap = np.cumsum(weights * nearest)
         if heap[-1] > 0:
             candidates = np.searchsorted(heap, random.uniform(size=trials) * heap[-1])
-            candidates = np.minimum(candidates, len(X) - 1)
+            candidates = np.minimum(candidates, len(weights) - 1)
         else:
             # Fewer distinct rows than clusters: any row not taken yet.
-            candidates = np.setdiff1d(np.arange(len(X)), chosen[:place])[:1]
-        reached = np.minimum(nearest, distances_to_few(X, X[candidates]))
+            candidates = np.setdiff1d(np.arange(len(weights)), chosen[:place])[:1]
+        reached = np.minimum(nearest, rows.few(rows.take(candidates)))
         best = int(np.argmin(reached @ weights))
         chosen[place], nearest = candidates[best], reached[best]
         progress.report("seed", place, k, "k-means++")
-    return X[chosen].copy()
+    return rows.take(chosen).copy()

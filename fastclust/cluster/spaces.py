@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.cluster.lloyd import spherical
-from fastclust.errors import InputError
+from fastclust.errors import InputError, InputTypeError
 from fastclust.metric import MahalanobisMetric
 
 if TYPE_CHECKING:
@@ -49,11 +49,24 @@ class _Sphere(Space):
     name = "cosine"
 
     def enter(self, rows: NDArray[Any]) -> NDArray[Any]:
+        if hasattr(rows, "tocsr"):
+            scaled: NDArray[Any] = self._scaled(rows)
+            return scaled
         lengths = np.linalg.norm(rows, axis=1)
         if not lengths.all():
             raise InputError("X", f"a row of zeros at {int(np.argmin(lengths))}", "rows with a direction, for cosine")
         unit: NDArray[Any] = (rows / lengths[:, None]).astype(rows.dtype)
         return unit
+
+    @staticmethod
+    def _scaled(rows: Any) -> Any:
+        """CSR rows of length one."""
+        lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).reshape(-1))
+        if not lengths.all():
+            raise InputError("X", f"a row of zeros at {int(np.argmin(lengths))}", "rows with a direction, for cosine")
+        scaled = rows.copy()
+        scaled.data = rows.data / np.repeat(lengths, np.diff(rows.indptr)).astype(rows.dtype)
+        return scaled
 
     def project(self, centers: NDArray[Any]) -> NDArray[Any]:
         return spherical(centers, centers).astype(centers.dtype)
@@ -68,6 +81,8 @@ class _Mapped(Space):
         self._metric = metric
 
     def enter(self, rows: NDArray[Any]) -> NDArray[Any]:
+        if hasattr(rows, "tocsr"):
+            raise InputTypeError("X", "a sparse matrix", "a dense array, for a MahalanobisMetric", "Call .toarray().")
         mapped: NDArray[Any] = self._metric.transform(rows)
         return mapped
 

@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans as TheirKMeans
 from sklearn.utils.estimator_checks import check_estimator
 
 from fastclust import KMeans, MahalanobisMetric
-from fastclust.errors import BackendError, DataError, InputError, InputTypeError, OperationCancelledError
+from fastclust.errors import BackendError, DataError, InputError, OperationCancelledError
 from fastclust.progress import listening
 
 
@@ -170,13 +170,6 @@ def test_bad_parameters_are_named(params, field):
 def test_what_cannot_run_is_refused_and_not_replaced(params):
     with pytest.raises(BackendError, match="Allowed"):
         KMeans(2, **params).fit(np.zeros((5, 2)) + np.arange(5)[:, None])
-
-
-def test_sparse_rows_are_refused_with_the_way_out():
-    from scipy.sparse import csr_matrix
-
-    with pytest.raises(InputTypeError, match="toarray"):
-        KMeans(2).fit(csr_matrix(np.eye(5)))
 
 
 def test_a_listener_can_stop_a_fit():

@@ -13,7 +13,9 @@ import numpy as np
 
 from fastclust_kernels.assign._dense import doubt_of, length_of, move
 from fastclust_kernels.assign._exact import squared
-from fastclust_kernels.assign._scores import PANEL, TILE, score_group
+from fastclust_kernels.assign._limits import DOWN, fall, lowest, within
+from fastclust_kernels.assign._scores import score_group
+from fastclust_kernels.assign._vectors import PANEL, TILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +25,7 @@ __all__ = ["Bounds", "Groups", "sweep"]
 #: Bytes of rows that are worked on together, and their number.
 _ROWS_BYTES = 768 * 1024
 _MOST_ROWS = 512
-#: Two float32 roundings and some.
-_DOWN = np.float32(1 - 2.0**-22)
+_DOWN = np.float32(DOWN)
 _UP = np.float32(1 + 2.0**-22)
 
 
@@ -63,8 +64,8 @@ def sweep(
 ) -> int:
     """Update ``labels`` and ``bounds`` for centres that moved by ``drift`` ``[k]``; return how many tiles were scored.
 
-    ``moved`` is ``centers`` from the frame's origin. The ``first`` sweep looks at all and sets the bounds; any labels in
-    range will do for it, the better the quicker.
+    ``moved`` is ``centers`` from the frame's origin. The ``first`` sweep looks at all and sets the bounds; any
+    labels in range will do for it, the better the quicker.
     """
     d = X.shape[1]
     squares = np.einsum("ij,ij->i", moved, moved, dtype=np.float64)
@@ -111,17 +112,6 @@ def _above(squares, score, doubt, slack):  # type: ignore[no-untyped-def]
     return np.float32(np.sqrt(max(value, 0.0)) + slack) * _UP
 
 
-@numba.njit(cache=True, fastmath={"nnan"})
-def _lowered(lower, drifts):  # type: ignore[no-untyped-def]
-    """Lower bounds of one row after the centres moved, in place, and the least of them."""
-    least = np.float32(np.inf)
-    for g in range(len(lower)):
-        value = (lower[g] - drifts[g]) * _DOWN
-        lower[g] = value
-        least = min(least, value)
-    return least
-
-
 @numba.njit(parallel=True, cache=True)
 def _sweep(  # type: ignore[no-untyped-def]
     X, centers, moved, half, drift, members, group, place, panels, halves, drifts, squares, upper, lower,
@@ -135,6 +125,7 @@ def _sweep(  # type: ignore[no-untyped-def]
     for thread in numba.prange(threads):
         local = np.empty((rows if shifted else 1, d), X.dtype)
         active = np.empty(rows, np.int64)
+        least = np.empty(rows, np.float32)
         best = np.empty(rows, X.dtype)
         rest = np.empty(rows, X.dtype)
         beaten = np.empty(rows, X.dtype)
@@ -142,7 +133,7 @@ def _sweep(  # type: ignore[no-untyped-def]
         doubt = np.empty(rows, np.float64)
         slack = np.empty(rows, np.float64)
         label = np.empty(rows, np.int32)
-        wanted = np.empty((count_groups, rows + TILE), np.int32)
+        wanted = np.empty((count_groups, rows), np.int32)
         length = np.empty(count_groups, np.int64)
         address = np.empty(TILE, np.int64)
         skip = np.empty(TILE, np.int32)
@@ -154,21 +145,23 @@ def _sweep(  # type: ignore[no-untyped-def]
             count = min(rows, n - start)
             base = local.ctypes.data if shifted else X.ctypes.data + start * width
             length[:] = 0
-            working = 0
-            # Which rows need which groups.
+            # Rows and groups that the bounds do not settle, in three passes without branches to guess.
+            open_rows = 0
             for i in range(count):
                 row = start + i
-                c = labels[row]
                 if first:
                     lower[row] = 0.0
-                    least = np.float32(0.0)
-                    limit = np.float32(np.inf)
-                else:
-                    limit = (upper[row] + drift[c]) * _UP
-                    least = _lowered(lower[row], drifts)
-                    upper[row] = limit
-                    if limit < least:
-                        continue
+                    upper[row] = np.inf
+                limit = (upper[row] + drift[labels[row]]) * _UP
+                upper[row] = limit
+                active[open_rows] = i
+                least[open_rows] = fall(lower[row], drifts, count_groups)
+                open_rows += not limit < least[open_rows]
+            working = 0
+            for o in range(open_rows):
+                i = active[o]
+                row = start + i
+                c = labels[row]
                 if shifted:
                     move(X[row], shift, local[i])
                 here = local[i] if shifted else X[row]
@@ -177,21 +170,25 @@ def _sweep(  # type: ignore[no-untyped-def]
                 score = _product(here, moved[c]) - half[c]
                 # Where products may overflow, nothing is certain.
                 overflows = squares[row] + reach * reach > largest
-                doubt[working] = np.inf if overflows else doubt_of(squares[row], reach, d, unit)
-                slack[working] = 2.0 * unit * (np.sqrt(squares[row]) + reach) if shifted else 0.0
-                limit = min(limit, _above(squares[row], score, doubt[working], slack[working]))
-                upper[row] = limit
-                if limit < least:
-                    continue
+                active[working] = i
                 label[working] = c
                 own[working] = score
-                for g in range(count_groups):
-                    wanted[g, length[g]] = working
-                    length[g] += not limit < lower[row, g]
-                best[working] = own[working]
+                best[working] = score
                 beaten[working] = -np.inf
-                active[working] = i
-                working += 1
+                doubt[working] = np.inf if overflows else doubt_of(squares[row], reach, d, unit)
+                slack[working] = 2.0 * unit * (np.sqrt(squares[row]) + reach) if shifted else 0.0
+                limit = min(upper[row], _above(squares[row], score, doubt[working], slack[working]))
+                upper[row] = limit
+                working += not limit < least[o]
+            for a in range(working):
+                row = start + active[a]
+                for some in range(0, count_groups, PANEL):
+                    bits = within(lower[row], some, count_groups, upper[row])
+                    while bits:
+                        g = some + lowest(bits)
+                        wanted[g, length[g]] = a
+                        length[g] += 1
+                        bits &= bits - 1
             for g in range(count_groups):
                 many = length[g]
                 done += (many + TILE - 1) // TILE

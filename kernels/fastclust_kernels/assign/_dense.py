@@ -8,7 +8,8 @@ import numba
 import numpy as np
 
 from fastclust_kernels.assign._exact import squared
-from fastclust_kernels.assign._scores import PANEL, TILE, keep_best, pack, score_group, settle
+from fastclust_kernels.assign._scores import keep_best, pack, score_group, settle
+from fastclust_kernels.assign._vectors import PANEL, TILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,14 +67,14 @@ def assign_dense(X: NDArray[Any], centers: NDArray[Any], frame: Frame, labels: N
 
 
 @numba.njit(cache=True)
-def move(row, shift, into):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def move(row, shift, into):  # type: ignore[no-untyped-def]
     """The row from the new origin."""
     for j in range(len(row)):
         into[j] = row[j] - shift[j]
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc"})
-def length_of(row):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def length_of(row):  # type: ignore[no-untyped-def]
     """|x|^2 in float64."""
     total = 0.0
     for j in range(len(row)):
@@ -82,9 +83,9 @@ def length_of(row):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
 
 
 @numba.njit(cache=True)
-def doubt_of(squares, reach, d, unit):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
-    """How far a score of a row of squared length ``squares`` may be off: README.md, Bound."""
-    return unit * ((d + 4.0) * np.sqrt(squares) * reach + reach * reach)
+def doubt_of(squares, reach, d, unit):  # type: ignore[no-untyped-def]
+    """How far a score of a row of squared length ``squares`` may be off: README.md, Bound; without its root."""
+    return unit * ((d + 4.0) * 0.5 * (squares + reach * reach) + reach * reach)
 
 
 @numba.njit(parallel=True, cache=True)
@@ -106,14 +107,17 @@ def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk,
         nexts = np.empty(TILE, X.dtype)
         unsure = np.empty(rows, np.int64)
         margin = np.empty(rows, np.float64)
+        squares = np.empty(rows, np.float64)
         for block in range(thread, blocks, threads):
             start = block * rows
             count = min(rows, n - start)
             used = (count + TILE - 1) // TILE
             base = local.ctypes.data if shifted else X.ctypes.data + start * d * size
-            if shifted:
-                for i in range(count):
+            # In order, so that the rows are near when the tiles take them eight at a time.
+            for i in range(count):
+                if shifted:
                     move(X[start + i], shift, local[i])
+                squares[i] = length_of(local[i]) if shifted else length_of(X[start + i])
             for i in range(used * TILE):
                 address[i // TILE, i % TILE] = base + min(i, count - 1) * d * size
             best[:used] = -np.inf
@@ -131,11 +135,10 @@ def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk,
                 for r in range(min(TILE, count - tile * TILE)):
                     i = tile * TILE + r
                     labels[start + i] = found[r]
-                    squares = length_of(local[i]) if shifted else length_of(X[start + i])
-                    doubt = 2.0 * doubt_of(squares, reach, d, unit)
+                    doubt = 2.0 * doubt_of(squares[i], reach, d, unit)
                     # README.md: beyond this margin no rounding can have put the wrong centre first. Where products may
                     # overflow, nothing is certain.
-                    overflows = squares + reach * reach > largest
+                    overflows = squares[i] + reach * reach > largest
                     if overflows or not np.float64(tops[r]) - np.float64(nexts[r]) > doubt:
                         unsure[doubtful] = i
                         margin[doubtful] = -np.inf if overflows else np.float64(tops[r]) - doubt

@@ -14,7 +14,7 @@ __all__ = ["distances_to_few", "distances_to_own", "squared"]
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc"})
-def squared(x, c):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def squared(x, c):  # type: ignore[no-untyped-def]
     """|x - c|^2."""
     total = 0.0
     for j in range(len(x)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust_kernels.assign._bounded import Groups
-from fastclust_kernels.assign._scores import PANEL
+from fastclust_kernels.assign._vectors import PANEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

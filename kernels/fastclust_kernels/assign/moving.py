@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MovingAssignment"]
 
-#: From this many centres on, bounds save more than they cost.
-_WORTH_BOUNDS = 8
+#: Bounds save more than they cost from this many centres on, or if a row is this long and so is dear to read.
+_WORTH_CENTERS, _WORTH_COLUMNS = 17, 256
 
 
 class MovingAssignment:
@@ -46,7 +46,8 @@ class MovingAssignment:
 
     def __init__(self, X: NDArray[Any], n_centers: int, *, backend: str = "auto", bounds: bool | None = None) -> None:
         self.backend = choose("assign", BACKENDS, Request("cpu", X.dtype.name), backend).name
-        self.bounded = self.backend == "numba" and (n_centers >= _WORTH_BOUNDS if bounds is None else bounds)
+        worth = n_centers >= _WORTH_CENTERS or X.shape[1] >= _WORTH_COLUMNS
+        self.bounded = self.backend == "numba" and (worth if bounds is None else bounds)
         self._rows = X
         self._labels = np.full(len(X), -1, np.int32)
         self._frame: Frame | None = None
@@ -57,7 +58,7 @@ class MovingAssignment:
         self.share = 0.0
 
     def step(self, centers: NDArray[Any]) -> NDArray[np.int32]:
-        """Labels int32 ``[n]`` for ``centers`` ``[k, d]`` of the dtype of ``X``; the next step writes to the same array."""
+        """Labels int32 ``[n]`` for ``centers`` ``[k, d]`` of the rows' dtype; the next step reuses the array."""
         if self.backend == "reference":
             self.share = 1.0
             return reference.assign(self._rows, centers)[0]
@@ -65,11 +66,17 @@ class MovingAssignment:
             return self._step(centers)
 
     def _step(self, centers: NDArray[Any]) -> NDArray[np.int32]:
-        from fastclust_kernels.assign import _bounded, _dense
+        from fastclust_kernels.assign import _bounded, _dense, _vectors
         from fastclust_kernels.assign._grouping import groups_of
 
-        if self._frame is None or not self.bounded:
-            self._frame = self._frame or _dense.frame_of(centers)
+        if self._frame is None:
+            self._frame = _dense.frame_of(centers)
+            # Groups are better made of centres that have found their places; one group is made of any.
+            unbounded = not self.bounded or len(centers) > _vectors.PANEL
+            self._labels[:] = 0
+        else:
+            unbounded = not self.bounded
+        if unbounded:
             _dense.assign_dense(self._rows, centers, self._frame, self._labels)
             self.share = 1.0
             return self._labels
@@ -94,6 +101,8 @@ class MovingAssignment:
 
 def _drift(now: NDArray[Any], before: NDArray[Any] | None) -> NDArray[np.float32]:
     """How far each centre went, rounded up."""
+    assert before is not None
     difference = now.astype(np.float64) - before
     far = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-    return np.nextafter((far * (1 + 1e-12)).astype(np.float32), np.float32(np.inf))
+    up: NDArray[np.float32] = np.nextafter((far * (1 + 1e-12)).astype(np.float32), np.float32(np.inf))
+    return up

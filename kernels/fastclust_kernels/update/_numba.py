@@ -52,7 +52,8 @@ def _added(
     partial_weights = np.full(len(owner), np.nan)
     each = np.ones(0) if weights is None else weights
     _add(X, rows, starts, stops, each, weights is not None, partial, partial_weights)
-    return _combine(partial, partial_weights, owner, len(counts))
+    sums, total = _combine(partial, partial_weights, owner, len(counts))
+    return sums, total
 
 
 @numba.njit(cache=True)

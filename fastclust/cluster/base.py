@@ -1,0 +1,144 @@
+"""What every k-means estimator has: centres, and what can be asked of them."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from fastclust.artifacts import load_model, save_model
+from fastclust.cluster.inputs import check_rows, check_weights
+from fastclust.cluster.rows import rows_of
+from fastclust.cluster.spaces import Space, space_of
+from fastclust.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fastclust.cluster.rows import Rows
+
+__all__ = ["Centers", "check_integer", "check_number"]
+
+
+class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+    """Base of the estimators: prediction, distances, score, file and checks; fitting is theirs."""
+
+    #: What a saved model is called, and the runs of ``n_init="auto"`` from random starts.
+    _kind: ClassVar[str] = "kmeans"
+    _random_runs: ClassVar[int] = 10
+
+    n_clusters: int
+    metric: Any
+    backend: str
+    init: Any
+    n_init: int | str
+    _inner_centers: NDArray[Any]
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that CSR rows are taken."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def predict(self, X: Any) -> NDArray[np.int32]:
+        """Return the nearest centre of each row: int32 ``[n]``."""
+        labels, _, _ = self._enter(X).assign(self._inner_centers, self.backend)
+        return labels
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.int32]:
+        """Cluster the rows and return their labels."""
+        labels: NDArray[np.int32] = self.fit(X, y, sample_weight=sample_weight).labels_
+        return labels
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Return the distance of each row to each centre, in the metric: ``[n, n_clusters]``."""
+        return self._enter(X).all(self._inner_centers)
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[Any]:
+        """Cluster the rows and return their distances to the centres."""
+        fitted: Centers = self.fit(X, y, sample_weight=sample_weight)
+        return fitted.transform(X)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: ARG002 - scikit-learn's
+        """Return the negative inertia of the rows."""
+        rows = self._enter(X)
+        _, distances, _ = rows.assign(self._inner_centers, self.backend)
+        weights = check_weights(sample_weight, rows.shape[0])
+        return -float((distances if weights is None else distances * weights).sum())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model as one safetensors file."""
+        check_is_fitted(self)
+        tensors = {"cluster_centers": self.cluster_centers_, "inner_centers": self._inner_centers}
+        if hasattr(self, "labels_"):
+            tensors["labels"] = self.labels_
+        space = space_of(self.metric, self.n_features_in_)
+        params = {
+            "n_clusters": self.n_clusters,
+            "metric": space.name,
+            "inertia": getattr(self, "inertia_", None),
+            "n_iter": getattr(self, "n_iter_", None),
+            "backend": self.backend_,
+        }
+        save_model(path, self._kind, params, tensors | space.tensors())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what :meth:`save` wrote; it predicts as before. Raises NotFoundError, DataError."""
+        params, tensors = load_model(path, cls._kind)
+        model = cls(n_clusters=params["n_clusters"], metric=Space.metric_from(params["metric"], tensors))
+        model.cluster_centers_ = tensors["cluster_centers"]
+        model._inner_centers = tensors["inner_centers"]
+        if "labels" in tensors:
+            model.labels_ = tensors["labels"]
+        model.inertia_, model.n_iter_, model.backend_ = params["inertia"], params["n_iter"], params["backend"]
+        model.n_features_in_ = model.cluster_centers_.shape[1]
+        model._n_features_out = len(model.cluster_centers_)
+        return model
+
+    def _enter(self, X: Any) -> Rows:
+        """Rows in the space of the fitted centres."""
+        check_is_fitted(self)
+        return rows_of(space_of(self.metric, self.n_features_in_).enter(check_rows(self, X, reset=False)))
+
+    def _check_count(self, n_rows: int) -> None:
+        if self.n_clusters > n_rows:
+            raise InputError(
+                "n_clusters",
+                self.n_clusters,
+                f"1..{n_rows}, the number of rows",
+                f"n_samples={n_rows} should be >= n_clusters={self.n_clusters}",
+            )
+
+    def _runs(self) -> int:
+        """How many starts are tried."""
+        drawn = isinstance(self.init, str) or callable(self.init)
+        if self.n_init == "auto":
+            many = callable(self.init) or (isinstance(self.init, str) and self.init == "random")
+            return self._random_runs if many else 1
+        if not drawn and int(self.n_init) > 1:
+            warnings.warn(
+                f"Explicit initial center position passed: performing only one init in {type(self).__name__} instead "
+                f"of n_init={self.n_init}.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return int(self.n_init) if drawn else 1
+
+
+def check_integer(name: str, value: Any, least: int = 1) -> None:
+    """Raise InputError unless ``value`` is an integer of at least ``least``."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+        raise InputError(name, repr(value), f"an integer of at least {least}")
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raise InputError unless ``value`` is a number of at least 0."""
+    if not isinstance(value, numbers.Real) or not float(value) >= 0:
+        raise InputError(name, repr(value), "a number of at least 0")

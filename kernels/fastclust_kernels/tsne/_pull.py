@@ -97,7 +97,7 @@ def _pull_2(pointers, indices, values, packed, Y, forces):  # type: ignore[no-un
             fx, fy = np.float32(0), np.float32(0)
             start, end = np.int64(pointers[i]), np.int64(pointers[i + 1])
             for first in range(start, end, _TOGETHER):
-                last = min(end, first + _TOGETHER)  # type: ignore[call-overload]
+                last = min(end, first + _TOGETHER)
                 mine = indices[first:last]
                 for k in range(len(mine)):
                     together[k] = packed[mine[k]]

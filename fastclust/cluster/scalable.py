@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["chosen", "parallel_start"]
 
 #: Multiply-adds of exact k-means++ beyond which "auto" takes k-means||.
-_DEAR = 2e10
+_DEAR = 2e9
 _ROUNDS = 4
 #: Rows drawn in a round, in clusters.
 _DRAWN = 0.5
@@ -26,7 +26,7 @@ _POLISH = 5
 
 
 def chosen(shape: tuple[int, int], k: int) -> str:
-    """Which start "auto" is: exact k-means++ as long as it takes a second or two."""
+    """Which start "auto" is: exact k-means++ as long as it takes a fraction of a second."""
     n, d = shape
     trials = 2 + int(np.log(k))
     return "k-means++" if float(n) * d * k * trials <= _DEAR else "k-means||"

@@ -62,6 +62,7 @@ def _drawn(target, sums, weights, nearest):  # type: ignore[no-untyped-def]
 @numba.njit(parallel=True, cache=True)
 def _greedy(X, weights, draws, shift, shifted, unit, chosen):  # type: ignore[no-untyped-def]
     n, d = X.shape
+    tiny = np.float64(np.finfo(X.dtype).tiny)
     trials = draws.shape[1]
     blocks = (n + _BLOCK - 1) // _BLOCK
     squares = np.empty(n, np.float64)
@@ -138,7 +139,7 @@ def _greedy(X, weights, draws, shift, shifted, unit, chosen):  # type: ignore[no
                     squares[i] = length_of(here)
                 distance = squares[i] + own - 2.0 * np.float64(_product(here, c))
                 # Near the row just chosen, digits are lost: there by differences.
-                if not distance > 8.0 * doubt_of(squares[i], np.sqrt(own), d, unit):
+                if not distance > 8.0 * doubt_of(squares[i], np.sqrt(own), d, unit, tiny):
                     distance = squared(X[i], X[winner])
                 nearest[i] = min(nearest[i], distance)
                 mine_sum += weights[i] * nearest[i]

@@ -1,6 +1,8 @@
 # Read at run time too: lazy_loader takes the public names and their places from here.
 from . import evaluation as evaluation
 from . import insight as insight
+from .cluster import BalancedKMeans as BalancedKMeans
+from .cluster import HierarchicalKMeans as HierarchicalKMeans
 from .cluster import KMeans as KMeans
 from .cluster import MiniBatchKMeans as MiniBatchKMeans
 from .data import open_images as open_images

@@ -1,6 +1,8 @@
 """k-means estimators with scikit-learn's conventions, on our own kernels."""
 
+from fastclust.cluster.balanced import BalancedKMeans
+from fastclust.cluster.hierarchical import HierarchicalKMeans
 from fastclust.cluster.kmeans import KMeans
 from fastclust.cluster.minibatch import MiniBatchKMeans
 
-__all__ = ["KMeans", "MiniBatchKMeans"]
+__all__ = ["BalancedKMeans", "HierarchicalKMeans", "KMeans", "MiniBatchKMeans"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.rows import Rows
 
-__all__ = ["Fit", "lloyd", "spherical"]
+__all__ = ["Fit", "lloyd", "means_of", "spherical"]
 
 
 class Fit(NamedTuple):
@@ -108,11 +108,19 @@ def _means(
             sums[old] -= weight * values
             total[old] -= weight
             sums[cluster], total[cluster] = weight * values, weight
+    return means_of(sums, total, centers, cosine=cosine)
+
+
+def means_of(
+    sums: NDArray[np.float64], total: NDArray[np.float64], centers: NDArray[Any], *, cosine: bool
+) -> NDArray[Any]:
+    """Means ``[k, d]`` of the clusters, of length one for ``cosine``; a cluster of no weight keeps its centre."""
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.where(total[:, None] > 0, sums / total[:, None], centers.astype(np.float64))
     if cosine:
         means = spherical(means, centers)
-    return means.astype(rows.dtype)
+    moved: NDArray[Any] = means.astype(centers.dtype)
+    return moved
 
 
 def spherical(vectors: NDArray[Any], instead: NDArray[Any]) -> NDArray[Any]:

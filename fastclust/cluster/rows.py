@@ -180,7 +180,7 @@ class SparseRows:
 
     def variance(self) -> float:
         mean = np.asarray(self._wide.mean(axis=0)).reshape(-1)
-        return (float(self._squares.sum()) / self.shape[0] - float(mean @ mean)) / self.shape[1]
+        return float((self._squares.sum() / self.shape[0] - (mean**2).sum()) / self.shape[1])
 
 
 class _SparseNearest:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust import progress
+from fastclust_kernels.assign import greedy_plus_plus
+from fastclust_kernels.assign.moving import MovingAssignment
 from fastclust_kernels.update.moving import MovingSums
 
 if TYPE_CHECKING:
@@ -18,15 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["chosen", "parallel_start"]
 
 #: Multiply-adds of exact k-means++ beyond which "auto" takes k-means||.
-_DEAR = 2e10
-_ROUNDS = 4
+_DEAR = 2e9
+_ROUNDS = 3
 #: Rows drawn in a round, in clusters.
-_DRAWN = 0.5
+_DRAWN = 1.0
 _POLISH = 5
 
 
 def chosen(shape: tuple[int, int], k: int) -> str:
-    """Which start "auto" is: exact k-means++ as long as it takes a second or two."""
+    """Which start "auto" is: exact k-means++ as long as it takes a fraction of a second."""
     n, d = shape
     trials = 2 + int(np.log(k))
     return "k-means++" if float(n) * d * k * trials <= _DEAR else "k-means||"
@@ -35,7 +37,7 @@ def chosen(shape: tuple[int, int], k: int) -> str:
 def parallel_start(rows: Rows, k: int, weights: NDArray[np.float64], random: RandomState) -> NDArray[Any]:
     """k-means|| (Bahmani et al., "Scalable K-Means++", VLDB 2012), then weighted k-means on what was drawn.
 
-    Four rounds draw k / 2 rows each, with a chance proportional to weight times squared distance to the nearest drawn
+    Three rounds draw k rows each, with a chance proportional to weight times squared distance to the nearest drawn
     so far. Each drawn row then stands for the rows nearest to it; k of them are drawn in the same way and moved by five
     of Lloyd's iterations among them.
     """
@@ -65,9 +67,7 @@ def parallel_start(rows: Rows, k: int, weights: NDArray[np.float64], random: Ran
 
 def _reduce(points: NDArray[Any], weights: NDArray[np.float64], k: int, random: RandomState) -> NDArray[Any]:
     """Weighted centres, k of them, of some points."""
-    from fastclust_kernels.assign.moving import MovingAssignment
-
-    centers = points[_drawn(points, weights, k, random)].copy()
+    centers = points[greedy_rows(points, k, weights, random, 2 + int(np.log(k)))].copy()
     moving, gathered = MovingAssignment(points, k), MovingSums(points, k, weights)
     for _ in range(_POLISH):
         sums, total, _ = gathered.step(moving.step(centers))
@@ -76,23 +76,15 @@ def _reduce(points: NDArray[Any], weights: NDArray[np.float64], k: int, random: 
     return centers
 
 
-def _drawn(points: NDArray[Any], weights: NDArray[np.float64], k: int, random: RandomState) -> NDArray[np.int64]:
-    """Draw k different points, each with a chance proportional to weight times squared distance to those before."""
-    # Products rather than differences: rounding shifts chances a little, and a point drawn has none any more.
-    shifted = points - points.mean(axis=0, dtype=np.float64).astype(points.dtype)
-    squares = np.einsum("ij,ij->i", shifted, shifted, dtype=np.float64)
-    chosen = np.empty(k, np.int64)
-    nearest = np.full(len(points), np.inf)
-    chance = weights.copy()
-    for place in range(k):
-        heap = np.cumsum(chance)
-        if heap[-1] > 0:
-            drawn = int(min(np.searchsorted(heap, random.uniform() * heap[-1], side="right"), len(points) - 1))
-        else:
-            drawn = int(np.setdiff1d(np.arange(len(points)), chosen[:place])[0])
-        chosen[place] = drawn
-        distances = squares + squares[drawn] - 2.0 * (shifted @ shifted[drawn])
-        np.minimum(nearest, np.maximum(distances, 0.0), out=nearest)
-        nearest[drawn] = 0.0
-        np.multiply(weights, nearest, out=chance)
+def greedy_rows(
+    X: NDArray[Any], k: int, weights: NDArray[np.float64], random: RandomState, trials: int
+) -> NDArray[np.int64]:
+    """Numbers of k different rows by greedy k-means++; any rows once all lie on chosen ones."""
+    first = int(random.choice(len(X), p=weights / weights.sum()))
+    draws = random.uniform(size=(k - 1, min(trials, 16)))
+    chosen = greedy_plus_plus(X, weights, first, draws)
+    left = chosen < 0
+    if left.any():
+        others = np.setdiff1d(np.arange(len(X)), chosen[~left])
+        chosen[left] = others[: int(left.sum())]
     return chosen

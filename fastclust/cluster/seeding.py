@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust import progress
-from fastclust.cluster.scalable import chosen, parallel_start
+from fastclust.cluster.rows import DenseRows
+from fastclust.cluster.scalable import chosen, greedy_rows, parallel_start
 from fastclust.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def _plus_plus(rows: Rows, k: int, weights: NDArray[np.float64], random: RandomS
     nearest centre so far.
     """
     trials = 2 + int(np.log(k))
+    if isinstance(rows, DenseRows):
+        return rows.take(greedy_rows(rows.matrix, k, weights, random, trials)).copy()
     chosen = np.empty(k, np.int64)
     chosen[0] = random.choice(len(weights), p=weights / weights.sum())
     nearest = rows.few(rows.take(chosen[:1]))[0]

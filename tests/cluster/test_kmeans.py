@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans as TheirKMeans
+from sklearn.datasets import make_blobs
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from fastclust import KMeans, MahalanobisMetric
@@ -198,3 +200,20 @@ def test_a_fit_needs_no_faiss_torch_or_opentsne():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "none"
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means||"])
+def test_starts_for_many_clusters_are_as_good_as_scikit_learns(init):
+    X, _ = make_blobs(6000, n_features=8, centers=300, cluster_std=0.5, random_state=0)
+    ours = [KMeans(300, init=init, n_init=1, random_state=seed).fit(X).inertia_ for seed in range(3)]
+    theirs = [TheirKMeans(300, n_init=1, random_state=seed).fit(X).inertia_ for seed in range(3)]
+    assert np.mean(ours) <= 1.01 * np.mean(theirs)
+
+
+def test_a_start_of_many_draws_survives_duplicates_and_weights_of_zero():
+    X = np.repeat(np.arange(6.0), 50)[:, None]
+    weights = np.repeat([1.0, 1.0, 1.0, 1.0, 1.0, 0.0], 50)
+    model = KMeans(5, init="k-means||", random_state=0).fit(X, sample_weight=weights)
+    assert model.inertia_ == 0
+    with pytest.warns(ConvergenceWarning):
+        assert KMeans(9, init="k-means||", random_state=0).fit(X).inertia_ == 0

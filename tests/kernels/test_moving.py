@@ -1,7 +1,7 @@
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastclust_kernels.assign.moving import MovingAssignment
@@ -55,12 +55,14 @@ def test_every_step_has_the_oracles_labels_and_bounds_that_hold(n, d, k, offset,
 
 
 @settings(deadline=None, max_examples=40)
+@example(n=1, d=1, k=5, levels=4, scale=1e-30, dtype=np.float32, seed=2)
+@example(n=30, d=3, k=20, levels=4, scale=1e-45, dtype=np.float64, seed=2)
 @given(
     n=st.integers(1, 60),
     d=st.integers(1, 5),
     k=st.integers(1, 40),
     levels=st.integers(1, 4),
-    scale=st.sampled_from([1e-30, 1e-3, 1.0, 1e15]),
+    scale=st.sampled_from([1e-45, 1e-30, 1e-22, 1e-3, 1.0, 1e15]),
     dtype=st.sampled_from([np.float32, np.float64]),
     seed=st.integers(0, 2**31),
 )

@@ -13,7 +13,7 @@ from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BACKENDS", "Assignment", "assign", "distances_to_few", "distances_to_own"]
+__all__ = ["BACKENDS", "Assignment", "assign", "distances_to_few", "distances_to_own", "greedy_plus_plus"]
 
 
 class Assignment(NamedTuple):
@@ -102,3 +102,34 @@ def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
 
     with parallel_launch():
         return _exact.distances_to_few(X, rows)
+
+
+def greedy_plus_plus(
+    X: NDArray[Any], weights: NDArray[np.float64], first: int, draws: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Choose rows as starting centres: each the best of some drawn with a chance proportional to the potential.
+
+    Greedy k-means++ (Arthur and Vassilvitskii, "k-means++", 2007, section 6). The same draws give the same rows for any
+    number of threads.
+
+    Parameters
+    ----------
+    X
+        A checked matrix ``[n, d]``, float32 or float64.
+    weights
+        float64 ``[n]``.
+    first
+        Number of the first row.
+    draws
+        float64 ``[k - 1, trials]`` in ``[0, 1)``, at most 16 trials: where along the running total of weight times
+        squared distance the candidates of a step lie.
+
+    Returns
+    -------
+    NDArray[np.int64]
+        ``[k]``; -1 from where on every row lies on a chosen one.
+    """
+    from fastclust_kernels.assign import _seeding
+
+    with np.errstate(over="ignore", invalid="ignore"), parallel_launch():
+        return _seeding.greedy(X, weights, first, draws)

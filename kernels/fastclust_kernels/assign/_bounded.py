@@ -27,6 +27,8 @@ _ROWS_BYTES = 768 * 1024
 _MOST_ROWS = 512
 _DOWN = np.float32(DOWN)
 _UP = np.float32(1 + 2.0**-22)
+#: Below float32's normal numbers roundings are absolute; every bound stays this far off.
+_FLOOR = 2.0**-124
 
 
 class Bounds(NamedTuple):
@@ -122,6 +124,7 @@ def _sweep(  # type: ignore[no-untyped-def]
     count_groups = len(members)
     blocks = (n + rows - 1) // rows
     largest = np.finfo(X.dtype).max / 8
+    tiny = np.float64(np.finfo(X.dtype).tiny)
     for thread in numba.prange(threads):
         local = np.empty((rows if shifted else 1, d), X.dtype)
         active = np.empty(rows, np.int64)
@@ -175,8 +178,8 @@ def _sweep(  # type: ignore[no-untyped-def]
                 own[working] = score
                 best[working] = score
                 beaten[working] = -np.inf
-                doubt[working] = np.inf if overflows else doubt_of(squares[row], reach, d, unit)
-                slack[working] = 2.0 * unit * (np.sqrt(squares[row]) + reach) if shifted else 0.0
+                doubt[working] = np.inf if overflows else doubt_of(squares[row], reach, d, unit, tiny)
+                slack[working] = _FLOOR + (2.0 * unit * (np.sqrt(squares[row]) + reach) if shifted else 0.0)
                 limit = min(upper[row], _above(squares[row], score, doubt[working], slack[working]))
                 upper[row] = limit
                 working += not limit < least[o]

@@ -83,9 +83,9 @@ def length_of(row):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def doubt_of(squares, reach, d, unit):  # type: ignore[no-untyped-def]
+def doubt_of(squares, reach, d, unit, tiny):  # type: ignore[no-untyped-def]
     """How far a score of a row of squared length ``squares`` may be off: README.md, Bound; without its root."""
-    return unit * ((d + 4.0) * 0.5 * (squares + reach * reach) + reach * reach)
+    return unit * ((d + 4.0) * 0.5 * (squares + reach * reach) + reach * reach) + (d + 4.0) * tiny
 
 
 @numba.njit(parallel=True, cache=True)
@@ -96,6 +96,7 @@ def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk,
     tiles = rows // TILE
     blocks = (n + rows - 1) // rows
     largest = np.finfo(X.dtype).max / 8
+    tiny = np.float64(np.finfo(X.dtype).tiny)
     for thread in numba.prange(threads):
         local = np.empty((rows if shifted else 1, d), X.dtype)
         best = np.empty((tiles, TILE, PANEL), X.dtype)
@@ -135,7 +136,7 @@ def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk,
                 for r in range(min(TILE, count - tile * TILE)):
                     i = tile * TILE + r
                     labels[start + i] = found[r]
-                    doubt = 2.0 * doubt_of(squares[i], reach, d, unit)
+                    doubt = 2.0 * doubt_of(squares[i], reach, d, unit, tiny)
                     # README.md: beyond this margin no rounding can have put the wrong centre first. Where products may
                     # overflow, nothing is certain.
                     overflows = squares[i] + reach * reach > largest

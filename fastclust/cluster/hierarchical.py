@@ -1,0 +1,193 @@
+"""k-means for very many clusters: a coarse level says which few centres are looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from fastclust import progress
+from fastclust.cluster.base import Centers, check_integer, check_number
+from fastclust.cluster.inputs import check_rows, check_weights
+from fastclust.cluster.lloyd import Fit, lloyd, means_of
+from fastclust.cluster.rows import DenseRows
+from fastclust.cluster.seeding import initial_centers
+from fastclust.cluster.spaces import space_of
+from fastclust.errors import InputError, InputTypeError
+from fastclust_kernels.assign.grouped import GroupedSearch
+
+if TYPE_CHECKING:
+    from numpy.random import RandomState
+    from numpy.typing import NDArray
+
+__all__ = ["HierarchicalKMeans"]
+
+#: Iterations of the coarse level and inside each of its cells.
+_COARSE, _FINE = 10, 8
+
+
+class HierarchicalKMeans(Centers):
+    """k-means on two levels, for tens of thousands of clusters.
+
+    The rows are put into about ``sqrt(n_clusters)`` cells, each cell into its share of the clusters, and then Lloyd's
+    iteration goes on over all of them, with each row looking at the centres of the ``n_probes`` nearest cells only.
+    A row is *certified* if the triangle inequality shows that no centre of another cell can be nearer.
+
+    Parameters
+    ----------
+    n_clusters, metric, random_state, verbose
+        As for :class:`~fastclust.KMeans`; rows must be dense.
+    n_cells
+        Cells of the coarse level; "auto" is the square root of ``n_clusters``.
+    n_probes
+        Cells that each row looks at.
+    max_iter
+        Most iterations over all clusters, after those inside the cells.
+    tol
+        Iterations end when fewer than this share of the rows change their cluster.
+
+    Attributes
+    ----------
+    cluster_centers_, labels_, inertia_, n_iter_, n_features_in_, backend_
+        As for :class:`~fastclust.KMeans`. :meth:`predict` is exact: it looks at all centres.
+    certified_
+        Share of the rows whose label is certainly that of the nearest centre.
+    """
+
+    _kind: ClassVar[str] = "hierarchical_kmeans"
+
+    def __init__(
+        self,
+        n_clusters: int = 1024,
+        *,
+        n_cells: int | str = "auto",
+        n_probes: int = 6,
+        max_iter: int = 10,
+        tol: float = 1e-3,
+        metric: Any = "euclidean",
+        backend: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_cells = n_cells
+        self.n_probes = n_probes
+        self.max_iter = max_iter
+        self.tol = tol
+        self.metric = metric
+        self.backend = backend
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """Cluster the rows ``X`` ``[n, d]``, weighted by ``sample_weight`` ``[n]``.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            As :meth:`fastclust.KMeans.fit`.
+        OperationCancelledError
+            A progress listener asked to stop.
+        """
+        self._check_parameters()
+        if hasattr(X, "tocsr"):
+            raise InputTypeError("X", "a sparse matrix", "a dense array", "Call .toarray(), or use KMeans.")
+        matrix = check_rows(self, X, reset=True)
+        self._check_count(len(matrix))
+        weights = check_weights(sample_weight, len(matrix))
+        space = space_of(self.metric, matrix.shape[1])
+        self._cosine = space.name == "cosine"
+        rows = DenseRows(space.enter(matrix))
+        random = check_random_state(self.random_state)
+        coarse = self._lloyd(rows, self._cells(), weights, random, _COARSE)
+        centers, first, labels = self._split(rows, coarse, weights, random)
+        found = GroupedSearch(rows.matrix, centers, first, min(self.n_probes, len(first) - 1))
+        gathered = rows.sums(self.n_clusters, weights)
+        n_iter = 0
+        for n_iter in range(1, self.max_iter + 1):
+            sums, total, changed = gathered.step(labels)
+            centers = means_of(sums, total, centers, cosine=self._cosine)
+            labels = found.step(centers, labels)
+            progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}, {changed} labels changed")
+            if self.verbose:
+                print(f"HierarchicalKMeans iteration {n_iter}: {changed} labels changed")  # noqa: T201
+            if n_iter > 1 and changed <= self.tol * len(labels):
+                break
+        self._inner_centers = self.cluster_centers_ = centers
+        self.labels_, self.n_iter_ = labels, n_iter
+        distances = rows.own(centers, labels)
+        self.inertia_ = float((distances if weights is None else distances * weights).sum())
+        self.certified_ = found.certified(np.sqrt(distances))
+        self.backend_ = "numba"
+        self._n_features_out = self.n_clusters
+        return self
+
+    def _cells(self) -> int:
+        cells = round(self.n_clusters**0.5) if self.n_cells == "auto" else int(self.n_cells)
+        return min(max(1, cells), self.n_clusters)
+
+    def _lloyd(
+        self, rows: DenseRows, k: int, weights: NDArray[np.float64] | None, random: RandomState, iterations: int
+    ) -> Fit:
+        each = np.ones(rows.shape[0]) if weights is None else weights
+        start, _ = initial_centers("auto", rows, k, each, random)
+        return lloyd(
+            rows, start, weights=weights, max_iter=iterations, tol=0.0, cosine=self._cosine, backend=self.backend
+        )
+
+    def _split(
+        self, rows: DenseRows, coarse: Fit, weights: NDArray[np.float64] | None, random: RandomState
+    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]]:
+        """Clusters of each cell: all centres, where those of each cell begin, and the labels."""
+        cells = len(coarse.centers)
+        sizes = np.bincount(coarse.labels, minlength=cells)
+        spread = np.bincount(coarse.labels, rows.own(coarse.centers, coarse.labels), minlength=cells)
+        shares = _shares(spread, sizes, self.n_clusters, rows.shape[1])
+        first = np.concatenate([[0], np.cumsum(shares)])
+        labels = np.empty(rows.shape[0], np.int32)
+        centers = np.empty((self.n_clusters, rows.shape[1]), rows.dtype)
+        order = np.argsort(coarse.labels, kind="stable")
+        ends = np.concatenate([[0], np.cumsum(sizes)])
+        for cell in range(cells):
+            mine = order[ends[cell] : ends[cell + 1]]
+            if not len(mine):
+                continue
+            part = DenseRows(np.ascontiguousarray(rows.matrix[mine]))
+            own = None if weights is None else weights[mine]
+            if own is not None and np.count_nonzero(own) < shares[cell]:
+                own = np.maximum(own, own.max() * 1e-12 or 1.0)
+            fit = self._lloyd(part, int(shares[cell]), own, random, _FINE)
+            centers[first[cell] : first[cell + 1]] = fit.centers
+            labels[mine] = fit.labels + first[cell]
+            progress.report("seed", cell + 1, cells, f"cell {cell + 1} of {cells}")
+        return centers, first, labels
+
+    def _check_parameters(self) -> None:
+        for name in ("n_clusters", "max_iter", "n_probes"):
+            check_integer(name, getattr(self, name))
+        check_number("tol", self.tol)
+        if self.n_cells != "auto":
+            check_integer("n_cells", self.n_cells)
+        if self.backend not in ("auto", "numba"):
+            raise InputError("backend", repr(self.backend), "auto, numba")
+
+
+def _shares(spread: NDArray[Any], sizes: NDArray[Any], k: int, d: int) -> NDArray[np.int64]:
+    """Clusters of each cell: as many as make the inertia of all the least, at most its rows, none for an empty one.
+
+    m clusters in d dimensions leave an inertia proportional to ``spread * m ** (-2 / d)`` (Zador, 1982), so m is
+    proportional to ``spread ** (d / (d + 2))``.
+    """
+    wanted = np.maximum(spread, 0.0) ** (d / (d + 2.0))
+    wanted = wanted if wanted.any() else sizes.astype(np.float64)
+    shares = np.minimum(np.maximum(np.floor(wanted / wanted.sum() * k), 1), sizes).astype(np.int64)
+    # What rounding and bounds left over or took too much goes to or comes from the cells with the most rows a cluster.
+    while shares.sum() != k:
+        step = 1 if shares.sum() < k else -1
+        room = (shares < sizes) if step > 0 else (shares > 1)
+        fullness = np.where(room, sizes / np.maximum(shares, 1) * step, -np.inf)
+        many = min(abs(int(k - shares.sum())), int(room.sum()))
+        shares[np.argsort(-fullness, kind="stable")[:many]] += step
+    whole: NDArray[np.int64] = shares
+    return whole

@@ -1,0 +1,50 @@
+import numba
+import numpy as np
+import pytest
+
+from fastclust_kernels.assign import greedy_plus_plus
+
+
+def oracle(X, weights, first, draws):
+    """The definition, in float64: the same places along the running totals, the candidate with the least potential."""
+    X = X.astype(np.float64)
+    chosen, nearest = [first], ((X - X[first]) ** 2).sum(axis=1)
+    for row in draws:
+        totals = np.cumsum(weights * nearest)
+        candidates = [int(np.searchsorted(totals, u * totals[-1], side="right")) for u in row]
+        reached = [np.minimum(nearest, ((X - X[c]) ** 2).sum(axis=1)) for c in candidates]
+        best = int(np.argmin([weights @ r for r in reached]))
+        chosen.append(candidates[best])
+        nearest = reached[best]
+    return chosen
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+@pytest.mark.parametrize(("n", "d", "k", "trials"), [(900, 5, 12, 4), (300, 40, 9, 16), (257, 1, 5, 1), (2, 3, 2, 3)])
+def test_the_rows_are_the_oracles(n, d, k, trials, offset, dtype):
+    rng = np.random.default_rng(n + trials)
+    X, weights = (offset + rng.normal(size=(n, d))).astype(dtype), rng.random(n)
+    draws = rng.random((k - 1, trials))
+    assert greedy_plus_plus(X, weights, 1, draws).tolist() == oracle(X, weights, 1, draws)
+
+
+def test_rows_of_weight_zero_and_rows_on_chosen_ones_are_never_drawn():
+    X = np.repeat(np.arange(4.0), 5)[:, None] + 1e3
+    weights = np.repeat([1.0, 1.0, 1.0, 0.0], 5)
+    chosen = greedy_plus_plus(X, weights, 0, np.random.default_rng(0).random((5, 2)))
+    assert sorted(X[chosen[:3], 0] - 1e3) == [0, 1, 2]
+    assert (chosen[3:] == -1).all()
+
+
+def test_the_rows_do_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(3)
+    X, draws, before = rng.normal(size=(3000, 8)).astype(np.float32), rng.random((40, 5)), numba.get_num_threads()
+    found = []
+    try:
+        for threads in (1, before):
+            numba.set_num_threads(threads)
+            found.append(greedy_plus_plus(X, np.ones(3000), 0, draws).tolist())
+    finally:
+        numba.set_num_threads(before)
+    assert found[0] == found[1]

@@ -18,6 +18,8 @@ __all__ = ["SPACING", "GridRepulsion", "Shape", "shape_of"]
 SPACING = 0.375
 #: A map is at least this many nodes wide: a small one gets a finer grid.
 _LEAST = 16
+#: Halvings of the spacing after which the kernel is flat over the whole grid.
+_FINEST = 40
 #: Nodes between the largest distance in the map and where the periodic kernel turns round.
 _MARGIN = 12
 #: FFT lengths are these times powers of two: few, so that kernels are computed rarely, and fast ones.
@@ -41,8 +43,9 @@ class Shape(NamedTuple):
 def shape_of(extent: NDArray[np.floating[Any]], spacing: float = SPACING) -> Shape:
     """Return the grid for a map of this extent ``[2]``; spacing is halved until the map is 16 nodes wide."""
     widest = float(extent.max())
-    if widest > 0:
-        spacing *= 0.5 ** max(0, int(np.ceil(np.log2(_LEAST * spacing / widest))))
+    # Points that all coincide get the finest grid that is of any use.
+    halvings = int(np.ceil(np.log2(_LEAST * spacing / widest))) if widest > 0 else _FINEST
+    spacing *= 0.5 ** min(max(0, halvings), _FINEST)
     nodes = tuple(int(float(side) / spacing * (1 + 1e-6)) + 5 for side in extent)
     return Shape(spacing, nodes, tuple(_length(2 * count + _MARGIN) for count in nodes))  # type: ignore[arg-type]
 

@@ -168,9 +168,9 @@ def _backends() -> list[dict[str, Any]]:
     chosen = {"operation": "neighbors", "backend": "cpu", "chosen": True, "reasons": []}
     rows.append(chosen)
     rows.append({"operation": "neighbors", "backend": "gpu", "chosen": False, "reasons": ["not part of this version"]})
-    rows.append({"operation": "tsne", "backend": "opentsne", "chosen": True, "reasons": []})
+    rows.append({"operation": "tsne", "backend": "cpu", "chosen": True, "reasons": []})
     rows += [
-        {"operation": "tsne", "backend": name, "chosen": False, "reasons": ["not part of this version"]}
-        for name in ("cpu", "gpu")
+        {"operation": "tsne", "backend": name, "chosen": False, "reasons": [reason]}
+        for name, reason in (("gpu", "not part of this version"), ("opentsne", "runs when asked for by name"))
     ]
     return rows

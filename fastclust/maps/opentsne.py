@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust import progress
+from fastclust.maps.optimizer import Finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from fastclust.maps.optimizer import Phase
     from fastclust.neighbors import NeighborGraph
 
 __all__ = ["affinities_of", "optimize"]
@@ -35,27 +37,29 @@ def optimize(
     affinities: Any,
     start: NDArray[np.float64],
     *,
-    schedule: list[tuple[int, float, float]],
+    schedule: list[Phase],
     learning_rate: float | str,
     seed: int | None,
     callback: Callable[[int, float, NDArray[Any]], Any] | None,
-) -> tuple[NDArray[np.float64], float]:
-    """Run phases of ``(iterations, exaggeration, momentum)``; return the map and its divergence.
-
-    One job: with more, openTSNE's sums depend on how threads meet. What a listener or callback raises stops the work.
-    """
+    callback_every: int,
+    n_jobs: int,
+) -> Finished:
+    """Run the phases, one after the other. What a listener or callback raises stops the work."""
     from openTSNE import TSNEEmbedding
 
-    total = sum(iterations for iterations, _, _ in schedule)
-    before = 0
+    total = sum(phase.iterations for phase in schedule)
+    before = done = 0
     caught: list[BaseException] = []
     asked: list[bool] = []
 
     def tell(iteration: int, divergence: float, points: Any) -> bool:
         # openTSNE turns what a callback raises into its own error, so it is kept and raised again outside.
+        nonlocal done
+        done = before + iteration
         try:
-            progress.report("tsne", before + iteration, total, f"iteration {before + iteration}, KL {divergence:.3f}")
-            if callback is not None and callback(before + iteration, divergence, np.asarray(points)):
+            progress.report("tsne", done, total, f"iteration {done}, KL {divergence:.3f}")
+            wanted = callback is not None and done % callback_every == 0
+            if wanted and callback is not None and callback(done, divergence, np.asarray(points)):
                 asked.append(True)
         except BaseException as error:  # noqa: BLE001 - raised again by the caller below
             caught.append(error)
@@ -65,23 +69,23 @@ def optimize(
         start.copy(),
         affinities,
         negative_gradient_method="bh" if len(start) < 2000 or start.shape[1] > 2 else "fft",
-        n_jobs=1,
+        n_jobs=n_jobs,
         random_state=seed,
         callbacks=[tell],
-        callbacks_every_iters=_EVERY,
+        callbacks_every_iters=min(callback_every, _EVERY),
     )
-    for iterations, exaggeration, momentum in schedule:
+    for phase in schedule:
         embedding = embedding.optimize(
-            iterations,
-            exaggeration=exaggeration,
-            momentum=momentum,
+            phase.iterations,
+            exaggeration=phase.exaggeration,
+            momentum=phase.momentum,
             learning_rate=learning_rate,
             propagate_exception=False,
         )
         if caught:
             raise caught[0]
-        before += iterations
         if asked:
             break
-    points = np.asarray(embedding, np.float64)
-    return points, float(embedding.kl_divergence)
+        before += phase.iterations
+        done = before
+    return Finished(np.asarray(embedding, np.float32), float(embedding.kl_divergence), done)

@@ -21,9 +21,9 @@ _SPREAD = 1e-4
 
 
 def start_of(
-    initialization: Any, graph: NeighborGraph, affinities: Any, dimensions: int, seed: int | None
+    initialization: Any, graph: NeighborGraph, P: Any, dimensions: int, seed: int | None
 ) -> tuple[NDArray[np.float64], str]:
-    """Return ``[n, dimensions]`` and the name of the method used.
+    """Return ``[n, dimensions]`` and the name of the method used; ``P`` is the affinities' matrix.
 
     "auto" is "pca" where the graph has its rows, else "spectral". Raises InputError.
     """
@@ -50,7 +50,7 @@ def start_of(
     else:
         from openTSNE.initialization import spectral
 
-        found = np.asarray(spectral(affinities.P, n_components=dimensions, random_state=seed or 0), np.float64)
+        found = np.asarray(spectral(P, n_components=dimensions, random_state=seed or 0), np.float64)
     deviation = found[:, 0].std()
     # A speck of noise keeps exact duplicates from moving as one for ever.
     found = found * (_SPREAD / deviation) if deviation > 0 else np.zeros_like(found)

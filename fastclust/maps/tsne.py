@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from fastclust.errors import BackendError, InputError, PreconditionError
-from fastclust.maps.opentsne import affinities_of, optimize
+from fastclust.errors import InputError, PreconditionError
+from fastclust.maps.optimizer import Finished, Optimizer, Phase, threads
+from fastclust.maps.parameters import check_parameters, choose_backend, fixed_rows
 from fastclust.maps.starts import start_of
 from fastclust.neighbors import NeighborGraph, NeighborIndex, knn_graph
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = ["TSNE"]
@@ -22,11 +25,6 @@ __all__ = ["TSNE"]
 _EARLY_ITERATIONS = 250
 _EARLY = 12.0
 _PLACED_BY = 10
-_BACKENDS = ("auto", "opentsne")
-_NOT_YET = {
-    "cpu": "our own optimiser for the CPU is not part of this version",
-    "gpu": "our own optimiser for GPUs is not part of this version",
-}
 
 
 class TSNE(BaseEstimator):
@@ -43,7 +41,7 @@ class TSNE(BaseEstimator):
     max_iter
         All iterations, the early ones included.
     learning_rate
-        "auto" is n / exaggeration, at least 200 (Belkina et al., 2019).
+        "auto" is n / exaggeration in each phase (Belkina et al., 2019).
     initialization
         "auto" (PCA where there are rows, else spectral), "pca", "spectral", "random", or an array
         ``[n, n_components]``.
@@ -52,13 +50,26 @@ class TSNE(BaseEstimator):
     neighbors
         The ``index`` of :func:`fastclust.knn_graph`.
     backend
-        "auto" or "opentsne"; "cpu" and "gpu" are refused in this version.
+        "auto", which is "cpu": our own optimiser; "opentsne" for openTSNE's; "gpu" is refused in this version.
     callbacks
-        A function ``(iteration, divergence, points)``, called every 10 iterations; if it returns true, the work stops.
+        A function ``(iteration, divergence, points)`` or several; if one returns true, the work stops. The divergence
+        is computed for them and is without exaggeration.
     random_state
-        Seed; the same seed gives the same bits.
+        Seed; the same seed gives the same bits, with "cpu" whatever the number of threads.
     verbose
         Print a line at the end.
+    late_exaggeration
+        Factor on the attraction after the first 250 iterations; above 1, groups are drawn closer together.
+    callbacks_every_iters
+        Iterations between two calls of the callbacks.
+    fixed
+        Rows that stay where ``initialization`` (an array) puts them: a boolean ``[n]`` or row numbers. "cpu" only.
+    checkpoint
+        A file to keep the state in every 50 iterations and at the end. If it is there, the fit goes on from it, to the
+        same bits as without the interruption. "cpu" only.
+    n_jobs
+        Threads: None for as many as Numba has, -1 for all cores. With "opentsne" None is 1, for with more its sums
+        depend on how threads meet.
 
     Attributes
     ----------
@@ -85,6 +96,11 @@ class TSNE(BaseEstimator):
         callbacks: Any = None,
         random_state: int | None = None,
         verbose: int = 0,
+        late_exaggeration: float = 1.0,
+        callbacks_every_iters: int = 10,
+        fixed: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        n_jobs: int | None = None,
     ) -> None:
         self.n_components = n_components
         self.perplexity = perplexity
@@ -98,6 +114,11 @@ class TSNE(BaseEstimator):
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
+        self.late_exaggeration = late_exaggeration
+        self.callbacks_every_iters = callbacks_every_iters
+        self.fixed = fixed
+        self.checkpoint = checkpoint
+        self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Draw the map of the rows ``X`` ``[n, d]`` or of a :class:`~fastclust.NeighborGraph`.
@@ -105,37 +126,77 @@ class TSNE(BaseEstimator):
         Raises
         ------
         InputError, InputTypeError
-            NaN or Inf, wrong shapes, a perplexity that needs more neighbours than there are; before any work.
+            NaN or Inf, wrong shapes, a perplexity that needs more neighbours than there are; before any work. A
+            checkpoint of another fit.
         BackendError
-            The backend asked for does not exist in this version.
+            The backend asked for does not exist in this version, or cannot do this.
         OperationCancelledError
             A progress listener asked to stop.
         """
-        self._check_parameters()
+        check_parameters(self)
+        backend = choose_backend(self)
         graph = self._graph_of(X)
-        affinities = affinities_of(graph, self.perplexity)
-        start, self.initialization_ = start_of(
-            self.initialization, graph, affinities, self.n_components, self.random_state
-        )
-        early = _EARLY if self.early_exaggeration == "auto" else float(self.early_exaggeration)
-        first = min(_EARLY_ITERATIONS, self.max_iter)
-        points, divergence = optimize(
-            affinities,
-            start,
-            schedule=[(first, early, 0.5), (self.max_iter - first, 1.0, 0.8)],
-            learning_rate=self.learning_rate,
-            seed=self.random_state,
-            callback=self.callbacks,
-        )
-        self.embedding_ = points.astype(np.float32)
-        self.kl_divergence_ = divergence
-        self.n_iter_ = self.max_iter
-        self.backend_ = "opentsne"
+        done = self._run(graph) if backend == "cpu" else self._run_opentsne(graph)
+        self.embedding_ = done.points
+        self.kl_divergence_ = done.divergence
+        self.n_iter_ = done.iterations
+        self.backend_ = backend
         self._source, self._graph_metric = graph.source, graph.metric
         self.n_features_in_ = None if graph.source is None else graph.source.shape[1]
         if self.verbose:
-            print(f"TSNE: {self.n_iter_} iterations, KL divergence {divergence:.4f}")  # noqa: T201 - asked for
+            print(f"TSNE: {self.n_iter_} iterations, KL divergence {self.kl_divergence_:.4f}")  # noqa: T201 - asked for
         return self
+
+    def _run(self, graph: NeighborGraph) -> Finished:
+        from fastclust_kernels.tsne.affinities import conditional, joint
+
+        with threads(self.n_jobs):
+            P = joint(graph.indices, conditional(graph.distances, float(self.perplexity)))
+            optimizer = Optimizer(
+                P,
+                self._start(graph, P),
+                schedule=self._schedule(),
+                learning_rate=self.learning_rate,
+                fixed=fixed_rows(self.fixed, graph.n_rows),
+                checkpoint=self.checkpoint,
+            )
+            return optimizer.run(self._callbacks(), self.callbacks_every_iters)
+
+    def _run_opentsne(self, graph: NeighborGraph) -> Finished:
+        from fastclust.maps.opentsne import affinities_of, optimize
+
+        affinities = affinities_of(graph, float(self.perplexity))
+        return optimize(
+            affinities,
+            self._start(graph, affinities.P),
+            schedule=self._schedule(),
+            learning_rate=self.learning_rate,
+            seed=self.random_state,
+            callback=self._callbacks(),
+            callback_every=self.callbacks_every_iters,
+            n_jobs=self.n_jobs or 1,
+        )
+
+    def _start(self, graph: NeighborGraph, P: Any) -> NDArray[np.float64]:
+        start, self.initialization_ = start_of(self.initialization, graph, P, self.n_components, self.random_state)
+        return start
+
+    def _schedule(self) -> list[Phase]:
+        early = _EARLY if self.early_exaggeration == "auto" else float(self.early_exaggeration)
+        first = min(_EARLY_ITERATIONS, self.max_iter)
+        return [Phase(first, early, 0.5), Phase(self.max_iter - first, float(self.late_exaggeration), 0.8)]
+
+    def _callbacks(self) -> Callable[[int, float, NDArray[Any]], bool] | None:
+        if self.callbacks is None:
+            return None
+        several = [self.callbacks] if callable(self.callbacks) else list(self.callbacks)
+
+        def call(iteration: int, divergence: float, points: NDArray[Any]) -> bool:
+            # All are called, whichever wants to stop.
+            answers = [bool(each(iteration, divergence, points)) for each in several]
+            return any(answers)
+
+        return call
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
         """Draw the map and return its points."""
@@ -178,18 +239,3 @@ class TSNE(BaseEstimator):
             raise InputError(
                 "perplexity", self.perplexity, f"at most {(n - 1) / 3:.4g}, a third of the other rows", "Lower it."
             )
-
-    def _check_parameters(self) -> None:
-        if self.backend not in _BACKENDS:
-            reason = _NOT_YET.get(self.backend, "there is no such backend")
-            raise BackendError(f"tsne: backend={self.backend!r}: {reason}. Allowed: {', '.join(_BACKENDS)}.")
-        if self.n_components not in (1, 2, 3):
-            raise InputError("n_components", repr(self.n_components), "1, 2 or 3")
-        if not isinstance(self.perplexity, numbers.Real) or not 1 <= self.perplexity < float("inf"):
-            raise InputError("perplexity", repr(self.perplexity), "a number of at least 1")
-        if not isinstance(self.max_iter, numbers.Integral) or self.max_iter < 0:
-            raise InputError("max_iter", repr(self.max_iter), "an integer of at least 0")
-        for name in ("early_exaggeration", "learning_rate"):
-            value = getattr(self, name)
-            if value != "auto" and (not isinstance(value, numbers.Real) or not value > 0):
-                raise InputError(name, repr(value), '"auto" or a number above 0')

@@ -86,9 +86,15 @@ def _said(backend: Backend, request: Request) -> str:
 
 def tables() -> dict[str, Sequence[Backend]]:
     """All operations with their backends, in the order in which "auto" looks at them."""
-    from fastclust_kernels import assign, mahalanobis, update
+    from fastclust_kernels import assign, mahalanobis, tsne, update
 
-    return {"assign": assign.BACKENDS, "update": update.BACKENDS, "mahalanobis": mahalanobis.BACKENDS}
+    return {
+        "assign": assign.BACKENDS,
+        "update": update.BACKENDS,
+        "mahalanobis": mahalanobis.BACKENDS,
+        "attraction": tsne.ATTRACTION_BACKENDS,
+        "repulsion": tsne.REPULSION_BACKENDS,
+    }
 
 
 def report(request: Request | None = None) -> list[dict[str, Any]]:

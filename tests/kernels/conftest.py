@@ -33,3 +33,5 @@ def _usable(row):
 assign_backend = pytest.fixture(lambda request: _usable(request.param))
 update_backend = pytest.fixture(lambda request: _usable(request.param))
 mahalanobis_backend = pytest.fixture(lambda request: _usable(request.param))
+attraction_backend = pytest.fixture(lambda request: _usable(request.param))
+repulsion_backend = pytest.fixture(lambda request: _usable(request.param))

@@ -27,7 +27,7 @@ def test_the_divergence_is_opentsnes_own(digits, fitted):
         perplexity=20, n_iter=150, early_exaggeration_iter=250, random_state=0, neighbors="exact", n_jobs=1
     ).fit(digits[0])
     assert fitted.kl_divergence_ <= 1.03 * theirs.kl_divergence
-    assert (fitted.backend_, fitted.initialization_, fitted.n_iter_) == ("opentsne", "pca", 400)
+    assert (fitted.backend_, fitted.initialization_, fitted.n_iter_) == ("cpu", "pca", 400)
 
 
 def test_the_map_keeps_neighbours_and_labels_together(digits, fitted):
@@ -139,9 +139,9 @@ def test_bad_parameters_are_named(params, field):
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu", "cuda"])
+@pytest.mark.parametrize("backend", ["gpu", "cuda"])
 def test_a_backend_that_is_not_there_is_refused(backend):
-    with pytest.raises(BackendError, match="Allowed: auto, opentsne"):
+    with pytest.raises(BackendError, match="Allowed: auto, cpu, opentsne"):
         fc.TSNE(backend=backend).fit(np.eye(10))
 
 

@@ -1,0 +1,253 @@
+"""Our own optimiser of t-SNE: momentum and gains as in openTSNE, on our forces, with a state that can be kept."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastclust import progress
+from fastclust.artifacts import load_model, save_model
+from fastclust.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Finished", "Optimizer", "Phase", "threads"]
+
+#: Points move to new places in memory, near their neighbours on the map, before these iterations: the map changes most
+#: in the beginning.
+_REORDER = frozenset((0, 30, 100, 200, 300, 500))
+#: Below this many points everything is in the cache anyway.
+_WORTH_ORDER = 10_000
+#: Seconds between two looks at progress.
+_EVERY = 0.1
+_KIND = "tsne_state"
+
+
+class Phase(NamedTuple):
+    """A stretch of iterations with the same settings."""
+
+    iterations: int
+    exaggeration: float
+    momentum: float
+
+
+class Finished(NamedTuple):
+    """What an optimisation leaves."""
+
+    #: float32 [n, dimensions]
+    points: NDArray[np.float32]
+    #: KL(P || Q), without exaggeration.
+    divergence: float
+    iterations: int
+
+
+class Optimizer:
+    """Gradient descent with momentum and gains from ``start`` ``[n, dimensions]`` under the affinities ``P``.
+
+    The same bits come out whatever the number of threads, and whether or not the work was interrupted and resumed.
+
+    Parameters
+    ----------
+    P
+        Symmetric SciPy CSR matrix ``[n, n]`` that sums to 1.
+    schedule
+        Phases, one after the other.
+    learning_rate
+        "auto" is n / exaggeration (Belkina et al., 2019).
+    fixed
+        Boolean ``[n]``: points that stay where they begin; None for none. Without fixed points the map's mean is 0.
+    checkpoint, checkpoint_every
+        A file to keep the state in, and every how many iterations. If the file exists, the work goes on from it.
+
+    Raises
+    ------
+    InputError
+        The checkpoint belongs to other affinities, another start or other settings.
+    """
+
+    def __init__(
+        self,
+        P: Any,
+        start: NDArray[Any],
+        *,
+        schedule: Sequence[Phase],
+        learning_rate: float | str = "auto",
+        fixed: NDArray[np.bool_] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 50,
+    ) -> None:
+        from fastclust_kernels.tsne.moving import MovingForces
+
+        self._forces = MovingForces(P)
+        self._schedule = list(schedule)
+        self._rate = learning_rate
+        self._n = len(start)
+        self._order = np.arange(self._n, dtype=np.int32)
+        self._points = np.array(start, np.float32, order="C")
+        self._update = np.zeros_like(self._points)
+        self._gains = np.ones_like(self._points)
+        self._fixed = fixed
+        self._pins = self._points[fixed] if fixed is not None else None
+        self.iteration = 0
+        self.total = sum(phase.iterations for phase in self._schedule)
+        self._checkpoint, self._every = checkpoint, checkpoint_every
+        self._identity = ""
+        if checkpoint is not None:
+            self._identity = _identity(P, self._points, self._schedule, learning_rate, fixed)
+            self._resume(checkpoint)
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """The map as it is, in the order of the rows."""
+        placed = np.empty_like(self._points)
+        placed[self._order] = self._points
+        return placed
+
+    def divergence(self) -> float:
+        """KL(P || Q) of the map as it is; costs about two iterations."""
+        return self._forces.divergence(self._points)
+
+    def run(
+        self, callback: Callable[[int, float, NDArray[np.float32]], Any] | None = None, callback_every: int = 10
+    ) -> Finished:
+        """Go through what is left of the schedule, or until ``callback(iteration, divergence, points)`` returns true.
+
+        What a progress listener or the callback raises ends the work.
+        """
+        told = -np.inf
+        while self.iteration < self.total:
+            now = time.monotonic()
+            if now - told >= _EVERY:
+                progress.report("tsne", self.iteration, self.total, f"iteration {self.iteration}")
+                told = now
+            self.step()
+            if self._checkpoint is not None and (self.iteration % self._every == 0 or self.iteration == self.total):
+                self.save(self._checkpoint)
+            wanted = callback is not None and self.iteration % callback_every == 0
+            if wanted and callback is not None and callback(self.iteration, self.divergence(), self.points):
+                break
+        divergence = self.divergence()
+        progress.report("tsne", self.total, self.total, f"iteration {self.iteration}, KL {divergence:.3f}")
+        return Finished(self.points, divergence, self.iteration)
+
+    def step(self) -> None:
+        """Do one iteration."""
+        from fastclust_kernels.tsne.descent import descend
+
+        phase = self._phase()
+        if self.iteration in _REORDER and self._n >= _WORTH_ORDER:
+            self._rearrange()
+        attraction = self._forces.attraction(self._points)
+        repulsion, normalization = self._forces.repulsion(self._points)
+        rate = self._n / phase.exaggeration if self._rate == "auto" else float(self._rate)
+        total = descend(
+            self._points,
+            self._update,
+            self._gains,
+            attraction,
+            repulsion,
+            exaggeration=phase.exaggeration,
+            normalization=normalization,
+            learning_rate=rate,
+            momentum=phase.momentum,
+        )
+        if self._fixed is None:
+            self._points -= (total / self._n).astype(np.float32)
+        else:
+            pinned = self._fixed[self._order]
+            self._points[pinned] = self._start_of_pins()
+            self._update[pinned] = 0
+        self.iteration += 1
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Keep the state: 28 bytes a point in two dimensions. The file is whole or not there."""
+        state = {"points": self._points, "update": self._update, "gains": self._gains, "order": self._order}
+        save_model(path, _KIND, {"iteration": self.iteration, "identity": self._identity}, state)
+
+    def _resume(self, path: str | os.PathLike[str]) -> None:
+        from pathlib import Path
+
+        if not Path(path).exists():
+            return
+        params, state = load_model(path, _KIND)
+        if params["identity"] != self._identity:
+            raise InputError(
+                "checkpoint",
+                f"{path}, of other rows, another start or other settings",
+                "a checkpoint of this very fit, or a file that does not exist",
+                "Delete it to begin anew.",
+            )
+        self.iteration = int(params["iteration"])
+        self._points, self._update, self._gains = state["points"], state["update"], state["gains"]
+        self._order = state["order"]
+        if self._n >= _WORTH_ORDER:
+            self._forces.reorder(self._order)
+
+    def _phase(self) -> Phase:
+        before = 0
+        for phase in self._schedule:
+            before += phase.iterations
+            if self.iteration < before:
+                return phase
+        raise IndexError(f"iteration {self.iteration} of {self.total}")
+
+    def _rearrange(self) -> None:
+        moved = _along_curve(self._points)
+        self._points, self._update, self._gains = (
+            np.ascontiguousarray(part[moved]) for part in (self._points, self._update, self._gains)
+        )
+        self._order = self._order[moved]
+        self._forces.reorder(self._order)
+
+    def _start_of_pins(self) -> NDArray[np.float32]:
+        assert self._fixed is not None
+        assert self._pins is not None
+
+        rank = np.cumsum(self._fixed) - 1
+        pinned: NDArray[np.float32] = self._pins[rank[self._order[self._fixed[self._order]]]]
+        return pinned
+
+
+def _along_curve(points: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Order of points along a Z-order curve: near in the order is mostly near on the map."""
+    low, extent = points.min(axis=0), float(np.ptp(points, axis=0).max())
+    cells = ((points - low) * (1023 / extent if extent > 0 else 0.0)).astype(np.int64)
+    dimensions = points.shape[1]
+    code = np.zeros(len(points), np.int64)
+    for bit in range(10):
+        for axis in range(dimensions):
+            code |= ((cells[:, axis] >> bit) & 1) << (bit * dimensions + axis)
+    return np.argsort(code, kind="stable").astype(np.int32)
+
+
+def _identity(P: Any, start: NDArray[np.float32], *settings: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (P.indptr, P.indices, P.data, start):
+        digest.update(str((array.dtype, array.shape)).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    for setting in settings:
+        digest.update(setting.tobytes() if isinstance(setting, np.ndarray) else repr(setting).encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def threads(n_jobs: int | None) -> Iterator[None]:
+    """Work with so many threads: None for all that Numba was started with, -1 for all, -2 for all but one."""
+    import numba
+
+    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    before = numba.get_num_threads()
+    wanted = before if n_jobs is None else most + 1 + n_jobs if n_jobs < 0 else n_jobs
+    numba.set_num_threads(min(max(wanted, 1), most))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

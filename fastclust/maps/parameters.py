@@ -1,0 +1,80 @@
+"""Checks of a map's parameters, before any work."""
+
+from __future__ import annotations
+
+import numbers
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust.errors import BackendError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastclust.maps.tsne import TSNE
+
+__all__ = ["check_parameters", "choose_backend", "fixed_rows"]
+
+_BACKENDS = ("auto", "cpu", "opentsne")
+_NOT_YET = {"gpu": "our own optimiser for GPUs is not part of this version"}
+
+
+def choose_backend(model: TSNE) -> str:
+    """Return "cpu" or "opentsne". Raises BackendError for what is not there or cannot do what is asked."""
+    if model.backend not in _BACKENDS:
+        reason = _NOT_YET.get(model.backend, "there is no such backend")
+        raise BackendError(f"tsne: backend={model.backend!r}: {reason}. Allowed: {', '.join(_BACKENDS)}.")
+    if model.backend == "opentsne":
+        for name in ("fixed", "checkpoint"):
+            if getattr(model, name) is not None:
+                raise BackendError(
+                    f"tsne: backend='opentsne' cannot do {name}. Allowed: auto, cpu, or leave {name} out."
+                )
+    return "cpu" if model.backend == "auto" else str(model.backend)
+
+
+def check_parameters(model: TSNE) -> None:
+    """Raise InputError for the first parameter that is not allowed."""
+    if model.n_components not in (1, 2, 3):
+        raise InputError("n_components", repr(model.n_components), "1, 2 or 3")
+    if not isinstance(model.perplexity, numbers.Real) or not 1 <= model.perplexity < float("inf"):
+        raise InputError("perplexity", repr(model.perplexity), "a number of at least 1")
+    for name, least in (("max_iter", 0), ("callbacks_every_iters", 1)):
+        value = getattr(model, name)
+        if not isinstance(value, numbers.Integral) or value < least:
+            raise InputError(name, repr(value), f"an integer of at least {least}")
+    for name in ("early_exaggeration", "learning_rate"):
+        value = getattr(model, name)
+        if value != "auto" and not _positive(value):
+            raise InputError(name, repr(value), '"auto" or a number above 0')
+    if not _positive(model.late_exaggeration):
+        raise InputError("late_exaggeration", repr(model.late_exaggeration), "a number above 0")
+    if model.n_jobs is not None and (not isinstance(model.n_jobs, numbers.Integral) or model.n_jobs == 0):
+        raise InputError("n_jobs", repr(model.n_jobs), "None, or an integer that is not 0")
+    if model.fixed is not None and isinstance(model.initialization, str):
+        raise InputError("fixed", "rows without places", "rows together with initialization, an array of all places")
+
+
+def fixed_rows(fixed: Any, n: int) -> NDArray[np.bool_] | None:
+    """Boolean ``[n]`` from such an array or from row numbers; None stays None. Raises InputError."""
+    if fixed is None:
+        return None
+    given = np.asarray(fixed)
+    if given.dtype == bool:
+        if given.shape != (n,):
+            raise InputError("fixed", f"shape {given.shape}", f"({n},), a truth value for each row")
+        return given
+    if given.ndim != 1 or given.dtype.kind not in "iu":
+        raise InputError(
+            "fixed", f"{given.dtype} of shape {given.shape}", "truth values or row numbers, one-dimensional"
+        )
+    if given.size and not 0 <= int(given.min()) <= int(given.max()) < n:
+        raise InputError("fixed", f"{given.min()}..{given.max()}", f"row numbers from 0 to {n - 1}")
+    rows = np.zeros(n, np.bool_)
+    rows[given] = True
+    return rows
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and 0 < float(value) < float("inf")

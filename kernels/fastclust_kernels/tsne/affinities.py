@@ -1,0 +1,156 @@
+"""Affinities of t-SNE from the distances to each row's neighbours (van der Maaten and Hinton, 2008, section 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+
+from fastclust_kernels.dispatch import parallel_launch
+from fastclust_kernels.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["conditional", "joint"]
+
+#: Newton steps, each of which halves its bracket at least every other time; 8 are usual.
+_STEPS = 200
+#: Of the entropy, in nats.
+_TOLERANCE = 1e-9
+
+
+def conditional(distances: NDArray[Any], perplexity: float) -> NDArray[np.float32]:
+    """``p_{j|i}`` of each row's neighbours: Gaussian in the distance, with the row's width set by ``perplexity``.
+
+    ``distances`` is ``[n, k]``, not squared. Where more neighbours than ``perplexity`` are equally near, no width gives
+    so little: those get all, in equal parts. Float32 ``[n, k]``; rows sum to 1, and the search is in float64.
+    """
+    found = np.empty(distances.shape, np.float32)
+    with parallel_launch():
+        _conditional(distances, float(np.log(perplexity)), found)
+    return found
+
+
+def joint(indices: NDArray[Any], conditionals: NDArray[np.float32]) -> Any:
+    """``p_ij = (p_{j|i} + p_{i|j}) / 2n`` as a SciPy CSR matrix, float32, with sorted rows.
+
+    ``indices`` ``[n, k]`` are the neighbours that ``conditionals`` belong to. Raises InputError for an index that no
+    row has.
+    """
+    from scipy.sparse import csr_matrix
+
+    n, k = indices.shape
+    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < n:
+        raise InputError("indices", f"{indices.min()}..{indices.max()}", f"0..{n - 1}")
+    sorted_indices, sorted_values = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
+    with parallel_launch():
+        _sort_rows(indices, conditionals, sorted_indices, sorted_values)
+        starts = np.zeros(n + 1, np.int64)
+        np.cumsum(np.bincount(sorted_indices.ravel(), minlength=n), out=starts[1:])
+        sources, mirrored = np.empty(n * k, np.int32), np.empty(n * k, np.float32)
+        _transpose(sorted_indices, sorted_values, starts[:-1].copy(), sources, mirrored)
+        pointers = np.zeros(n + 1, np.int64)
+        nothing = np.empty(0, np.int32), np.empty(0, np.float32)
+        scale = 1 / (2 * float(conditionals.sum(dtype=np.float64)))
+        lengths = np.zeros(n, np.int64)
+        _merge(sorted_indices, sorted_values, starts, sources, mirrored, scale, lengths, pointers, *nothing)
+        np.cumsum(lengths, out=pointers[1:])
+        merged, values = np.empty(pointers[-1], np.int32), np.empty(pointers[-1], np.float32)
+        _merge(sorted_indices, sorted_values, starts, sources, mirrored, scale, lengths, pointers, merged, values)
+    return csr_matrix((values, merged, pointers), shape=(n, n))
+
+
+@numba.njit(parallel=True, cache=True, error_model="numpy")
+def _conditional(distances, wanted, found):  # type: ignore[no-untyped-def]
+    n, k = distances.shape
+    for block in numba.prange((n + 63) // 64):
+        squared, weight = np.empty(k), np.empty(k)
+        for i in range(np.int64(block) * 64, min(n, (np.int64(block) + 1) * 64)):
+            # From the nearest on: a factor on all weights changes nothing, and one of them is always 1.
+            nearest = np.inf
+            for j in range(k):
+                squared[j] = np.float64(distances[i, j]) ** 2
+                nearest = min(nearest, squared[j])
+            mean = 0.0
+            for j in range(k):
+                squared[j] -= nearest
+                mean += squared[j] / k
+            # The entropy falls with the precision; as a function of its logarithm, Newton is safe inside a bracket.
+            precision = 1.0 / mean if mean > 0 else 1.0
+            low, high = 0.0, np.inf
+            for _ in range(_STEPS):
+                total, first, second = 0.0, 0.0, 0.0
+                for j in range(k):
+                    weight[j] = np.exp(-precision * squared[j])
+                    total += weight[j]
+                    first += weight[j] * squared[j]
+                    second += weight[j] * squared[j] * squared[j]
+                first /= total
+                second /= total
+                excess = np.log(total) + precision * first - wanted
+                if abs(excess) < _TOLERANCE:
+                    break
+                if excess > 0:
+                    low = precision
+                else:
+                    high = precision
+                slope = precision * precision * (second - first * first)
+                step = excess / slope if slope > 0 else np.inf
+                proposed = precision * np.exp(min(max(step, -2.0), 2.0))
+                if not low < proposed < high:
+                    proposed = 2 * precision if high == np.inf else 0.5 * (low + high)
+                if proposed == precision or proposed > 1e300:
+                    break
+                precision = proposed
+            for j in range(k):
+                found[i, j] = weight[j] / total
+
+
+@numba.njit(parallel=True, cache=True)
+def _sort_rows(indices, values, sorted_indices, sorted_values):  # type: ignore[no-untyped-def]
+    n, k = indices.shape
+    for i in numba.prange(n):
+        order = np.argsort(indices[i])
+        for j in range(k):
+            sorted_indices[i, j] = indices[i, order[j]]
+            sorted_values[i, j] = values[i, order[j]]
+
+
+@numba.njit(cache=True)
+def _transpose(indices, values, places, sources, mirrored):  # type: ignore[no-untyped-def]
+    """Who names each row, in rising order, as rows come in rising order."""
+    n, k = indices.shape
+    for i in range(n):
+        for j in range(k):
+            place = places[indices[i, j]]
+            sources[place] = i
+            mirrored[place] = values[i, j]
+            places[indices[i, j]] += 1
+
+
+@numba.njit(parallel=True, cache=True)
+def _merge(indices, values, starts, sources, mirrored, scale, lengths, pointers, merged, sums):  # type: ignore[no-untyped-def]
+    """Both sorted lists of each row as one; only their lengths while ``merged`` is empty."""
+    n, k = indices.shape
+    writes = len(merged) > 0
+    for i in numba.prange(n):
+        a, b, end, place = 0, starts[i], starts[i + 1], pointers[i]
+        count = 0
+        while a < k or b < end:
+            left = indices[i, a] if a < k else n
+            right = sources[b] if b < end else n
+            column = min(left, right)
+            total = 0.0
+            while a < k and indices[i, a] == column:
+                total += values[i, a]
+                a += 1
+            while b < end and sources[b] == column:
+                total += mirrored[b]
+                b += 1
+            if writes:
+                merged[place + count] = column
+                sums[place + count] = total * scale
+            count += 1
+        lengths[i] = count

@@ -1,0 +1,91 @@
+"""Forces on the same points again and again as they move: what an optimiser of t-SNE asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust_kernels.dispatch import parallel_launch
+from fastclust_kernels.errors import InputError
+from fastclust_kernels.tsne._choice import method_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastclust_kernels.tsne._grid import GridRepulsion
+    from fastclust_kernels.tsne._pull import Affinities
+
+__all__ = ["MovingForces"]
+
+
+class MovingForces:
+    """Attraction, repulsion and divergence of points ``[n, dimensions]`` under one matrix of affinities.
+
+    Parameters
+    ----------
+    P
+        Symmetric SciPy CSR matrix ``[n, n]``; kept as float32.
+    method
+        How repulsion is computed: "fft", "exact", or "auto" for whichever is quicker for the map as it is.
+    """
+
+    def __init__(self, P: Any, *, method: str = "auto") -> None:
+        from fastclust_kernels.tsne._pull import Affinities, entropy
+
+        self._given: Affinities = Affinities.of(P)
+        self._P = self._given
+        self._entropy = entropy(self._P)
+        self._method = method
+        self._grid: GridRepulsion | None = None
+        #: What the last repulsion was computed by.
+        self.method = ""
+
+    def reorder(self, order: NDArray[np.int32]) -> None:
+        """From now on, point i is point ``order[i]`` of the matrix given: neighbours come near each other in memory."""
+        from fastclust_kernels.tsne._pull import reordered
+
+        with parallel_launch():
+            self._P = reordered(self._given, order)
+
+    def attraction(self, Y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``sum_j p_ij w_ij (y_i - y_j)``, float32 ``[n, dimensions]``."""
+        from fastclust_kernels.tsne._pull import pull
+
+        with parallel_launch():
+            return pull(self._P, _two(Y))[:, : Y.shape[1]]
+
+    def repulsion(self, Y: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """``sum_j w_ij^2 (y_i - y_j)``, float32 ``[n, dimensions]``, and Z."""
+        from fastclust_kernels.tsne._exact import all_pairs
+        from fastclust_kernels.tsne._grid import GridRepulsion
+
+        with parallel_launch(), np.errstate(invalid="ignore", over="ignore"):
+            points = _two(Y)
+            self.method, shape = method_of(points, self._method)
+            if shape is None:
+                return all_pairs(Y)
+            self._grid = self._grid or GridRepulsion()
+            forces, total = self._grid(points, shape)
+            return forces[:, : Y.shape[1]], total
+
+    def divergence(self, Y: NDArray[np.float32], normalization: float | None = None) -> float:
+        """KL(P || Q), without exaggeration; ``normalization`` is Z where the caller knows it."""
+        from fastclust_kernels.tsne._pull import spread_cost
+
+        total = self.repulsion(Y)[1] if normalization is None else normalization
+        if not total > 0:
+            raise InputError("Y", f"Z = {total}", "points that are not infinitely far apart")
+        with parallel_launch():
+            cost = spread_cost(self._P, Y)
+        mass, entropy = self._entropy
+        return entropy + cost + mass * float(np.log(total))
+
+
+def _two(Y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A line is a plane whose points have 0 for their second coordinate."""
+    if Y.shape[1] != 1:
+        return np.ascontiguousarray(Y)
+    plane = np.zeros((len(Y), 2), np.float32)
+    plane[:, :1] = Y
+    return plane

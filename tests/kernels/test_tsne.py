@@ -1,0 +1,253 @@
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+from scipy.sparse import random as random_matrix
+
+from fastclust_kernels.errors import BackendError, InputError, InputTypeError
+from fastclust_kernels.tsne import attraction, reference, repulsion
+from fastclust_kernels.tsne._grid import GridRepulsion, shape_of
+from fastclust_kernels.tsne.affinities import conditional, joint
+from fastclust_kernels.tsne.descent import descend
+from fastclust_kernels.tsne.moving import MovingForces
+
+SPANS = [1e-4, 0.1, 1, 3, 10, 30, 100, 300, 1000]
+
+
+def error(found, exact):
+    """Root of the mean square, relative."""
+    return np.sqrt(((found - exact) ** 2).sum() / (exact**2).sum())
+
+
+def cloud(n, span, dimensions=2, seed=0):
+    points = np.random.default_rng(seed).normal(size=(n, dimensions))
+    return (points * span / np.ptp(points, axis=0).max()).astype(np.float32)
+
+
+def affinities(n, seed=0, density=0.1):
+    P = random_matrix(n, n, density, format="csr", random_state=seed)
+    P = (P + P.T).tocsr()
+    return P / P.sum()
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_attraction_is_the_oracles(attraction_backend, dimensions):
+    P, Y = affinities(800, density=0.4), cloud(800, 20, dimensions)
+    found = attraction(P, Y, backend=attraction_backend.name)
+    assert found.backend == attraction_backend.name
+    assert error(found.forces, reference.attraction(P, Y)) < attraction_backend.tolerance["float32"]
+
+
+@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("method", ["auto", "fft"])
+def test_repulsion_is_within_one_per_cent_at_any_span(repulsion_backend, method, span):
+    """Normalised, as the gradient has it: a wrong Z counts too."""
+    Y = cloud(1500, span)
+    forces, total = reference.repulsion(Y)
+    found = repulsion(Y, method=method, backend=repulsion_backend.name)
+    assert error(found.forces / found.normalization, forces / total) < repulsion_backend.tolerance["float32"]
+    assert abs(found.normalization / total - 1) < 1e-4
+
+
+@pytest.mark.parametrize("span", [30, 150, 1000])
+def test_repulsion_is_within_one_per_cent_where_points_crowd_in_groups(span):
+    rng = np.random.default_rng(1)
+    groups = rng.uniform(0, span, (30, 2))
+    Y = (groups[rng.integers(30, size=4000)] + rng.normal(size=(4000, 2)) * 1.5).astype(np.float32)
+    forces, total = reference.repulsion(Y)
+    for method in ("fft", "exact"):
+        found = repulsion(Y, method=method)
+        assert found.method == method
+        assert error(found.forces / found.normalization, forces / total) < 0.01
+
+
+def test_repulsion_of_many_points_far_apart_is_within_one_per_cent():
+    """Sparse maps are the hardest for a grid: near pairs carry the force."""
+    Y = cloud(20_000, 400)
+    sample = np.random.default_rng(0).choice(len(Y), 300, replace=False)
+    apart = Y[sample, None].astype(np.float64) - Y[None]
+    weights = 1 / (1 + (apart**2).sum(axis=2))
+    found = repulsion(Y)
+    assert found.method == "fft"
+    assert error(found.forces[sample], (weights[..., None] ** 2 * apart).sum(axis=1)) < 0.01
+
+
+@pytest.mark.parametrize("dimensions", [1, 3])
+@pytest.mark.parametrize("span", [1e-3, 1, 100, 1000])
+def test_repulsion_in_one_and_three_dimensions(dimensions, span):
+    Y = cloud(1200, span, dimensions)
+    forces, total = reference.repulsion(Y)
+    for method in ("auto", "exact", "fft")[: 2 + (dimensions == 1)]:
+        found = repulsion(Y, method=method)
+        assert error(found.forces / found.normalization, forces / total) < 0.01
+        assert abs(found.normalization / total - 1) < 0.01
+
+
+def test_forces_on_a_grid_obey_action_and_reaction():
+    found = repulsion(cloud(5000, 50), method="fft").forces.astype(np.float64)
+    assert np.abs(found.sum(axis=0)).max() < 1e-4 * np.abs(found).sum()
+
+
+def test_a_single_point_and_coincident_points_feel_nothing():
+    for n in (1, 2, 500):
+        for method in ("exact", "fft"):
+            found = repulsion(np.full((n, 2), 3.5, np.float32), method=method)
+            assert np.abs(found.forces).max() < 1e-4 * n
+            assert abs(found.normalization - n * (n - 1)) <= 1e-5 * n * n
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(2, 40),
+    seed=st.integers(0, 999),
+    scale=st.sampled_from([1e-6, 1e-2, 1.0, 50.0]),
+    thin=st.sampled_from([0.0, 1e-3, 1.0]),
+)
+def test_any_shape_of_map_is_the_oracles(n, seed, scale, thin):
+    rng = np.random.default_rng(seed)
+    Y = (rng.normal(size=(n, 2)) * scale * [1.0, thin]).astype(np.float32)
+    Y[rng.integers(n)] = Y[0]
+    forces, total = reference.repulsion(Y)
+    # Points that coincide feel nothing but roundings.
+    magnitude = np.abs(forces).max() + 1e-15
+    for method in ("auto", "fft"):
+        found = repulsion(Y, method=method)
+        assert np.abs(found.forces - forces).max() <= 0.06 * magnitude
+        # Where coincident points carry all of Z, the grid is at its worst.
+        assert abs(found.normalization - total) <= 0.01 * total
+
+
+def test_the_grid_is_kept_while_its_shape_is_the_same(monkeypatch):
+    from fastclust_kernels.tsne import _grid
+
+    made = []
+    make = _grid._make_kernels
+    monkeypatch.setattr(_grid, "_make_kernels", lambda shape: made.append(shape) or make(shape))
+    engine, Y = GridRepulsion(), cloud(2000, 60)
+    for factor in (1.0, 0.999, 0.5):
+        points = (Y * factor).astype(np.float32)
+        engine(points, shape_of(np.ptp(points, axis=0)))
+    assert len(made) == 2
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads():
+    P, Y = affinities(3000, density=0.02), cloud(3000, 40)
+    before = numba.get_num_threads()
+    results = []
+    try:
+        for threads in (1, before):
+            numba.set_num_threads(threads)
+            forces = MovingForces(P, method="fft")
+            parts = forces.repulsion(Y), repulsion(Y, method="exact"), forces.attraction(Y), forces.divergence(Y)
+            results.append(b"".join(_bytes(part) for part in parts))
+    finally:
+        numba.set_num_threads(before)
+    assert results[0] == results[1]
+
+
+def _bytes(part):
+    items = part if isinstance(part, tuple) else (part,)
+    return b"".join(item.encode() if isinstance(item, str) else np.asarray(item).tobytes() for item in items)
+
+
+def test_the_divergence_is_the_oracles():
+    P, Y = affinities(900), cloud(900, 25)
+    exact = reference.divergence(P, Y)
+    for method in ("exact", "fft"):
+        assert MovingForces(P, method=method).divergence(Y) == pytest.approx(exact, rel=1e-5)
+
+
+def test_another_order_in_memory_changes_no_attraction():
+    P, Y = affinities(700), cloud(700, 25)
+    forces = MovingForces(P)
+    straight = forces.attraction(Y)
+    order = np.random.default_rng(3).permutation(700).astype(np.int32)
+    forces.reorder(order)
+    assert np.array_equal(forces.attraction(np.ascontiguousarray(Y[order])), straight[order])
+
+
+def test_a_step_is_the_textbooks():
+    rng = np.random.default_rng(0)
+    Y, update, attracted, repelled = (rng.normal(size=(300, 2)).astype(np.float32) for _ in range(4))
+    gains = rng.uniform(0.1, 2, (300, 2)).astype(np.float32)
+    gradient = 4.0 * attracted.astype(np.float64) - repelled / 7.0
+    turned = np.sign(update) != np.sign(gradient)
+    expected_gains = np.where(turned, gains + 0.2, gains * 0.8 + 0.01)
+    expected = 0.8 * update - 3.0 * expected_gains * gradient
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    expected *= np.minimum(1, 5 / lengths)
+    target = Y + expected
+    total = descend(
+        Y, update, gains, attracted, repelled, exaggeration=4.0, normalization=7.0, learning_rate=3.0, momentum=0.8
+    )
+    np.testing.assert_allclose(gains, expected_gains, rtol=1e-5)
+    np.testing.assert_allclose(Y, target, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(total, target.sum(axis=0), rtol=1e-4)
+    assert np.linalg.norm(update, axis=1).max() < 5.001
+
+
+@settings(deadline=None, max_examples=40)
+@given(n=st.integers(1, 30), k=st.integers(2, 40), share=st.floats(0.1, 0.9), seed=st.integers(0, 999))
+def test_each_row_has_its_perplexity(n, k, share, seed):
+    distances = np.sort(np.random.default_rng(seed).gamma(2, size=(n, k)), axis=1)
+    perplexity = 1 + share * (k - 1)
+    p = conditional(distances, perplexity).astype(np.float64)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+    np.testing.assert_allclose(np.exp(entropy), perplexity, rtol=1e-3)
+    assert (np.diff(p, axis=1) <= 1e-7).all()
+
+
+def test_affinities_of_duplicates_are_equal_parts():
+    distances = np.array([[0.0] * 9, [0.0] * 8 + [1.0], [1e-30] * 4 + [2e-30] * 5, [1e20] * 4 + [1e30] * 5])
+    p = conditional(distances, 3)
+    np.testing.assert_allclose(p[0], 1 / 9, rtol=1e-6)
+    np.testing.assert_allclose(p[1, :8], 1 / 8, rtol=1e-6)
+    assert np.isfinite(p).all()
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_joint_affinities_are_opentsnes():
+    from openTSNE.affinity import PerplexityBasedNN
+    from openTSNE.nearest_neighbors import PrecomputedNeighbors
+    from sklearn.neighbors import NearestNeighbors
+
+    X = np.random.default_rng(0).normal(size=(400, 6))
+    distances, indices = NearestNeighbors(n_neighbors=60).fit(X).kneighbors()
+    theirs = PerplexityBasedNN(perplexity=20, knn_index=PrecomputedNeighbors(indices, distances), n_jobs=1).P
+    ours = joint(indices, conditional(distances, 20))
+    assert abs(ours - theirs).max() < 1e-5 * theirs.max()
+    assert ours.nnz == theirs.nnz
+    assert abs(ours - ours.T).max() == 0
+    assert ours.has_sorted_indices
+
+
+def test_a_neighbour_that_is_no_row_is_refused():
+    with pytest.raises(InputError, match="indices"):
+        joint(np.array([[1], [2]]), np.ones((2, 1), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("Y", "options", "error"),
+    [
+        (np.zeros((5, 4), np.float32), {}, InputError),
+        (np.full((5, 2), np.nan, np.float32), {}, InputError),
+        (np.array([["a", "b"]]), {}, InputTypeError),
+        (np.zeros((5, 3), np.float32), {"method": "fft"}, InputError),
+        (np.zeros((5, 2), np.float32), {"method": "tree"}, InputError),
+        (np.zeros((5, 2), np.float32), {"backend": "cuda"}, BackendError),
+        (np.array([[0, 0], [1e30, 0]], np.float32), {"method": "fft"}, InputError),
+    ],
+)
+def test_points_that_cannot_be_worked_on_are_refused(Y, options, error):
+    with pytest.raises(error):
+        repulsion(Y, **options)
+
+
+def test_affinities_of_another_size_are_refused():
+    with pytest.raises(InputError, match="P"):
+        attraction(csr_matrix((4, 4)), np.zeros((5, 2), np.float32))
+    with pytest.raises(InputTypeError, match="CSR"):
+        attraction(np.zeros((5, 5)), np.zeros((5, 2), np.float32))

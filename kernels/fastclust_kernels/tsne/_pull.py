@@ -93,7 +93,7 @@ def _pull_2(pointers, indices, values, packed, Y, forces):  # type: ignore[no-un
         # A point's two coordinates move as one number of 64 bits; then the arithmetic is on neighbours in a row.
         together = np.empty(_TOGETHER, np.uint64)
         pairs = together.view(np.float32)
-        for i in range(np.int64(block) * _ROWS, min(n, (np.int64(block) + 1) * _ROWS)):
+        for i in range(np.int64(block) * _ROWS, min(n, (np.int64(block) + 1) * _ROWS)):  # type: ignore[call-overload]
             fx, fy = np.float32(0), np.float32(0)
             start, end = np.int64(pointers[i]), np.int64(pointers[i + 1])
             for first in range(start, end, _TOGETHER):

@@ -68,6 +68,9 @@ class Problem:
     figures: Callable[[Any, Any], dict[str, float]] | None = None
     targets: Sequence[Target] = ()
     rounds: int = 5
+    #: For what takes minutes: each contender runs once, in its order, and that run is judged, timed and its memory
+    #: taken. What must be compiled is compiled in ``prepare``.
+    once: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.errors import BackendError, InputError
+from fastclust.maps.affinities import check_affinities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,8 +39,7 @@ def check_parameters(model: TSNE) -> None:
     """Raise InputError for the first parameter that is not allowed."""
     if model.n_components not in (1, 2, 3):
         raise InputError("n_components", repr(model.n_components), "1, 2 or 3")
-    if not isinstance(model.perplexity, numbers.Real) or not 1 <= model.perplexity < float("inf"):
-        raise InputError("perplexity", repr(model.perplexity), "a number of at least 1")
+    check_affinities(model)
     for name, least in (("max_iter", 0), ("callbacks_every_iters", 1)):
         value = getattr(model, name)
         if not isinstance(value, numbers.Integral) or value < least:

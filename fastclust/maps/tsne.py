@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from fastclust.errors import InputError, PreconditionError
+from fastclust.errors import PreconditionError
+from fastclust.maps.affinities import affinities_of, neighbors_wanted, perplexities
 from fastclust.maps.optimizer import Finished, Optimizer, Phase, threads
 from fastclust.maps.parameters import check_parameters, choose_backend, fixed_rows
 from fastclust.maps.starts import start_of
@@ -16,7 +17,7 @@ from fastclust.neighbors import NeighborGraph, NeighborIndex, knn_graph
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,7 +36,8 @@ class TSNE(BaseEstimator):
     n_components
         Dimensions of the map: 1, 2 or 3.
     perplexity
-        Effective number of neighbours; 3 x perplexity neighbours are used.
+        Effective number of neighbours; 3 x perplexity neighbours are used. Several: the mean of their affinities, all
+        over 3 x the largest neighbours (openTSNE's ``Multiscale``).
     early_exaggeration
         Factor on the attraction in the first 250 iterations; "auto" is 12.
     max_iter
@@ -67,6 +69,11 @@ class TSNE(BaseEstimator):
     checkpoint
         A file to keep the state in every 50 iterations and at the end. If it is there, the fit goes on from it, to the
         same bits as without the interruption. "cpu" only.
+    affinities
+        "perplexity": Gaussian in the distance; "uniform": the same for all neighbours (openTSNE's ``Uniform`` with
+        ``symmetrize="max"``), whatever the perplexity.
+    k_neighbors
+        Neighbours of each row that are used; "auto" is 3 x perplexity, or 15 for uniform affinities.
     n_jobs
         Threads: None for as many as Numba has, -1 for all cores. With "opentsne" None is 1, for with more its sums
         depend on how threads meet.
@@ -85,7 +92,7 @@ class TSNE(BaseEstimator):
         self,
         n_components: int = 2,
         *,
-        perplexity: float = 30,
+        perplexity: float | Sequence[float] = 30,
         early_exaggeration: float | str = "auto",
         max_iter: int = 750,
         learning_rate: float | str = "auto",
@@ -100,6 +107,8 @@ class TSNE(BaseEstimator):
         callbacks_every_iters: int = 10,
         fixed: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        affinities: str = "perplexity",
+        k_neighbors: int | str = "auto",
         n_jobs: int | None = None,
     ) -> None:
         self.n_components = n_components
@@ -118,6 +127,8 @@ class TSNE(BaseEstimator):
         self.callbacks_every_iters = callbacks_every_iters
         self.fixed = fixed
         self.checkpoint = checkpoint
+        self.affinities = affinities
+        self.k_neighbors = k_neighbors
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
@@ -148,10 +159,8 @@ class TSNE(BaseEstimator):
         return self
 
     def _run(self, graph: NeighborGraph) -> Finished:
-        from fastclust_kernels.tsne.affinities import conditional, joint
-
         with threads(self.n_jobs):
-            P = joint(graph.indices, conditional(graph.distances, float(self.perplexity)))
+            P = affinities_of(self, graph)
             optimizer = Optimizer(
                 P,
                 self._start(graph, P),
@@ -163,12 +172,12 @@ class TSNE(BaseEstimator):
             return optimizer.run(self._callbacks(), self.callbacks_every_iters)
 
     def _run_opentsne(self, graph: NeighborGraph) -> Finished:
-        from fastclust.maps.opentsne import affinities_of, optimize
+        from fastclust.maps import opentsne
 
-        affinities = affinities_of(graph, float(self.perplexity))
-        return optimize(
-            affinities,
-            self._start(graph, affinities.P),
+        theirs = opentsne.affinities_of(graph, None if self.affinities == "uniform" else perplexities(self))
+        return opentsne.optimize(
+            theirs,
+            self._start(graph, theirs.P),
             schedule=self._schedule(),
             learning_rate=self.learning_rate,
             seed=self.random_state,
@@ -223,19 +232,7 @@ class TSNE(BaseEstimator):
         return placed
 
     def _graph_of(self, X: Any) -> NeighborGraph:
-        wanted = int(3 * self.perplexity)
         if isinstance(X, NeighborGraph):
-            k = min(wanted, X.n_rows - 1)
-            self._check_perplexity(X.n_rows)
-            return X.head(k)
+            return X.head(neighbors_wanted(self, X.n_rows))
         n = X.shape[0] if hasattr(X, "shape") else len(X)
-        self._check_perplexity(n)
-        return knn_graph(X, min(wanted, n - 1), self.metric, self.neighbors)
-
-    def _check_perplexity(self, n: int) -> None:
-        if n < 4:
-            raise InputError("X", f"{n} rows", "at least 4 rows to draw a map of")
-        if self.perplexity > (n - 1) / 3:
-            raise InputError(
-                "perplexity", self.perplexity, f"at most {(n - 1) / 3:.4g}, a third of the other rows", "Lower it."
-            )
+        return knn_graph(X, neighbors_wanted(self, n), self.metric, self.neighbors)

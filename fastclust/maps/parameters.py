@@ -40,7 +40,7 @@ def check_parameters(model: TSNE) -> None:
     if model.n_components not in (1, 2, 3):
         raise InputError("n_components", repr(model.n_components), "1, 2 or 3")
     check_affinities(model)
-    for name, least in (("max_iter", 0), ("callbacks_every_iters", 1)):
+    for name, least in (("max_iter", 0), ("early_exaggeration_iter", 0), ("callbacks_every_iters", 1)):
         value = getattr(model, name)
         if not isinstance(value, numbers.Integral) or value < least:
             raise InputError(name, repr(value), f"an integer of at least {least}")

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TSNE"]
 
-_EARLY_ITERATIONS = 250
 _EARLY = 12.0
 _PLACED_BY = 10
 
@@ -39,7 +38,7 @@ class TSNE(BaseEstimator):
         Effective number of neighbours; 3 x perplexity neighbours are used. Several: the mean of their affinities, all
         over 3 x the largest neighbours (openTSNE's ``Multiscale``).
     early_exaggeration
-        Factor on the attraction in the first 250 iterations; "auto" is 12.
+        Factor on the attraction in the first iterations; "auto" is 12.
     max_iter
         All iterations, the early ones included.
     learning_rate
@@ -60,8 +59,10 @@ class TSNE(BaseEstimator):
         Seed; the same seed gives the same bits, with "cpu" whatever the number of threads.
     verbose
         Print a line at the end.
+    early_exaggeration_iter
+        How many iterations are early ones; at most ``max_iter`` of them are made.
     late_exaggeration
-        Factor on the attraction after the first 250 iterations; above 1, groups are drawn closer together.
+        Factor on the attraction after the early iterations; above 1, groups are drawn closer together.
     callbacks_every_iters
         Iterations between two calls of the callbacks.
     fixed
@@ -103,6 +104,7 @@ class TSNE(BaseEstimator):
         callbacks: Any = None,
         random_state: int | None = None,
         verbose: int = 0,
+        early_exaggeration_iter: int = 250,
         late_exaggeration: float = 1.0,
         callbacks_every_iters: int = 10,
         fixed: Any = None,
@@ -123,6 +125,7 @@ class TSNE(BaseEstimator):
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
+        self.early_exaggeration_iter = early_exaggeration_iter
         self.late_exaggeration = late_exaggeration
         self.callbacks_every_iters = callbacks_every_iters
         self.fixed = fixed
@@ -192,7 +195,7 @@ class TSNE(BaseEstimator):
 
     def _schedule(self) -> list[Phase]:
         early = _EARLY if self.early_exaggeration == "auto" else float(self.early_exaggeration)
-        first = min(_EARLY_ITERATIONS, self.max_iter)
+        first = min(self.early_exaggeration_iter, self.max_iter)
         return [Phase(first, early, 0.5), Phase(self.max_iter - first, float(self.late_exaggeration), 0.8)]
 
     def _callbacks(self) -> Callable[[int, float, NDArray[Any]], bool] | None:

@@ -10,7 +10,7 @@ from fastclust import progress
 from fastclust.maps.optimizer import Finished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,13 +24,17 @@ __all__ = ["affinities_of", "optimize"]
 _EVERY = 10
 
 
-def affinities_of(graph: NeighborGraph, perplexity: float) -> Any:
-    """Perplexity-based affinities from all neighbours that the graph holds."""
-    from openTSNE.affinity import PerplexityBasedNN
+def affinities_of(graph: NeighborGraph, perplexities: Sequence[float] | None) -> Any:
+    """Affinities from all neighbours that the graph holds: of these perplexities, or uniform for None."""
+    from openTSNE.affinity import Multiscale, PerplexityBasedNN, Uniform
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
     neighbors = PrecomputedNeighbors(graph.indices, graph.distances.astype(np.float64))
-    return PerplexityBasedNN(perplexity=perplexity, knn_index=neighbors, n_jobs=1, random_state=0)
+    if perplexities is None:
+        return Uniform(knn_index=neighbors, symmetrize="max", n_jobs=1, random_state=0)
+    if len(perplexities) > 1:
+        return Multiscale(perplexities=list(perplexities), knn_index=neighbors, n_jobs=1, random_state=0)
+    return PerplexityBasedNN(perplexity=perplexities[0], knn_index=neighbors, n_jobs=1, random_state=0)
 
 
 def optimize(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastclust.maps.recorder import Recorder
+
 __all__ = ["Finished", "Optimizer", "Phase", "threads"]
 
 #: Points move to new places in memory, near their neighbours on the map, before these iterations: the map changes most
@@ -116,13 +118,18 @@ class Optimizer:
         return self._forces.divergence(self._points)
 
     def run(
-        self, callback: Callable[[int, float, NDArray[np.float32]], Any] | None = None, callback_every: int = 10
+        self,
+        callback: Callable[[int, float, NDArray[np.float32]], Any] | None = None,
+        callback_every: int = 10,
+        recorder: Recorder | None = None,
     ) -> Finished:
         """Go through what is left of the schedule, or until ``callback(iteration, divergence, points)`` returns true.
 
         What a progress listener or the callback raises ends the work.
         """
         told = -np.inf
+        if recorder is not None:
+            recorder.look(self)
         while self.iteration < self.total:
             now = time.monotonic()
             if now - told >= _EVERY:
@@ -131,6 +138,8 @@ class Optimizer:
             self.step()
             if self._checkpoint is not None and (self.iteration % self._every == 0 or self.iteration == self.total):
                 self.save(self._checkpoint)
+            if recorder is not None:
+                recorder.look(self)
             wanted = callback is not None and self.iteration % callback_every == 0
             if wanted and callback is not None and callback(self.iteration, self.divergence(), self.points):
                 break

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.errors import BackendError, InputError
+from fastclust.maps.affinities import check_affinities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +27,7 @@ def choose_backend(model: TSNE) -> str:
         reason = _NOT_YET.get(model.backend, "there is no such backend")
         raise BackendError(f"tsne: backend={model.backend!r}: {reason}. Allowed: {', '.join(_BACKENDS)}.")
     if model.backend == "opentsne":
-        for name in ("fixed", "checkpoint"):
+        for name in ("fixed", "checkpoint", "frames", "divergence_every"):
             if getattr(model, name) is not None:
                 raise BackendError(
                     f"tsne: backend='opentsne' cannot do {name}. Allowed: auto, cpu, or leave {name} out."
@@ -38,12 +39,8 @@ def check_parameters(model: TSNE) -> None:
     """Raise InputError for the first parameter that is not allowed."""
     if model.n_components not in (1, 2, 3):
         raise InputError("n_components", repr(model.n_components), "1, 2 or 3")
-    if not isinstance(model.perplexity, numbers.Real) or not 1 <= model.perplexity < float("inf"):
-        raise InputError("perplexity", repr(model.perplexity), "a number of at least 1")
-    for name, least in (("max_iter", 0), ("callbacks_every_iters", 1)):
-        value = getattr(model, name)
-        if not isinstance(value, numbers.Integral) or value < least:
-            raise InputError(name, repr(value), f"an integer of at least {least}")
+    check_affinities(model)
+    _check_integers(model)
     for name in ("early_exaggeration", "learning_rate"):
         value = getattr(model, name)
         if value != "auto" and not _positive(value):
@@ -54,6 +51,23 @@ def check_parameters(model: TSNE) -> None:
         raise InputError("n_jobs", repr(model.n_jobs), "None, or an integer that is not 0")
     if model.fixed is not None and isinstance(model.initialization, str):
         raise InputError("fixed", "rows without places", "rows together with initialization, an array of all places")
+
+
+def _check_integers(model: TSNE) -> None:
+    for name, least, other in (
+        ("max_iter", 0, ()),
+        ("early_exaggeration_iter", 0, ()),
+        ("callbacks_every_iters", 1, ()),
+        ("frames", 2, (None,)),
+        ("divergence_every", 1, (None,)),
+        ("pca_components", 1, (None, "auto")),
+    ):
+        value = getattr(model, name)
+        if value in other:
+            continue
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+            allowed = "".join(f"{each!r}, or " for each in other) + f"an integer of at least {least}"
+            raise InputError(name, repr(value), allowed)
 
 
 def fixed_rows(fixed: Any, n: int) -> NDArray[np.bool_] | None:

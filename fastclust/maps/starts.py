@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastclust.data import RowSource
 from fastclust.errors import InputError
+from fastclust.maps.components import principal_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,25 +48,35 @@ def start_of(
     if name == "pca":
         if graph.source is None:
             raise InputError("initialization", "'pca', and a graph without its rows", "spectral, random, or an array")
-        found = _principal(graph.source, dimensions)
+        found = _principal(graph.source, dimensions, seed)
     else:
-        from openTSNE.initialization import spectral
-
-        found = np.asarray(spectral(P, n_components=dimensions, random_state=seed or 0), np.float64)
+        found = _spectral(P, dimensions, seed)
     deviation = found[:, 0].std()
     # A speck of noise keeps exact duplicates from moving as one for ever.
     found = found * (_SPREAD / deviation) if deviation > 0 else np.zeros_like(found)
     return found + random.normal(scale=_SPREAD / 100, size=found.shape), name
 
 
-def _principal(rows: NDArray[Any], dimensions: int) -> NDArray[np.float64]:
-    """Scores on the first principal components, by the covariance's eigenvectors; zeros where d is too small."""
-    moved = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
-    _, vectors = np.linalg.eigh(moved.T @ moved)
-    axes = vectors[:, ::-1][:, :dimensions]
-    # The sign of an eigenvector is not determined: the largest entry is made positive.
-    largest = np.abs(axes).argmax(axis=0)
-    axes = axes * np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1.0, 1.0)
+def _principal(rows: NDArray[Any], dimensions: int, seed: int | None) -> NDArray[np.float64]:
+    """Scores on the first principal components; zeros where there are too few columns."""
+    source = RowSource(rows)
     scores = np.zeros((len(rows), dimensions))
-    scores[:, : axes.shape[1]] = moved @ axes
+    found = principal_components(source, dimensions, seed).project(source)
+    scores[:, : found.shape[1]] = found
     return scores
+
+
+def _spectral(P: Any, dimensions: int, seed: int | None) -> NDArray[np.float64]:
+    """Eigenvectors of the normalised affinities, the trivial first one left out; zeros where there are too few."""
+    n = P.shape[0]
+    if n > dimensions + 1:
+        from openTSNE.initialization import spectral
+
+        return np.asarray(spectral(P, n_components=dimensions, random_state=seed or 0), np.float64)
+    # So few that ARPACK, which openTSNE asks, does not take them.
+    dense = P.toarray().astype(np.float64)
+    roots = np.sqrt(dense.sum(axis=1))
+    _, vectors = np.linalg.eigh(dense / np.outer(roots, roots))
+    found = np.zeros((n, dimensions))
+    found[:, : n - 1] = (vectors[:, ::-1] / roots[:, None])[:, 1:]
+    return found

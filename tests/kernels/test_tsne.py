@@ -9,7 +9,7 @@ from scipy.sparse import random as random_matrix
 from fastclust_kernels.errors import BackendError, InputError, InputTypeError
 from fastclust_kernels.tsne import attraction, reference, repulsion
 from fastclust_kernels.tsne._grid import GridRepulsion, shape_of
-from fastclust_kernels.tsne.affinities import conditional, joint
+from fastclust_kernels.tsne.affinities import conditional, joint, uniform
 from fastclust_kernels.tsne.descent import descend
 from fastclust_kernels.tsne.moving import MovingForces
 
@@ -251,3 +251,46 @@ def test_affinities_of_another_size_are_refused():
         attraction(csr_matrix((4, 4)), np.zeros((5, 2), np.float32))
     with pytest.raises(InputTypeError, match="CSR"):
         attraction(np.zeros((5, 5)), np.zeros((5, 2), np.float32))
+
+
+def neighbours(n=300, k=60, seed=0):
+    from sklearn.neighbors import NearestNeighbors
+
+    X = np.random.default_rng(seed).normal(size=(n, 6))
+    distances, indices = NearestNeighbors(n_neighbors=k).fit(X).kneighbors()
+    return indices, distances
+
+
+def test_affinities_of_several_scales_are_opentsnes():
+    from openTSNE.affinity import Multiscale
+    from openTSNE.nearest_neighbors import PrecomputedNeighbors
+
+    indices, distances = neighbours()
+    theirs = Multiscale(perplexities=[4, 9, 20], knn_index=PrecomputedNeighbors(indices, distances)).P
+    ours = joint(indices, conditional(distances, [4, 9, 20]))
+    assert abs(ours - theirs).max() < 1e-5 * theirs.max()
+    assert ours.nnz == theirs.nnz
+
+
+@pytest.mark.parametrize("symmetrize", ["max", "mean"])
+def test_uniform_affinities_are_opentsnes(symmetrize):
+    from openTSNE.affinity import Uniform
+    from openTSNE.nearest_neighbors import PrecomputedNeighbors
+
+    indices, distances = neighbours(k=15)
+    theirs = Uniform(knn_index=PrecomputedNeighbors(indices, distances), symmetrize=symmetrize).P
+    ours = uniform(indices, symmetrize=symmetrize)
+    assert abs(ours - theirs).max() < 1e-6 * theirs.max()
+    assert ours.nnz == theirs.nnz
+    assert ours.sum(dtype=np.float64) == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize("perplexity", [0.5, 61, [], [5, 100], float("nan")])
+def test_a_perplexity_that_the_neighbours_cannot_have_is_refused(perplexity):
+    with pytest.raises(InputError, match="perplexity"):
+        conditional(neighbours()[1], perplexity)
+
+
+def test_a_way_to_symmetrize_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="max, mean"):
+        uniform(np.array([[1], [0]]), symmetrize="none")

@@ -127,6 +127,7 @@ def test_a_listener_that_raises_stops_the_work(digits):
         ({"perplexity": float("nan")}, "perplexity"),
         ({"n_components": 4}, "n_components"),
         ({"max_iter": -1}, "max_iter"),
+        ({"early_exaggeration_iter": 1.5}, "early_exaggeration_iter"),
         ({"learning_rate": 0}, "learning_rate"),
         ({"early_exaggeration": "much"}, "early_exaggeration"),
         ({"initialization": np.zeros((3, 2))}, "initialization"),

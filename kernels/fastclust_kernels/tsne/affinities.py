@@ -11,9 +11,11 @@ from fastclust_kernels.dispatch import parallel_launch
 from fastclust_kernels.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["conditional", "joint"]
+__all__ = ["conditional", "joint", "uniform"]
 
 #: Newton steps, each of which halves its bracket at least every other time; 8 are usual.
 _STEPS = 200
@@ -21,12 +23,25 @@ _STEPS = 200
 _TOLERANCE = 1e-9
 
 
-def conditional(distances: NDArray[Any], perplexity: float) -> NDArray[np.float32]:
+def conditional(distances: NDArray[Any], perplexity: float | Sequence[float]) -> NDArray[np.float32]:
     """``p_{j|i}`` of each row's neighbours: Gaussian in the distance, with the row's width set by ``perplexity``.
 
     ``distances`` is ``[n, k]``, not squared. Where more neighbours than ``perplexity`` are equally near, no width gives
     so little: those get all, in equal parts. Float32 ``[n, k]``; rows sum to 1, and the search is in float64.
+
+    Several perplexities give the mean of their probabilities, each over all k neighbours: multiscale affinities (Lee et
+    al., 2015; Kobak and Berens, 2019). Raises InputError for a perplexity below 1 or above k.
     """
+    several = [float(each) for each in np.atleast_1d(np.asarray(perplexity, np.float64))]
+    if not several or not all(1 <= each <= distances.shape[1] for each in several):
+        raise InputError("perplexity", repr(perplexity), f"1..{distances.shape[1]}, the number of neighbours")
+    mean = _of_one(distances, several[0])
+    for count, each in enumerate(several[1:], 2):
+        mean += (_of_one(distances, each) - mean) / np.float32(count)
+    return mean
+
+
+def _of_one(distances: NDArray[Any], perplexity: float) -> NDArray[np.float32]:
     found = np.empty(distances.shape, np.float32)
     with parallel_launch():
         _conditional(distances, float(np.log(perplexity)), found)
@@ -60,6 +75,21 @@ def joint(indices: NDArray[Any], conditionals: NDArray[np.float32]) -> Any:
         merged, values = np.empty(pointers[-1], np.int32), np.empty(pointers[-1], np.float32)
         _merge(sorted_indices, sorted_values, starts, sources, mirrored, scale, lengths, pointers, merged, values)
     return csr_matrix((values, merged, pointers), shape=(n, n))
+
+
+def uniform(indices: NDArray[Any], *, symmetrize: str = "max") -> Any:
+    """Affinities that are the same for every neighbour, as a SciPy CSR matrix, float32, that sums to 1.
+
+    ``indices`` is ``[n, k]``. With ``symmetrize="max"`` two rows are neighbours where either names the other, and all
+    entries are equal; with ``"mean"`` an entry where both name each other counts twice (Boehm et al., 2022). Raises
+    InputError.
+    """
+    if symmetrize not in ("max", "mean"):
+        raise InputError("symmetrize", repr(symmetrize), "max, mean")
+    P = joint(indices, np.ones(indices.shape, np.float32))
+    if symmetrize == "max":
+        P.data[:] = 1 / P.nnz
+    return P
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")

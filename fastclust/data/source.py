@@ -13,7 +13,7 @@ from fastclust.data.reading import ahead
 from fastclust.errors import DataError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -77,14 +77,23 @@ class RowSource(ABC):
         """Rows at which reading may begin without reading what lies before, from 0 to n."""
         return np.array([0, self._shape[0]], np.int64)
 
-    def blocks(self, rows: int, *, start: int = 0, stop: int | None = None) -> Iterator[NDArray[Any]]:
-        """Yield all rows from ``start`` to ``stop`` in order, ``rows`` at a time; the last block may be shorter.
+    def blocks(
+        self,
+        rows: int,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        change: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    ) -> Iterator[NDArray[Any]]:
+        """Yield all rows from ``start`` to ``stop`` in order, ``rows`` at a time, the last block perhaps fewer.
 
-        The next block is read in the background. Raises DataError where a file is not what its header said.
+        The next block is read, and changed, in the background. DataError where a file is not what it says.
         """
         if rows < 1:
             raise InputError("rows", rows, "at least 1")
         made = self._blocks(rows, start, len(self) if stop is None else stop)
+        if change is not None:
+            made = map(change, made)
         return made if self.in_memory else ahead(made)
 
     def _blocks(self, rows: int, start: int, stop: int) -> Iterator[NDArray[Any]]:

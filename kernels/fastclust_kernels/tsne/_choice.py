@@ -8,6 +8,7 @@ import numpy as np
 
 from fastclust_kernels.errors import InputError
 from fastclust_kernels.tsne._grid import Shape, shape_of
+from fastclust_kernels.tsne._mesh import limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "method_of"]
 
 METHODS = ("auto", "fft", "exact")
+_PLANE = 2
 #: Nanoseconds on one core, measured (README.md, Cost): a pair; a node of the padded grid; a point; a call.
 _PAIR, _NODE, _POINT, _CALL = 0.5, 9.0, 100.0, 4e5
 #: Nodes of the largest grid, about 2.5 GB.
@@ -31,16 +33,17 @@ def method_of(Y: NDArray[np.float32], method: str) -> tuple[str, Shape | None]:
     """
     if method not in METHODS:
         raise InputError("method", repr(method), ", ".join(METHODS))
-    extent = Y.max(axis=0).astype(np.float64) - Y.min(axis=0)
+    low, high = limits(Y) if Y.shape[1] == _PLANE else (Y.min(axis=0), Y.max(axis=0))
+    extent = high.astype(np.float64) - low
     if not np.isfinite(extent).all():
         raise InputError("Y", "NaN, Inf, or numbers beyond float32", "finite points")
-    if Y.shape[1] != 2:
+    if Y.shape[1] != _PLANE:
         if method == "fft":
             raise InputError("method", "'fft', for 3 dimensions", "auto or exact; the grid is for 1 and 2 dimensions")
         return "exact", None
     if method == "exact":
         return "exact", None
-    shape = shape_of(extent)
+    shape = shape_of(extent, low)
     n = len(Y)
     if method == "fft":
         if shape.size > _MOST_NODES:

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels.tsne._mesh import gather, spread
+from fastclust_kernels.tsne._waves import Convolution, Kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,8 +28,9 @@ _LENGTHS = (64, 72, 80, 90, 96, 108, 120)
 
 
 class Shape(NamedTuple):
-    """A grid, but for its origin."""
+    """A grid: its origin and what it is made of."""
 
+    low: tuple[np.float32, np.float32]
     spacing: float
     #: Nodes that hold charges, and FFT lengths, in each direction.
     nodes: tuple[int, int]
@@ -40,14 +42,14 @@ class Shape(NamedTuple):
         return self.lengths[0] * self.lengths[1]
 
 
-def shape_of(extent: NDArray[np.floating[Any]], spacing: float = SPACING) -> Shape:
-    """Return the grid for a map of this extent ``[2]``; spacing is halved until the map is 16 nodes wide."""
+def shape_of(extent: NDArray[np.floating[Any]], low: NDArray[np.floating[Any]], spacing: float = SPACING) -> Shape:
+    """Return the grid for a map from ``low`` on, of this extent; spacing is halved until the map is 16 nodes wide."""
     widest = float(extent.max())
     # Points that all coincide get the finest grid that is of any use.
     halvings = int(np.ceil(np.log2(_LEAST * spacing / widest))) if widest > 0 else _FINEST
     spacing *= 0.5 ** min(max(0, halvings), _FINEST)
     nodes = tuple(int(float(side) / spacing * (1 + 1e-6)) + 5 for side in extent)
-    return Shape(spacing, nodes, tuple(_length(2 * count + _MARGIN) for count in nodes))  # type: ignore[arg-type]
+    return Shape((low[0], low[1]), spacing, nodes, tuple(_length(2 * count + _MARGIN) for count in nodes))  # type: ignore[arg-type]
 
 
 def _length(least: int) -> int:
@@ -59,52 +61,28 @@ def _length(least: int) -> int:
         factor *= 2
 
 
-class _Kernels(NamedTuple):
-    """Transforms of K, x K^2 and y K^2 as the window wants them, for non-negative frequencies ``[l0/2+1, l1/2+1]``."""
-
-    potential: NDArray[np.float32]
-    across: NDArray[np.float32]
-    along: NDArray[np.float32]
-    #: float64 [4, 4]: the potential on the grid at small lags.
-    own: NDArray[np.float64]
-
-
 class GridRepulsion:
     """Computes repulsion again and again; keeps the kernels' transforms and the buffers while the grid is the same."""
 
     def __init__(self) -> None:
         self._key: tuple[Any, ...] = ()
-        self._kernels: _Kernels | None = None
+        self._kernels: tuple[Convolution, NDArray[np.float64]] | None = None
 
     def __call__(self, Y: NDArray[np.float32], shape: Shape) -> tuple[NDArray[np.float32], float]:
         """Unnormalised repulsion ``[n, 2]`` and Z."""
-        from scipy import fft
-
-        workers = numba.get_num_threads()
-        rows = shape.nodes[0]
-        kernels = self._kernels_of(shape)
-        low = Y.min(axis=0)
-        charges = np.zeros((rows, shape.lengths[1]), np.float32)
-        itself = spread(Y, low, shape.spacing, kernels.own, charges)
-        # Rows beyond the charges are zero: they are transformed in one direction only, going and coming.
-        waves = fft.fft(fft.rfft(charges, axis=1, workers=workers), n=shape.lengths[0], axis=0, workers=workers)
-        other = np.empty_like(waves)
-        energy = np.empty(len(waves))
-        _multiply(
-            waves.view(np.float32), kernels.potential, kernels.across, kernels.along, other.view(np.float32), energy
-        )
-        fields = []
-        for transformed in (waves, other):
-            half = fft.ifft(transformed, axis=0, workers=workers, overwrite_x=True)[:rows]
-            fields.append(fft.irfft(half, n=shape.lengths[1], axis=1, workers=workers, overwrite_x=True))
+        kernels, own = self._kernels_of(shape)
+        charges = kernels.empty(*shape.nodes)
+        itself = spread(Y, shape.low, shape.spacing, own, charges)
+        across, along, energy = kernels(charges)
         forces = np.empty_like(Y)
-        gather(Y, low, shape.spacing, (fields[0], fields[1]), forces)
-        return forces, float(energy.sum()) / shape.size - itself
+        gather(Y, shape.low, shape.spacing, (across, along), forces)
+        return forces, energy - itself
 
-    def _kernels_of(self, shape: Shape) -> _Kernels:
+    def _kernels_of(self, shape: Shape) -> tuple[Convolution, NDArray[np.float64]]:
         key = (shape.spacing, shape.lengths)
         if self._kernels is None or key != self._key:
-            self._kernels, self._key = _make_kernels(shape), key
+            kernels, own = _make_kernels(shape)
+            self._kernels, self._key = (Convolution(kernels), own), key
         return self._kernels
 
 
@@ -120,8 +98,11 @@ def _sharpening(length: int) -> NDArray[np.float64]:
     return sharpening
 
 
-def _make_kernels(shape: Shape) -> _Kernels:
-    """K = 1 / (1 + r^2) is even and x K^2 odd in x: cosine and sine transforms of a quarter give all there is."""
+def _make_kernels(shape: Shape) -> tuple[Kernels, NDArray[np.float64]]:
+    """Transforms of K, x K^2 and y K^2 as the window wants them, and K on the grid at lags 0 to 3 ``[4, 4]``.
+
+    K = 1 / (1 + r^2) is even and x K^2 odd in x: cosine and sine transforms of a quarter give all there is.
+    """
     from scipy import fft
 
     workers = numba.get_num_threads()
@@ -138,10 +119,8 @@ def _make_kernels(shape: Shape) -> _Kernels:
     odd = (v * squared)[:, 1:-1]
     along[:, 1:-1] = fft.dst(fft.dct(odd, type=1, axis=0, workers=workers), type=1, axis=1, workers=workers)
     lags = tuple(_inverse(length) for length in shape.lengths)
-    return _Kernels(
-        potential.astype(np.float32),
-        (-across * sharpening).astype(np.float32),
-        (-along * sharpening).astype(np.float32),
+    return (
+        Kernels.of(shape.lengths, potential, -across * sharpening, -along * sharpening),
         lags[0] @ potential @ lags[1].T,
     )
 
@@ -152,25 +131,3 @@ def _inverse(length: int) -> NDArray[np.float64]:
     cosines = np.cos(2 * np.pi * np.arange(4)[:, None] * k / length) * 2 / length
     cosines[:, [0, -1]] /= 2
     return cosines
-
-
-@numba.njit(parallel=True, cache=True, fastmath={"contract"})
-def _multiply(waves, potential, across, along, other, energy):  # type: ignore[no-untyped-def]
-    """Waves times ``i across`` in place, times ``i along`` into ``other``; sum of |waves|^2 potential, row by row."""
-    rows, columns = len(waves), potential.shape[1]
-    for r in numba.prange(rows):
-        row = np.int64(r)
-        mirrored = min(row, rows - row)
-        sign = np.float32(1) if mirrored == row else np.float32(-1)
-        total = 0.0
-        for c in range(columns):
-            real, imaginary = waves[r, 2 * c], waves[r, 2 * c + 1]
-            weight = 1.0 if c in (0, columns - 1) else 2.0
-            total += weight * np.float64(real * real + imaginary * imaginary) * np.float64(potential[mirrored, c])
-            factor = sign * across[mirrored, c]
-            waves[r, 2 * c] = -imaginary * factor
-            waves[r, 2 * c + 1] = real * factor
-            factor = along[mirrored, c]
-            other[r, 2 * c] = -imaginary * factor
-            other[r, 2 * c + 1] = real * factor
-        energy[r] = total

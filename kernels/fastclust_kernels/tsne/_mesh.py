@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["gather", "order_of", "spread"]
+__all__ = ["gather", "limits", "order_of", "spread"]
 
 #: Grid rows of a strip: at least 4, the window's width, so that strips two apart never touch the same row.
 _STRIP = 4
@@ -18,8 +18,15 @@ _STRIP = 4
 _BLOCK = 2048
 
 
+def limits(Y: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Least and largest coordinates of ``Y`` ``[n, 2]``; NaN where a coordinate is none."""
+    found = np.empty(((len(Y) + _BLOCK - 1) // _BLOCK, 4), np.float32)
+    _limits(Y, found)
+    return found[:, :2].min(axis=0), found[:, 2:].max(axis=0)
+
+
 def order_of(
-    Y: NDArray[np.float32], low: NDArray[np.float32], spacing: float, rows: int
+    Y: NDArray[np.float32], low: tuple[np.float32, np.float32], spacing: float, rows: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Points by strip of ``rows`` grid rows, in their own order within it: ``(order [n], first of each strip)``."""
     strips = (rows + _STRIP - 1) // _STRIP
@@ -39,7 +46,7 @@ def order_of(
 
 def spread(
     Y: NDArray[np.float32],
-    low: NDArray[np.float32],
+    low: tuple[np.float32, np.float32],
     spacing: float,
     own: NDArray[np.float64],
     grid: NDArray[np.float32],
@@ -58,13 +65,29 @@ def spread(
 
 def gather(
     Y: NDArray[np.float32],
-    low: NDArray[np.float32],
+    low: tuple[np.float32, np.float32],
     spacing: float,
     fields: tuple[NDArray[np.float32], NDArray[np.float32]],
     forces: NDArray[np.float32],
 ) -> None:
     """Write both ``fields`` ``[rows, columns]`` at the points into ``forces`` ``[n, 2]``."""
     _gather(Y, low[0], low[1], np.float32(1 / spacing), fields[0], fields[1], forces)
+
+
+@numba.njit(parallel=True, cache=True)
+def _limits(Y: Any, found: Any):  # type: ignore[no-untyped-def]
+    for block in numba.prange(len(found)):
+        start, end = block * _BLOCK, min(len(Y), (block + 1) * _BLOCK)
+        for axis in range(2):
+            low, high = Y[start, axis], Y[start, axis]
+            for i in range(start, end):
+                y = Y[i, axis]
+                low, high = min(low, y), max(high, y)
+                # Comparisons with NaN are false: it would be passed over.
+                if np.isnan(y):
+                    low, high = y, y
+                    break
+            found[block, axis], found[block, 2 + axis] = low, high
 
 
 @numba.njit(parallel=True, cache=True)

@@ -10,13 +10,15 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.utils.validation import check_is_fitted
 
 from fastclust.artifacts import load_model, save_model
-from fastclust.cluster.inputs import check_rows, check_weights
+from fastclust.cluster.inputs import check_rows, check_weights, check_width
 from fastclust.cluster.rows import rows_of
 from fastclust.cluster.spaces import Space, space_of
+from fastclust.cluster.streaming import StreamedRows, is_streamed
 from fastclust.errors import InputError
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -105,7 +107,17 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
     def _enter(self, X: Any) -> Rows:
         """Rows in the space of the fitted centres."""
         check_is_fitted(self)
-        return rows_of(space_of(self.metric, self.n_features_in_).enter(check_rows(self, X, reset=False)))
+        return self._inside(X, reset=False)[0]
+
+    def _inside(self, X: Any, *, reset: bool, folder: Path | None = None) -> tuple[Rows, Space]:
+        """Checked rows in the space of the metric; rows that are too many for memory stay in their files."""
+        if is_streamed(X):
+            check_width(self, X, reset=reset)
+            space = space_of(self.metric, X.shape[1])
+            return StreamedRows(X, space, folder), space
+        matrix = check_rows(self, X, reset=reset)
+        space = space_of(self.metric, matrix.shape[1])
+        return rows_of(space.enter(matrix)), space
 
     def _check_count(self, n_rows: int) -> None:
         if self.n_clusters > n_rows:

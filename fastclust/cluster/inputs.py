@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from fastclust.cluster.streaming import floating
 from fastclust.data import RowSource
 from fastclust.errors import InputError, InputTypeError
 from fastclust_kernels import arrays, checks
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.base import BaseEstimator
 
-__all__ = ["check_rows", "check_weights"]
+__all__ = ["check_rows", "check_weights", "check_width"]
 
 
 def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
@@ -29,7 +30,7 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
         Not two-dimensional, empty, NaN or Inf, another width than at the fit.
     """
     sparse = hasattr(X, "tocsr")
-    rows = X.read() if isinstance(X, RowSource) else X if sparse or hasattr(X, "columns") else arrays.to_numpy(X, "X")
+    rows = read(X) if isinstance(X, RowSource) else X if sparse or hasattr(X, "columns") else arrays.to_numpy(X, "X")
     try:
         checked = validate_data(
             estimator,
@@ -47,6 +48,23 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
         raise InputError("X", f"shape {np.shape(rows)}", "an array [n, d] of numbers", str(error)) from error
     checks.check_finite(checked.data if sparse else checked, "X")
     return checked
+
+
+def read(source: RowSource) -> NDArray[Any]:
+    """All rows of a source, in the dtype in which they are worked on."""
+    rows = source.read()
+    return rows if source.in_memory else rows.astype(floating(rows.dtype), copy=False)
+
+
+def check_width(estimator: BaseEstimator, source: RowSource, *, reset: bool) -> None:
+    """Note the width of a source, or compare it with the one noted. Raises InputError."""
+    d = source.shape[1]
+    if reset:
+        estimator.n_features_in_ = d
+        if hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+    elif d != estimator.n_features_in_:
+        raise InputError("X", f"{d} columns", f"{estimator.n_features_in_}, as in fit")
 
 
 def check_weights(weights: Any, n_rows: int) -> NDArray[np.float64] | None:

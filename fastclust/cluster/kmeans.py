@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,15 +12,18 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastclust.cluster.base import Centers, check_integer, check_number
+from fastclust.cluster.checkpoint import Checkpoint, fingerprint
+from fastclust.cluster.chunks import occupied
 from fastclust.cluster.inputs import check_rows, check_weights
 from fastclust.cluster.lloyd import Fit, lloyd
-from fastclust.cluster.rows import rows_of
 from fastclust.cluster.seeding import initial_centers
-from fastclust.cluster.spaces import Space, space_of
+from fastclust.cluster.spaces import Space
+from fastclust.cluster.streaming import StreamedRows, is_streamed
 from fastclust.errors import BackendError, InputError
 from fastclust_kernels.update import update
 
 if TYPE_CHECKING:
+    from numpy.random import RandomState
     from numpy.typing import NDArray
 
     from fastclust.cluster.rows import Rows
@@ -111,8 +116,17 @@ class KMeans(Centers):
         self.verbose = verbose
         self.copy_x = copy_x
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Cluster the rows ``X`` ``[n, d]``, weighted by ``sample_weight`` ``[n]``.
+
+        Rows of :func:`fastclust.open_rows` that take more than half of the memory they were opened with stay in their
+        files and are read once an iteration; the result is the same to the bit, where ``init`` is.
+
+        Parameters
+        ----------
+        checkpoint
+            A folder where the fit is kept after each iteration. Fitted again with the same folder, rows and parameters
+            (with an integer as ``random_state``), it goes on from there to the same bits.
 
         Raises
         ------
@@ -122,31 +136,48 @@ class KMeans(Centers):
             The backend or arithmetic asked for cannot run this.
         OperationCancelledError
             A progress listener asked to stop.
+        PreconditionError
+            The checkpoint is of another fit.
         """
         self._check_parameters()
-        rows = check_rows(self, X, reset=True)
+        rows, space = self._inside(X, reset=True, folder=None if checkpoint is None else Path(checkpoint))
         self._check_count(rows.shape[0])
         weights = check_weights(sample_weight, rows.shape[0])
-        space = space_of(self.metric, rows.shape[1])
-        best = self._best_run(rows_of(space.enter(rows)), weights, space)
+        random = check_random_state(self.random_state)
+        keeper = None
+        if checkpoint is not None:
+            if not isinstance(self.random_state, numbers.Integral):
+                raise InputError("random_state", repr(self.random_state), "an integer, for a checkpoint")
+            keeper = Checkpoint(checkpoint, fingerprint(X, weights, self.get_params(deep=False)), random)
+        best = self._best_run(rows, weights, space, random, keeper)
         self.backend_, self.algorithm_ = best.backend, best.algorithm
         self._inner_centers = best.centers
         self.labels_, self.inertia_, self.n_iter_ = best.labels, best.inertia, best.n_iter
-        self.cluster_centers_ = self._outer_centers(rows, best, weights, space)
+        self.cluster_centers_ = self._outer_centers(X, rows.dtype, best, weights, space)
         self._n_features_out = len(best.centers)
-        found = len(np.unique(best.labels))
+        found = occupied(best.labels, self.n_clusters)
         if found < self.n_clusters:
             _warn_of_duplicates(found, self.n_clusters)
         return self
 
-    def _best_run(self, rows: Rows, weights: NDArray[np.float64] | None, space: Space) -> Fit:
-        random = check_random_state(self.random_state)
+    def _best_run(
+        self,
+        rows: Rows,
+        weights: NDArray[np.float64] | None,
+        space: Space,
+        random: RandomState,
+        keeper: Checkpoint | None,
+    ) -> Fit:
         runs = self._n_init = self._runs()
-        each = np.ones(rows.shape[0]) if weights is None else weights
         tol = self.tol * rows.variance() if self.tol else 0.0
-        best: Fit | None = None
-        for run in range(runs):
-            start, self.init_ = initial_centers(self.init, rows, self.n_clusters, each, random)
+        best = None if keeper is None else keeper.best
+        for run in range(0 if keeper is None else keeper.run, runs):
+            if keeper is not None and keeper.start is not None and run == keeper.run:
+                start, self.init_ = keeper.start, keeper.start_name
+            else:
+                start, self.init_ = initial_centers(self.init, rows, self.n_clusters, weights, random)
+                if keeper is not None:
+                    keeper.begin(run, start, self.init_, best)
             if self.verbose:
                 print("Initialization complete")  # noqa: T201
             found = lloyd(
@@ -158,22 +189,30 @@ class KMeans(Centers):
                 cosine=space.name == "cosine",
                 backend=self.backend,
                 bounds=_BOUNDS[self.algorithm],
+                keeper=keeper,
                 run=(run, runs),
                 verbose=bool(self.verbose),
             )
             if best is None or found.inertia < best.inertia:
                 best = found
         assert best is not None
+        if not len(best.labels):
+            # The best run was one before the checkpoint, which keeps centres only.
+            best = best._replace(labels=rows.assign(best.centers, self.backend)[0])
         return best
 
     def _outer_centers(
-        self, rows: NDArray[Any], fit: Fit, weights: NDArray[np.float64] | None, space: Space
+        self, X: Any, dtype: np.dtype[Any], fit: Fit, weights: NDArray[np.float64] | None, space: Space
     ) -> NDArray[Any]:
         """Centres among the rows as they came: their weighted means, where the space is another."""
         if space.name != "mahalanobis":
             return fit.centers
-        sums, total, _ = update(rows, fit.labels, len(fit.centers), weights=weights)
-        means: NDArray[Any] = (sums / np.maximum(total, np.finfo(np.float64).tiny)[:, None]).astype(rows.dtype)
+        k = len(fit.centers)
+        if is_streamed(X):
+            sums, total = StreamedRows(X, Space()).means(fit.labels, k, weights)
+        else:
+            sums, total, _ = update(check_rows(self, X, reset=False), fit.labels, k, weights=weights)
+        means: NDArray[Any] = (sums / np.maximum(total, np.finfo(np.float64).tiny)[:, None]).astype(dtype)
         return means
 
     def _check_parameters(self) -> None:

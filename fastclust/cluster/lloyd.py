@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from fastclust import progress
+from fastclust.cluster.chunks import farthest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastclust.cluster.rows import Rows
 
-__all__ = ["Fit", "lloyd", "means_of", "spherical"]
+__all__ = ["Fit", "Keeper", "Kept", "lloyd", "means_of", "spherical"]
 
 
 class Fit(NamedTuple):
@@ -27,6 +28,28 @@ class Fit(NamedTuple):
     algorithm: str
 
 
+class Kept(NamedTuple):
+    """Where an iteration ended: what is needed to go on to the same bits."""
+
+    #: Centres that the labels belong to, and those that they led to.
+    before: NDArray[Any]
+    centers: NDArray[Any]
+    n_iter: int
+    stopped: bool
+    #: State of the sums.
+    sums: dict[str, NDArray[np.float64]]
+
+
+class Keeper(Protocol):
+    """Keeps the last iteration somewhere."""
+
+    def keep(self, now: Kept) -> None:
+        """Keep this one in place of the last."""
+
+    def kept(self) -> Kept | None:
+        """The last one of an earlier attempt, if there is one."""
+
+
 def lloyd(
     rows: Rows,
     centers: NDArray[Any],
@@ -37,6 +60,7 @@ def lloyd(
     cosine: bool,
     backend: str,
     bounds: bool | None = None,
+    keeper: Keeper | None = None,
     run: tuple[int, int] = (0, 1),
     verbose: bool = False,
 ) -> Fit:
@@ -44,42 +68,43 @@ def lloyd(
 
     An empty cluster takes the row that is farthest from its centre, if any is not on it; the lowest row number where
     several are. ``bounds``
-    as for :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``run`` is (number, how many), for progress.
+    as for :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``keeper`` is told
+    of each iteration and knows where an earlier attempt ended; ``run`` is (number, how many), for progress.
     """
     nearest = rows.nearest(len(centers), backend, bounds)
     gathered = rows.sums(len(centers), weights)
     number, runs = run
-    n_iter = 0
-    for n_iter in range(1, max_iter + 1):
+    n_iter, stopped = 0, False
+    kept = None if keeper is None else keeper.kept()
+    if kept is not None:
+        # Labels are a function of the centres, so that keeping the centres is enough.
+        gathered.restore(kept.sums, nearest.step(kept.before))
+        centers, n_iter, stopped = kept.centers, kept.n_iter, kept.stopped
+    while n_iter < max_iter and not stopped:
+        n_iter += 1
         labels = nearest.step(centers)
         if verbose:
-            print(f"Iteration {n_iter - 1}, inertia {_inertia(rows, centers, labels, weights)}.")  # noqa: T201
+            print(f"Iteration {n_iter - 1}, inertia {rows.inertia(centers, labels, weights)}.")  # noqa: T201
         sums, total, changed = gathered.step(labels)
         moved = _means(rows, labels, centers, weights, sums, total, cosine=cosine)
         shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
-        centers = moved
+        before, centers = centers, moved
         progress.report("kmeans", number + n_iter / max_iter, runs, f"run {number + 1}, iteration {n_iter}")
         if changed == 0 and n_iter > 1:
             _say(verbose, f"Converged at iteration {n_iter - 1}: strict convergence.")
-            break
-        if shift <= tol:
+            stopped = True
+        elif shift <= tol:
             _say(verbose, f"Converged at iteration {n_iter - 1}: center shift {shift} within tolerance {tol}.")
-            break
-    labels = nearest.step(centers).copy()
-    inertia = _inertia(rows, centers, labels, weights)
+            stopped = True
+        if keeper is not None:
+            keeper.keep(Kept(before, centers, n_iter, stopped, gathered.state()))
+    labels, inertia = rows.finish(nearest, centers, weights)
     return Fit(centers, labels, inertia, n_iter, nearest.backend, "elkan" if nearest.bounded else "lloyd")
 
 
 def _say(verbose: bool, sentence: str) -> None:
     if verbose:
         print(sentence)  # noqa: T201
-
-
-def _inertia(
-    rows: Rows, centers: NDArray[Any], labels: NDArray[np.int32], weights: NDArray[np.float64] | None
-) -> float:
-    distances = rows.own(centers, labels)
-    return float((distances if weights is None else distances * weights).sum())
 
 
 def _means(
@@ -95,12 +120,9 @@ def _means(
     """The next centres; ``sums`` and ``total`` are written to."""
     empty = np.flatnonzero(total == 0)
     if len(empty):
-        # By distance, falling, then by row number. A row on its centre has nothing to gain, and one without weight
+        # A row on its centre has nothing to gain, and one without weight
         # would leave the cluster empty.
-        distances = rows.own(centers, labels)
-        if weights is not None:
-            distances[weights == 0] = 0.0
-        far = np.lexsort((np.arange(len(labels)), -distances))[: min(len(empty), np.count_nonzero(distances))]
+        far = farthest(rows.own(centers, labels), weights, len(empty))
         taken = rows.take(far).astype(np.float64)
         for cluster, row, values in zip(empty, far, taken, strict=False):
             weight = 1.0 if weights is None else weights[row]

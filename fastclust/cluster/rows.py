@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fastclust.cluster.chunks import Spread, chunk_sums, total
 from fastclust.errors import BackendError
 from fastclust_kernels.assign import assign, distances_to_few, distances_to_own
 from fastclust_kernels.assign.moving import MovingAssignment
@@ -13,9 +14,11 @@ from fastclust_kernels.mahalanobis import pairs
 from fastclust_kernels.update.moving import MovingSums
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-__all__ = ["DenseRows", "Nearest", "Rows", "SparseRows", "Sums", "rows_of"]
+__all__ = ["DenseRows", "InMemory", "Nearest", "Rows", "SparseRows", "Sums", "rows_of"]
 
 #: Scores that are computed together for CSR rows: 32 MB.
 _SCORES = 1 << 22
@@ -36,6 +39,12 @@ class Sums(Protocol):
 
     def step(self, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
         """Sums ``[k, d]``, weights ``[k]`` and how many labels changed."""
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """What, with the labels, is needed to go on."""
+
+    def restore(self, state: dict[str, NDArray[np.float64]], labels: NDArray[np.int32]) -> None:
+        """Go on from a state."""
 
 
 class Rows(Protocol):
@@ -73,13 +82,54 @@ class Rows(Protocol):
     def variance(self) -> float:
         """Mean variance of the columns."""
 
+    def array(self, dtype: Any) -> NDArray[Any]:
+        """One number a row, zeros."""
+
+    def assigned(
+        self, centers: NDArray[Any], backend: str
+    ) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.float64]]]:
+        """Labels and squared distances block by block, each with the number of its first row."""
+
+    def inertia(self, centers: NDArray[Any], labels: NDArray[np.int32], weights: NDArray[np.float64] | None) -> float:
+        """Weighted sum of squared distances to the centres of the labels."""
+
+    def finish(
+        self, nearest: Nearest, centers: NDArray[Any], weights: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.int32], float]:
+        """Labels for the last centres, to keep, and the inertia."""
+
+
+class InMemory:
+    """What rows in memory have in common."""
+
+    def array(self: Rows, dtype: Any) -> NDArray[Any]:
+        return np.zeros(self.shape[0], dtype)
+
+    def assigned(
+        self: Rows, centers: NDArray[Any], backend: str
+    ) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.float64]]]:
+        labels, distances, _ = self.assign(centers, backend)
+        yield 0, labels, distances
+
+    def inertia(
+        self: Rows, centers: NDArray[Any], labels: NDArray[np.int32], weights: NDArray[np.float64] | None
+    ) -> float:
+        distances = self.own(centers, labels)
+        return total(chunk_sums(distances if weights is None else distances * weights))
+
+    def finish(
+        self: Rows, nearest: Nearest, centers: NDArray[Any], weights: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.int32], float]:
+        labels = nearest.step(centers).copy()
+        return labels, self.inertia(centers, labels, weights)
+
 
 def rows_of(matrix: Any) -> Rows:
     """Rows of a checked matrix."""
     return SparseRows(matrix) if hasattr(matrix, "tocsr") else DenseRows(matrix)
 
 
-class DenseRows:
+class DenseRows(InMemory):
     """Rows of an array, on our own kernels."""
 
     def __init__(self, matrix: NDArray[Any]) -> None:
@@ -113,10 +163,12 @@ class DenseRows:
         return distances
 
     def variance(self) -> float:
-        return float(np.mean(np.var(self.matrix, axis=0, dtype=np.float64)))
+        spread = Spread(self.shape[1])
+        spread.add(self.matrix)
+        return spread.variance()
 
 
-class SparseRows:
+class SparseRows(InMemory):
     """Rows of a CSR matrix, on SciPy's products, in float64: labels are decided by scores of that precision."""
 
     def __init__(self, matrix: Any) -> None:
@@ -206,5 +258,12 @@ class _SparseSums:
         members = csr_array((self._weights, (labels, np.arange(n))), shape=(self._k, n))
         changed = n if self._labels is None else int((labels != self._labels).sum())
         self._labels = labels
-        total = np.bincount(labels, self._weights, self._k).astype(np.float64)
-        return (members @ self._matrix).toarray(), total, changed
+        weights = np.bincount(labels, self._weights, self._k).astype(np.float64)
+        return (members @ self._matrix).toarray(), weights, changed
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        return {}
+
+    def restore(self, state: dict[str, NDArray[np.float64]], labels: NDArray[np.int32]) -> None:
+        del state
+        self._labels = labels

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust import progress
+from fastclust.cluster.chances import Chances
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.scalable import chosen, greedy_rows, parallel_start
+from fastclust.cluster.streaming import StreamedRows
 from fastclust.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,19 +25,11 @@ _METHODS = ("auto", "k-means++", "k-means||", "random")
 
 
 def initial_centers(
-    init: Any, rows: Rows, k: int, weights: NDArray[np.float64], random: RandomState
+    init: Any, rows: Rows, k: int, weights: NDArray[np.float64] | None, random: RandomState
 ) -> tuple[NDArray[Any], str]:
     """Return k starting centres ``[k, d]`` with the dtype of the rows, and how they were found. Raises InputError."""
     if isinstance(init, str):
-        name = chosen(rows.shape, k) if init == "auto" else str(init)
-        if name == "k-means++":
-            return _plus_plus(rows, k, weights, random), name
-        if name == "k-means||":
-            return parallel_start(rows, k, weights, random), name
-        if name == "random":
-            chance = weights / weights.sum()
-            return rows.take(random.choice(len(weights), size=k, replace=False, p=chance)).copy(), name
-        raise InputError("init", repr(init), f"{', '.join(_METHODS)}, an array or a callable")
+        return _named(str(init), rows, k, weights, random)
     drawn = init(rows.matrix, k, random_state=random) if callable(init) else init
     if hasattr(drawn, "toarray"):
         drawn = drawn.toarray()
@@ -49,6 +43,31 @@ def initial_centers(
     if not np.isfinite(centers).all():
         raise InputError("init", "NaN or Inf", "finite numbers")
     return centers, "callable" if callable(init) else "array"
+
+
+def _named(
+    name: str, rows: Rows, k: int, weights: NDArray[np.float64] | None, random: RandomState
+) -> tuple[NDArray[Any], str]:
+    if name == "auto":
+        name = "k-means||" if isinstance(rows, StreamedRows) else chosen(rows.shape, k)
+    if name == "k-means++":
+        if isinstance(rows, StreamedRows):
+            raise InputError(
+                "init",
+                "k-means++, for rows that are streamed from files",
+                "k-means||, random, an array or a callable",
+                "Or give the rows more memory: open_rows(..., memory=).",
+            )
+        each = np.ones(rows.shape[0]) if weights is None else weights
+        return _plus_plus(rows, k, each, random), name
+    if name == "k-means||":
+        return parallel_start(rows, k, weights, random), name
+    if name == "random":
+        chances = Chances(rows.shape[0], weights, None)
+        if chances.possible < k:
+            raise InputError("sample_weight", f"{chances.possible} rows of weight above 0", f"at least {k}")
+        return rows.take(chances.draw(k, random)).copy(), name
+    raise InputError("init", repr(name), f"{', '.join(_METHODS)}, an array or a callable")
 
 
 def _plus_plus(rows: Rows, k: int, weights: NDArray[np.float64], random: RandomState) -> NDArray[Any]:

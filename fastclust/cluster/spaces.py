@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastclust.cluster.chunks import CHUNK
 from fastclust.cluster.lloyd import spherical
 from fastclust.errors import InputError, InputTypeError
 from fastclust.metric import MahalanobisMetric
@@ -83,7 +84,10 @@ class _Mapped(Space):
     def enter(self, rows: NDArray[Any]) -> NDArray[Any]:
         if hasattr(rows, "tocsr"):
             raise InputTypeError("X", "a sparse matrix", "a dense array, for a MahalanobisMetric", "Call .toarray().")
-        mapped: NDArray[Any] = self._metric.transform(rows)
+        # In chunks: what a product rounds to may depend on how many rows are in it.
+        mapped = np.empty((len(rows), len(self._metric.components_)), rows.dtype)
+        for start in range(0, len(rows), CHUNK):
+            mapped[start : start + CHUNK] = self._metric.transform(rows[start : start + CHUNK])
         return mapped
 
     def tensors(self) -> dict[str, NDArray[Any]]:

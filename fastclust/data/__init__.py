@@ -2,7 +2,18 @@
 
 from fastclust.data.images import ImageSource, open_images
 from fastclust.data.labels import load_labels
-from fastclust.data.rows import RowSource, open_rows
+from fastclust.data.results import ResultFolder, write_results
+from fastclust.data.rows import open_rows
+from fastclust.data.source import RowSource
 from fastclust.data.tar import write_image_tar
 
-__all__ = ["ImageSource", "RowSource", "load_labels", "open_images", "open_rows", "write_image_tar"]
+__all__ = [
+    "ImageSource",
+    "ResultFolder",
+    "RowSource",
+    "load_labels",
+    "open_images",
+    "open_rows",
+    "write_image_tar",
+    "write_results",
+]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,12 @@ import numpy as np
 from fastclust.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-__all__ = ["NpyHeader", "open_npy", "read_header"]
+__all__ = ["NpyHeader", "header_of", "open_npy", "read_header"]
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 4096
@@ -44,23 +46,30 @@ def read_header(path: str | os.PathLike[str]) -> NpyHeader:
         Not a ``.npy`` file, a dtype that is not numeric, or a payload of another size than the header says.
     """
     name = Path(path)
-    try:
+
+    def read(offset: int, length: int) -> bytes:
         with name.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = file.read(12)
-            if len(start) < 12 or not start.startswith(_MAGIC) or start[6] not in (1, 2, 3):
-                raise DataError(f"{name}: not a .npy file of version 1 to 3.")
-            width = 2 if start[6] == 1 else 4
-            length = int.from_bytes(start[8 : 8 + width], "little")
-            if length > _LONGEST_HEADER:
-                raise DataError(f"{name}: a header of {length} bytes; at most {_LONGEST_HEADER}.")
-            file.seek(8 + width)
-            text = file.read(length)
+            file.seek(offset)
+            return file.read(length)
+
+    try:
+        return header_of(str(name), read, name.stat().st_size)
     except FileNotFoundError as error:
         raise NotFoundError(f"{name}: no such file.") from error
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error}).") from error
-    header = _parse(name, text, 8 + width + length)
+
+
+def header_of(name: str, read: Callable[[int, int], bytes], size: int) -> NpyHeader:
+    """Check the header of a file of ``size`` bytes, of which ``read(offset, length)`` gives some. Raises DataError."""
+    start = read(0, 12 + _LONGEST_HEADER)
+    if len(start) < 12 or not start.startswith(_MAGIC) or start[6] not in (1, 2, 3):
+        raise DataError(f"{name}: not a .npy file of version 1 to 3.")
+    width = 2 if start[6] == 1 else 4
+    length = int.from_bytes(start[8 : 8 + width], "little")
+    if length > _LONGEST_HEADER:
+        raise DataError(f"{name}: a header of {length} bytes; at most {_LONGEST_HEADER}.")
+    header = _parse(name, start[8 + width : 8 + width + length], 8 + width + length)
     expected = math.prod(header.shape) * header.dtype.itemsize
     if size - header.offset != expected:
         raise DataError(
@@ -69,7 +78,7 @@ def read_header(path: str | os.PathLike[str]) -> NpyHeader:
     return header
 
 
-def _parse(name: Path, text: bytes, offset: int) -> NpyHeader:
+def _parse(name: str, text: bytes, offset: int) -> NpyHeader:
     try:
         value = ast.literal_eval(text.decode("latin-1").strip())
         dtype, order, shape = np.dtype(value["descr"]), value["fortran_order"], value["shape"]

@@ -114,7 +114,7 @@ def _above(squares, score, doubt, slack):  # type: ignore[no-untyped-def]
     return np.float32(np.sqrt(max(value, 0.0)) + slack) * _UP
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, nogil=True)
 def _sweep(  # type: ignore[no-untyped-def]
     X, centers, moved, half, drift, members, group, place, panels, halves, drifts, squares, upper, lower,
     shift, shifted, unit, reach, rows, first, labels, tiles, threads,

@@ -88,7 +88,7 @@ def doubt_of(squares, reach, d, unit, tiny):  # type: ignore[no-untyped-def]
     return unit * ((d + 4.0) * 0.5 * (squares + reach * reach) + reach * reach) + (d + 4.0) * tiny
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, nogil=True)
 def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, threads):  # type: ignore[no-untyped-def]
     n, d = X.shape
     size = X.itemsize

@@ -37,13 +37,13 @@ def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.float64]
     return out
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, nogil=True)
 def _own(X, centers, labels, out):  # type: ignore[no-untyped-def]
     for i in numba.prange(len(X)):
         out[i] = squared(X[i], centers[labels[i]])
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=True, cache=True, nogil=True)
 def _few(X, rows, out):  # type: ignore[no-untyped-def]
     for i in numba.prange(len(X)):
         for m in range(len(rows)):

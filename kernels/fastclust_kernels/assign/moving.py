@@ -57,6 +57,10 @@ class MovingAssignment:
         #: Share of all distances that the last step computed.
         self.share = 0.0
 
+    def rows_at(self, X: NDArray[Any]) -> None:
+        """Take the same rows from another place in memory; an empty one lets go of them between steps."""
+        self._rows = X
+
     def step(self, centers: NDArray[Any]) -> NDArray[np.int32]:
         """Labels int32 ``[n]`` for ``centers`` ``[k, d]`` of the rows' dtype; the next step reuses the array."""
         if self.backend == "reference":

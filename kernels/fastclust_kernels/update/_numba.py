@@ -33,9 +33,27 @@ def difference(
     weights: NDArray[np.float64] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What sums and weights gain when ``rows`` go from the ``old`` labels to the ``new`` ones."""
-    order, counts = _sort(np.concatenate([old, new]), k)
+    # Apart, so that rows which come block by block give the same bits: streamed.py.
     each = np.ones(len(rows)) if weights is None else weights[rows]
-    return _added(X, np.concatenate([rows, rows])[order], counts, np.concatenate([-each, each])[order])
+    (gained, total), (lost, gone) = (
+        _added(X, rows[order], counts, each[order]) for order, counts in (_sort(new, k), _sort(old, k))
+    )
+    return gained - lost, total - gone
+
+
+def carry(
+    X: NDArray[Any],
+    rows: NDArray[np.int64] | None,
+    labels: NDArray[np.int32],
+    weights: NDArray[np.float64] | None,
+    into: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+) -> None:
+    """Add ``rows`` of ``X`` (None: all) to running sums, weights, open segments, their weights and their lengths."""
+    order, counts = _sort(labels if rows is None else labels[rows], len(into[0]))
+    ends = np.cumsum(counts)
+    if rows is not None:
+        order = rows[order]
+    _carry(X, order, ends - counts, ends, np.ones(0) if weights is None else weights, weights is not None, *into)
 
 
 def _added(
@@ -70,7 +88,7 @@ def _sort(labels, k):  # type: ignore[no-untyped-def]
     return order, counts
 
 
-@numba.njit(parallel=True, cache=True, fastmath={"contract"})
+@numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
 def _add(X, rows, starts, stops, weights, weighted, partial, partial_weights):  # type: ignore[no-untyped-def]
     d = X.shape[1]
     for segment in numba.prange(len(starts)):
@@ -84,6 +102,29 @@ def _add(X, rows, starts, stops, weights, weighted, partial, partial_weights):  
             for j in range(d):
                 row[j] += weight * X[i, j]
         partial_weights[segment] = total
+
+
+@numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+def _carry(X, rows, starts, stops, weights, weighted, sums, total, partial, partial_weights, filled):  # type: ignore[no-untyped-def]
+    d = X.shape[1]
+    for c in numba.prange(len(starts)):
+        row = partial[c]
+        count = filled[c]
+        for place in range(starts[c], stops[c]):
+            if count == _SEGMENT:
+                for j in range(d):
+                    sums[c, j] += row[j]
+                total[c] += partial_weights[c]
+                row[:] = 0.0
+                partial_weights[c] = 0.0
+                count = 0
+            i = rows[place]
+            weight = weights[i] if weighted else 1.0
+            partial_weights[c] += weight
+            for j in range(d):
+                row[j] += weight * X[i, j]
+            count += 1
+        filled[c] = count
 
 
 @numba.njit(cache=True)

@@ -11,13 +11,13 @@ from fastclust_kernels.dispatch import parallel_launch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MovingSums"]
+__all__ = ["MOST", "SHRUNK", "MovingSums"]
 
 #: A cluster whose sum is this much smaller than it once was is added up anew: what rows that left have left of their
 #: rounding must stay far below that of the result.
-_SHRUNK = 1e-4
+SHRUNK = 1e-4
 #: If more rows than this change their label, all are added up anew: a changed row is read and added twice.
-_MOST = 0.4
+MOST = 0.4
 
 
 class MovingSums:
@@ -50,7 +50,7 @@ class MovingSums:
         before = self._labels
         changed = np.arange(len(labels)) if before is None else np.flatnonzero(labels != before)
         with parallel_launch():
-            if before is not None and 0 < len(changed) <= _MOST * len(labels):
+            if before is not None and 0 < len(changed) <= MOST * len(labels):
                 sums, total = kernel.difference(
                     self._rows, changed, before[changed], labels[changed], self._k, self._weights
                 )
@@ -58,12 +58,21 @@ class MovingSums:
                 self._total += total
                 self._clear(labels)
             size = np.abs(self._sums).max(axis=1)
-            if before is None or len(changed) > _MOST * len(labels) or (size < _SHRUNK * self._peak).any():
+            if before is None or len(changed) > MOST * len(labels) or (size < SHRUNK * self._peak).any():
                 self._sums, self._total = kernel.update(self._rows, labels, self._k, self._weights)
                 size = self._peak = np.abs(self._sums).max(axis=1)
             self._peak = np.maximum(self._peak, size)
         self._labels = labels.copy()
         return self._sums.copy(), self._total.copy(), len(changed)
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """What, with the labels, is needed to go on."""
+        return {"sums": self._sums, "total": self._total, "peak": self._peak}
+
+    def restore(self, state: dict[str, NDArray[np.float64]], labels: NDArray[np.int32]) -> None:
+        """Go on from :meth:`state`, when rows had ``labels``."""
+        self._sums, self._total, self._peak = (state[name].copy() for name in ("sums", "total", "peak"))
+        self._labels = labels.copy()
 
     def _clear(self, labels: NDArray[np.int32]) -> None:
         """What is left of a cluster without rows is rounding. Numbers of rows are exact; sums of weights are not."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastclust.data import RowSource
+from fastclust.data.source import ArrayRows
 from fastclust.errors import InputError
 from fastclust.maps.components import principal_components
 
@@ -59,7 +59,7 @@ def start_of(
 
 def _principal(rows: NDArray[Any], dimensions: int, seed: int | None) -> NDArray[np.float64]:
     """Scores on the first principal components; zeros where there are too few columns."""
-    source = RowSource(rows)
+    source = ArrayRows(rows)
     scores = np.zeros((len(rows), dimensions))
     found = principal_components(source, dimensions, seed).project(source)
     scores[:, : found.shape[1]] = found

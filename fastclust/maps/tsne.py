@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from fastclust.data import RowSource
+from fastclust.data.source import ArrayRows, RowSource
 from fastclust.errors import InputError, PreconditionError
 from fastclust.maps.affinities import affinities_of, neighbors_wanted, perplexities
 from fastclust.maps.components import components_wanted, principal_components
@@ -259,7 +259,7 @@ class TSNE(BaseEstimator):
             rows = rows_of(X)
             if rows.shape[1] != self.n_features_in_:
                 raise InputError("X", f"{rows.shape[1]} columns", f"{self.n_features_in_}, as in fit")
-            X = self._components.project(RowSource(rows))
+            X = self._components.project(ArrayRows(rows))
         k = min(_PLACED_BY, len(self._source))
         metric = self.metric if self._graph_metric == "mahalanobis" else self._graph_metric
         found = NeighborIndex(metric, self.neighbors).fit(self._source).kneighbors(X, k, return_distance=False)
@@ -276,7 +276,7 @@ class TSNE(BaseEstimator):
             self._components, self.pca_components_ = None, None
             self.n_features_in_ = None if X.source is None else X.source.shape[1]
             return X.head(k)
-        source = X if isinstance(X, RowSource) else RowSource(rows_of(X))
+        source = X if isinstance(X, RowSource) else ArrayRows(rows_of(X))
         n, self.n_features_in_ = source.shape
         k = neighbors_wanted(self, n)
         self.pca_components_ = components_wanted(self.pca_components, self.metric, source.shape)

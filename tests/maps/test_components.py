@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 import fastclust as fc
-from fastclust.data import RowSource
+from fastclust.data.source import ArrayRows
 from fastclust.errors import InputError
 from fastclust.maps import components
 from fastclust.maps.components import components_wanted, principal_components
@@ -28,7 +28,7 @@ def way(request, monkeypatch):
 def test_scores_are_scikit_learns(way, dtype):
     X = rows(dtype=dtype)
     theirs = PCA(5, svd_solver="full").fit(X.astype(np.float64))
-    scores = principal_components(RowSource(X), 5).project(RowSource(X))
+    scores = principal_components(ArrayRows(X), 5).project(ArrayRows(X))
     expected = theirs.transform(X.astype(np.float64))
     expected *= np.sign((expected * scores).sum(axis=0))
     assert np.abs(scores - expected).max() < 1e-3 * np.abs(expected).max()
@@ -36,7 +36,7 @@ def test_scores_are_scikit_learns(way, dtype):
 
 def test_what_many_columns_share_is_found():
     X = rows(n=300, d=1500, seed=1)
-    found = principal_components(RowSource(X), 20, seed=0)
+    found = principal_components(ArrayRows(X), 20, seed=0)
     kept = ((X - found.mean) @ found.axes).var(axis=0).sum()
     assert kept > 0.999 * PCA(20, svd_solver="full").fit(X).explained_variance_.sum() * 299 / 300
     np.testing.assert_allclose(found.axes.T @ found.axes, np.eye(20), atol=1e-10)
@@ -44,27 +44,27 @@ def test_what_many_columns_share_is_found():
 
 def test_the_blocks_do_not_matter(way, monkeypatch):
     X = rows()
-    whole = principal_components(RowSource(X), 4).axes
+    whole = principal_components(ArrayRows(X), 4).axes
     monkeypatch.setattr(components, "_ROWS", 700)
-    np.testing.assert_allclose(principal_components(RowSource(X), 4).axes, whole, atol=1e-8)
+    np.testing.assert_allclose(principal_components(ArrayRows(X), 4).axes, whole, atol=1e-8)
 
 
 def test_more_components_than_columns_are_all_columns(way):
-    assert principal_components(RowSource(rows(n=50, d=3)), 10).axes.shape == (3, 3)
+    assert principal_components(ArrayRows(rows(n=50, d=3)), 10).axes.shape == (3, 3)
 
 
 def test_rows_of_one_value_have_components(way):
     X = np.full((40, 6), 7.0)
-    found = principal_components(RowSource(X), 2)
+    found = principal_components(ArrayRows(X), 2)
     assert np.isfinite(found.axes).all()
-    assert np.abs(found.project(RowSource(X))).max() == 0
+    assert np.abs(found.project(ArrayRows(X))).max() == 0
 
 
 def test_not_a_number_is_named():
     X = rows(n=5000)
     X[4500, 7] = np.nan
     with pytest.raises(InputError, match="nan"):
-        principal_components(RowSource(X), 2)
+        principal_components(ArrayRows(X), 2)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_map_of_components_places_rows_of_all_columns():
     X = rows(n=300)
     model = fc.TSNE(perplexity=10, pca_components=4, max_iter=20, random_state=0).fit(X)
     assert (model.pca_components_, model.n_features_in_) == (4, 60)
-    scores = principal_components(RowSource(X), 4, 0).project(RowSource(X))
+    scores = principal_components(ArrayRows(X), 4, 0).project(ArrayRows(X))
     expected = fc.TSNE(perplexity=10, max_iter=20, random_state=0).fit(scores)
     assert np.array_equal(model.embedding_, expected.embedding_)
     assert expected.pca_components_ is None

@@ -40,7 +40,7 @@ format: $(READY)
 protos: $(READY)
 	proto/generate.sh
 
-# Small sizes of every case, then the tables of bench/results/README.md.
+# Small sizes of every case, then the tables of bench/results/tables.md.
 bench: $(READY)
 	$(BIN)/python -m bench run all && $(BIN)/python -m bench report
 

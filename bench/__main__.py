@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--rounds", type=int, help="timings a contender")
     run.add_argument("--threads", type=int, default=machine.threads_available())
     run.add_argument("--only", default="", help="problems whose name contains this")
-    verbs.add_parser("report", help="write results/README.md from the stored results")
+    verbs.add_parser("report", help="write results/tables.md from the stored results")
     chosen = parser.parse_args(arguments)
     if chosen.verb == "list":
         return _list()
@@ -60,16 +60,16 @@ def _run(chosen: argparse.Namespace) -> int:
             "machine": machine.describe(distributions, chosen.threads),
         }
         records = [{**shared, **record} for record in records]
-        if not chosen.only:
-            report.save(records, name, chosen.size)
+        if records:
+            report.save(records, name, chosen.size, some=bool(chosen.only))
         print(report.markdown(records), flush=True)
         wrong += sum(record["contender"] == "fastclust" and record["status"] != "passed" for record in records)
     return 1 if wrong else 0
 
 
 def _report() -> int:
-    path = report.RESULTS / "README.md"
-    path.write_text("# Results\n\n" + report.markdown(report.load()), encoding="utf-8")
+    path = report.RESULTS / "tables.md"
+    path.write_text("# Tables\n\n" + report.markdown(report.load()), encoding="utf-8")
     print(path)
     return 0
 

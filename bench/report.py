@@ -11,10 +11,13 @@ __all__ = ["RESULTS", "load", "markdown", "save"]
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def save(records: list[dict[str, Any]], case: str, size: str) -> Path:
-    """Write one JSON object a line; the file of a case and size holds its newest run."""
+def save(records: list[dict[str, Any]], case: str, size: str, *, some: bool = False) -> Path:
+    """Write one JSON object a line; the file of a case and size holds its newest run, problem by problem if ``some``."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{case}.{size}.jsonl"
+    again = {record["problem"] for record in records}
+    before = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if some and path.exists() else []
+    records = [record for record in before if record["problem"] not in again] + records
     path.write_text("".join(json.dumps(record, sort_keys=True) + "\n" for record in records), encoding="utf-8")
     return path
 
@@ -33,8 +36,10 @@ def markdown(records: list[dict[str, Any]]) -> str:
         chosen = [record for record in records if (record["case"], record["size"]) == (case, size)]
         first = chosen[0]
         machine = first["machine"]
+        # Problems may have been run again one by one.
+        when = ", ".join(sorted({f"{record['date']} (commit {record['machine']['commit']})" for record in chosen}))
         parts.append(
-            f"### {case} ({size})\n\n`{first['command']}`, {first['date']}, commit {machine['commit']}, "
+            f"### {case} ({size})\n\n`{first['command']}`, {when}, "
             f"{machine['cpu']}, {machine['threads']} threads.\n\n"
             "| problem | contender | gate | median s (least-most) | times ours | of ceiling | peak MB |\n"
             "|---|---|---|---|---|---|---|\n" + "".join(_row(record) for record in chosen)

@@ -1,5 +1,6 @@
 """No speed is printed for what is wrong."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -89,3 +90,22 @@ def test_peak_memory_sees_a_large_temporary():
 
     (ours,) = run_problem(problem(contender("fastclust", hungry)))
     assert ours["peak_memory_bytes"] >= 28 * 2**20
+
+
+def test_a_problem_that_is_run_again_takes_the_place_of_its_old_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    for problems, date in ((["one", "two"], "2026-01-01"), (["two"], "2026-01-02")):
+        report.save([{"case": "sort", "problem": problem, "date": date} for problem in problems], "sort", "small", some=True)
+    assert [(record["problem"], record["date"]) for record in report.load(tmp_path)] == [
+        ("one", "2026-01-01"),
+        ("two", "2026-01-02"),
+    ]
+
+
+def test_a_problem_that_runs_once_is_judged_and_timed_by_that_run():
+    calls = []
+    slow = contender("fastclust", lambda data: calls.append(1) or np.sort(data))
+    (ours,) = run_problem(dataclasses.replace(problem(slow), once=True))
+    assert len(calls) == len(ours["seconds"]) == 1
+    assert ours["status"] == "passed"
+    assert "only" not in ours

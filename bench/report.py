@@ -12,7 +12,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def save(records: list[dict[str, Any]], case: str, size: str, *, some: bool = False) -> Path:
-    """Write one JSON object a line; the file of a case and size holds its newest run, problem by problem if ``some``."""
+    """Write one JSON object a line; the file holds the newest run, of each problem for itself if ``some``."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{case}.{size}.jsonl"
     again = {record["problem"] for record in records}

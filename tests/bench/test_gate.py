@@ -95,7 +95,8 @@ def test_peak_memory_sees_a_large_temporary():
 def test_a_problem_that_is_run_again_takes_the_place_of_its_old_record(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     for problems, date in ((["one", "two"], "2026-01-01"), (["two"], "2026-01-02")):
-        report.save([{"case": "sort", "problem": problem, "date": date} for problem in problems], "sort", "small", some=True)
+        records = [{"case": "sort", "problem": problem, "date": date} for problem in problems]
+        report.save(records, "sort", "small", some=True)
     assert [(record["problem"], record["date"]) for record in report.load(tmp_path)] == [
         ("one", "2026-01-01"),
         ("two", "2026-01-02"),

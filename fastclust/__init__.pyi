@@ -9,6 +9,10 @@ from .data import open_images as open_images
 from .data import open_rows as open_rows
 from .learning import SelfTaughtLearner as SelfTaughtLearner
 from .maps import TSNE as TSNE
+from .metric import KISSME as KISSME
+from .metric import LMNN as LMNN
+from .metric import NCA as NCA
+from .metric import RCA as RCA
 from .metric import MahalanobisMetric as MahalanobisMetric
 from .metric import mahalanobis as mahalanobis
 from .metric import mahalanobis_to_components as mahalanobis_to_components

@@ -1,41 +1,90 @@
-"""Mahalanobis distances: whitening factors, all pairs, and rows to components with a covariance each."""
+"""Mahalanobis distances: all pairs, row beside row, the nearest, and rows to components with a covariance each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastclust_kernels import arrays, checks
 from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
-from fastclust_kernels.errors import InputError
+from fastclust_kernels.errors import InputError, InputTypeError
 from fastclust_kernels.mahalanobis import reference
 from fastclust_kernels.mahalanobis.factors import factor_of_covariance, factor_of_precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BACKENDS", "factor_of_covariance", "factor_of_precision", "pairs", "to_components"]
+__all__ = [
+    "BACKENDS",
+    "Nearest",
+    "factor_of_covariance",
+    "factor_of_precision",
+    "nearest",
+    "paired",
+    "pairs",
+    "to_components",
+]
 
 
-def _run_numba(X: NDArray[Any], Y: NDArray[Any], factor: NDArray[Any], out: NDArray[Any], *, squared: bool) -> None:
-    from fastclust_kernels.mahalanobis import _numba as kernel
+class _Numba:
+    """The kernels, imported when they are first called."""
 
-    with parallel_launch():
-        kernel.pairs(X, Y, factor, out, squared=squared)
+    @staticmethod
+    def pairs(X: NDArray[Any], Y: NDArray[Any], factor: NDArray[Any], out: NDArray[Any], *, squared: bool) -> None:
+        from fastclust_kernels.mahalanobis import _pairs
+
+        with parallel_launch():
+            _pairs.pairs(X, Y, factor, out, squared=squared)
+
+    @staticmethod
+    def paired(X: NDArray[Any], Y: NDArray[Any], factor: NDArray[Any]) -> NDArray[np.float64]:
+        from fastclust_kernels.mahalanobis import _components
+
+        with parallel_launch():
+            return _components.paired(X, Y, factor)
+
+    @staticmethod
+    def nearest(
+        X: NDArray[Any], Y: NDArray[Any], factor: NDArray[Any], k: int, *, others_only: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        from fastclust_kernels.mahalanobis import _nearest
+
+        with parallel_launch():
+            return _nearest.nearest(X, Y, factor, k, others_only=others_only)
+
+    @staticmethod
+    def to_components(
+        X: NDArray[Any], means: NDArray[Any], factors: NDArray[Any], out: NDArray[Any], *, squared: bool
+    ) -> None:
+        from fastclust_kernels.mahalanobis import _components
+
+        with parallel_launch():
+            _components.to_components(X, means, factors, out, squared=squared)
 
 
+#: ``run`` is a module or class with ``pairs``, ``paired``, ``nearest`` and ``to_components``.
 BACKENDS = (
     Backend(
         "numba",
-        _run_numba,
+        _Numba,
         ("cpu",),
         ("float32", "float64"),
         {"float32": 2e-6, "float64": 1e-12},
         ("numba", "scipy"),
     ),
-    Backend("reference", reference.pairs, ("cpu",), ("float32", "float64"), automatic=False),
+    Backend("reference", reference, ("cpu",), ("float32", "float64"), automatic=False),  # type: ignore[arg-type]
 )
+
+
+class Nearest(NamedTuple):
+    """The nearest rows, nearest first."""
+
+    #: ``[n, k]``, in the dtype of ``X``.
+    distances: Any
+    #: int64 ``[n, k]``: numbers of rows of ``Y``; on a tie the lowest.
+    indices: Any
+    backend: str
 
 
 def pairs(
@@ -68,54 +117,143 @@ def pairs(
     BackendError
         The backend asked for cannot run this.
     """
-    rows = checks.check_matrix(arrays.to_numpy(X, "X"), "X")
-    others = rows if Y is X else checks.check_matrix(arrays.to_numpy(Y, "Y"), "Y").astype(rows.dtype, copy=False)
-    checks.check_same_width(rows, others, ("X", "Y"))
-    matrix = np.asarray(arrays.to_numpy(factor, "factor"), np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != rows.shape[1]:
-        raise InputError("factor", f"shape {matrix.shape}", f"({rows.shape[1]}, rank)")
-    shape = (len(rows), len(others))
-    if out is not None and (out.shape != shape or out.dtype != rows.dtype or not out.flags.c_contiguous):
-        raise InputError("out", f"{out.dtype} {out.shape}", f"C-contiguous {rows.dtype} {shape}")
-    target = np.full(shape, np.nan, rows.dtype) if out is None else out
+    rows, others = _both(X, Y)
+    matrix = _factor(factor, rows.shape[1])
+    target = _target(out, (len(rows), len(others)), rows.dtype)
     chosen = choose("mahalanobis", BACKENDS, Request("cpu", rows.dtype.name), backend)
-    chosen.run(rows, others, matrix, target, squared=squared)
-    return arrays.like(X)(target), chosen.name
+    chosen.run.pairs(rows, others, matrix, target, squared=squared)  # type: ignore[attr-defined]
+    return (arrays.like(X)(target) if out is None else out), chosen.name
 
 
-def to_components(X: Any, means: Any, factors: Any, *, squared: bool = False) -> Any:
+def paired(X: Any, Y: Any, factor: Any, *, squared: bool = False, backend: str = "auto") -> tuple[Any, str]:
+    """Compute ``|W^T (x_i - y_i)|`` of row beside row, by differences in float64.
+
+    Parameters
+    ----------
+    X, Y
+        ``[n, d]`` both.
+    factor, squared, backend
+        As for :func:`pairs`.
+
+    Returns
+    -------
+    distances, backend
+        ``[n]``, in kind and dtype with ``X``, and the backend's name. Errors are those of :func:`pairs`.
+    """
+    rows, others = _both(X, Y)
+    if len(rows) != len(others):
+        raise InputError("Y", f"{len(others)} rows", f"{len(rows)}, as in X")
+    matrix = _factor(factor, rows.shape[1])
+    chosen = choose("mahalanobis", BACKENDS, Request("cpu", rows.dtype.name), backend)
+    total = chosen.run.paired(rows, others, matrix)  # type: ignore[attr-defined]
+    return arrays.like(X)((total if squared else np.sqrt(total)).astype(rows.dtype)), chosen.name
+
+
+def nearest(
+    X: Any,
+    Y: Any,
+    factor: Any,
+    n_neighbors: int = 1,
+    *,
+    others_only: bool = False,
+    squared: bool = False,
+    backend: str = "auto",
+) -> Nearest:
+    """Find the nearest rows of ``Y`` to each row of ``X`` without making the ``[n, m]`` distances.
+
+    Rounding cannot reorder what comes back: candidates that scores cannot tell apart are compared by differences of the
+    original rows in float64. Beside ``X`` and the result it needs the mapped rows of ``Y``: ``m r`` numbers in float64
+    and twice in the dtype of ``X``.
+
+    Parameters
+    ----------
+    X, Y
+        ``[n, d]`` and ``[m, d]``.
+    factor
+        W, ``[d, r]``.
+    n_neighbors
+        How many, at most m.
+    others_only
+        Row i of ``X`` is row i of ``Y``, and no neighbour of itself.
+    squared, backend
+        As for :func:`pairs`.
+
+    Returns
+    -------
+    Nearest
+        Errors are those of :func:`pairs`.
+    """
+    rows, others = _both(X, Y)
+    matrix = _factor(factor, rows.shape[1])
+    most = len(others) - bool(others_only)
+    if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, (int, np.integer)):
+        raise InputTypeError("n_neighbors", repr(n_neighbors), "an integer")
+    if not 1 <= n_neighbors <= most:
+        raise InputError("n_neighbors", str(n_neighbors), f"1 to {most}, the rows to look among")
+    chosen = choose("mahalanobis", BACKENDS, Request("cpu", rows.dtype.name), backend)
+    total, indices = chosen.run.nearest(rows, others, matrix, int(n_neighbors), others_only=others_only)  # type: ignore[attr-defined]
+    wrap = arrays.like(X)
+    distances = (total if squared else np.sqrt(total)).astype(rows.dtype, copy=False)
+    return Nearest(wrap(distances), wrap(indices), chosen.name)
+
+
+def to_components(
+    X: Any, means: Any, factors: Any, *, squared: bool = False, backend: str = "auto", out: Any = None
+) -> Any:
     """Compute ``|W_k^T (x - m_k)|`` for k components with a factor each: ``[n, k]``.
 
-    One product with the factors stacked side by side for each block of rows; never an ``[n, k, d]`` array. In float64,
-    for which rows are moved to the mean of the means first; the result has the dtype of ``X``.
+    What the E-step of a mixture of full covariances needs. Differences are made in float64, products in the dtype of
+    ``X``; zeros of triangular factors are skipped, and there is never an ``[n, k, d]`` array.
 
     Parameters
     ----------
     X
-        ``[n, d]``.
+        ``[n, d]``; its dtype is that of the result and of the arithmetic.
     means
         ``[k, d]``.
     factors
         ``[k, d, r]``.
-    squared
-        Leave the root out.
+    squared, backend, out
+        As for :func:`pairs`.
+
+    Returns
+    -------
+    array
+        In kind with ``X``. Errors are those of :func:`pairs`.
     """
     rows = checks.check_matrix(arrays.to_numpy(X, "X"), "X")
     centers = checks.check_matrix(arrays.to_numpy(means, "means"), "means").astype(np.float64)
     checks.check_same_width(rows, centers, ("X", "means"))
-    stack = np.asarray(arrays.to_numpy(factors, "factors"), np.float64)
+    stack = np.ascontiguousarray(arrays.to_numpy(factors, "factors"), np.float64)
     k, d = centers.shape
-    if stack.ndim != 3 or stack.shape[:2] != (k, d):
+    if stack.ndim != 3 or stack.shape[:2] != (k, d) or not stack.shape[2]:
         raise InputError("factors", f"shape {stack.shape}", f"({k}, {d}, rank)")
-    rank = stack.shape[2]
-    side_by_side = np.ascontiguousarray(stack.transpose(1, 0, 2).reshape(d, k * rank))
-    shift = centers.mean(axis=0)
-    offsets = np.einsum("kd,kdr->kr", centers - shift, stack).reshape(k * rank)
-    out = np.empty((len(rows), k), rows.dtype)
-    step = max(1, 2**21 // (k * rank))
-    for start in range(0, len(rows), step):
-        block = (rows[start : start + step].astype(np.float64) - shift) @ side_by_side
-        block -= offsets
-        total = np.einsum("nkr,nkr->nk", *(2 * [block.reshape(-1, k, rank)]))
-        out[start : start + step] = total if squared else np.sqrt(total)
-    return arrays.like(X)(out)
+    checks.check_finite(stack, "factors")
+    target = _target(out, (len(rows), k), rows.dtype)
+    chosen = choose("mahalanobis", BACKENDS, Request("cpu", rows.dtype.name), backend)
+    chosen.run.to_components(rows, centers, stack, target, squared=squared)  # type: ignore[attr-defined]
+    return arrays.like(X)(target) if out is None else out
+
+
+def _both(X: Any, Y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    rows = checks.check_matrix(arrays.to_numpy(X, "X"), "X")
+    others = rows if Y is X else checks.check_matrix(arrays.to_numpy(Y, "Y"), "Y").astype(rows.dtype, copy=False)
+    checks.check_same_width(rows, others, ("X", "Y"))
+    return rows, others
+
+
+def _factor(factor: Any, width: int) -> NDArray[np.float64]:
+    matrix = np.ascontiguousarray(arrays.to_numpy(factor, "factor"), np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] != width or not matrix.shape[1]:
+        raise InputError("factor", f"shape {matrix.shape}", f"({width}, rank)")
+    checks.check_finite(matrix, "factor")
+    return matrix
+
+
+def _target(out: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if out is None:
+        return np.empty(shape, dtype)
+    target = arrays.to_numpy(out, "out")
+    if target.shape != shape or target.dtype != dtype or not target.flags.c_contiguous or not target.flags.writeable:
+        raise InputError("out", f"{target.dtype} {target.shape}", f"writable, C-contiguous {dtype} {shape}")
+    return target

@@ -51,23 +51,37 @@ def factor_of_covariance(covariance: Any) -> NDArray[np.float64]:
     InputError
         Not square, not symmetric, not positive semi-definite, all zeros, NaN or Inf.
     """
-    from scipy.linalg import LinAlgError, cholesky, solve_triangular
+    from scipy.linalg import solve_triangular
 
     matrix = _symmetric(covariance, "cov")
+    lower = _triangle(matrix)
+    if lower is not None:
+        return np.ascontiguousarray(solve_triangular(lower, np.eye(len(matrix)), lower=True).T)
     values, vectors = _spectrum(matrix, "cov")
-    if len(values) == len(matrix):
-        try:
-            lower = cholesky(matrix, lower=True)
-        except LinAlgError:
-            pass
-        else:
-            upper: NDArray[np.float64] = solve_triangular(lower, np.eye(len(matrix)), lower=True).T
-            return np.ascontiguousarray(upper)
     return np.ascontiguousarray(vectors / np.sqrt(values))
 
 
 def factor_of_precision(precision: Any) -> NDArray[np.float64]:
-    """W ``[d, r]`` with ``W W^T = precision`` ``[d, d]``, positive semi-definite. Raises InputError."""
+    """W ``[d, r]`` with ``W W^T = precision`` ``[d, d]``, positive semi-definite. Raises InputError.
+
+    Cholesky; where that fails, by eigenvalues, and r is the rank.
+    """
     matrix = _symmetric(precision, "VI")
+    lower = _triangle(matrix)
+    if lower is not None:
+        return np.ascontiguousarray(lower)
     values, vectors = _spectrum(matrix, "VI")
     return np.ascontiguousarray(vectors * np.sqrt(values))
+
+
+def _triangle(matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """L of ``L L^T = matrix``, or None where the matrix is singular, or nearly."""
+    from scipy.linalg import LinAlgError, cholesky, lapack
+
+    try:
+        lower: NDArray[np.float64] = cholesky(matrix, lower=True)
+    except LinAlgError:
+        return None
+    # LAPACK's estimate of 1 / condition is in the 1-norm, below that of the 2-norm but for the estimate's own error.
+    estimate = lapack.dpocon(lower.T, np.abs(matrix).sum(axis=0).max())[0]
+    return lower if estimate > 10 * len(matrix) * np.finfo(np.float64).eps else None

@@ -32,7 +32,7 @@ class Repulsion(NamedTuple):
     forces: Any
     #: Z, the sum of w over all ordered pairs of different points.
     normalization: float
-    #: "fft" or "exact".
+    #: "fft", "barnes_hut" or "exact".
     method: str
     backend: str
 
@@ -54,8 +54,8 @@ def _repulsion_numba(Y: NDArray[Any], method: str) -> tuple[NDArray[np.float32],
 
 
 def _repulsion_reference(Y: NDArray[Any], method: str) -> tuple[NDArray[np.float64], float, str]:
-    if method == "fft":
-        raise InputError("method", "'fft'", "auto or exact; the oracle takes all pairs")
+    if method not in ("auto", "exact"):
+        raise InputError("method", repr(method), "auto or exact; the oracle takes all pairs")
     return *reference.repulsion(Y), "exact"
 
 
@@ -107,8 +107,8 @@ def repulsion(Y: Any, *, method: str = "auto", backend: str = "auto") -> Repulsi
     Y
         Points ``[n, dimensions]``, 1 to 3 dimensions; float32, or float64 for the oracle.
     method
-        "exact" for all pairs, "fft" for a grid (1 or 2 dimensions; at most 1 % relative root mean square error), or
-        "auto" for the quicker of both.
+        "exact" for all pairs, "fft" for a grid (1 or 2 dimensions), "barnes_hut" for a tree (3 dimensions), both with at
+        most 1 % relative root mean square error, or "auto" for the quickest.
     backend
         "auto", "numba" or "reference".
 

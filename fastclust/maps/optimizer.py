@@ -49,6 +49,8 @@ class Finished(NamedTuple):
     #: KL(P || Q), without exaggeration.
     divergence: float
     iterations: int
+    #: Iteration of the checkpoint that was taken up; 0 where there was none.
+    resumed_from: int = 0
 
 
 class Optimizer:
@@ -66,8 +68,9 @@ class Optimizer:
         "auto" is n / exaggeration (Belkina et al., 2019).
     fixed
         Boolean ``[n]``: points that stay where they begin; None for none. Without fixed points the map's mean is 0.
-    checkpoint, checkpoint_every
-        A file to keep the state in, and every how many iterations. If the file exists, the work goes on from it.
+    checkpoint, checkpoint_every, checkpoint_seconds
+        A file to keep the state in, at which iterations, and how long after the last time at least. If the file exists,
+        the work goes on from it.
 
     Raises
     ------
@@ -85,6 +88,7 @@ class Optimizer:
         fixed: NDArray[np.bool_] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 50,
+        checkpoint_seconds: float = 1.0,
     ) -> None:
         from fastclust_kernels.tsne.moving import MovingForces
 
@@ -98,9 +102,9 @@ class Optimizer:
         self._gains = np.ones_like(self._points)
         self._fixed = fixed
         self._pins = self._points[fixed] if fixed is not None else None
-        self.iteration = 0
+        self.iteration = self._resumed_from = 0
         self.total = sum(phase.iterations for phase in self._schedule)
-        self._checkpoint, self._every = checkpoint, checkpoint_every
+        self._checkpoint, self._every, self._seconds = checkpoint, checkpoint_every, checkpoint_seconds
         self._identity = ""
         if checkpoint is not None:
             self._identity = _identity(P, self._points, self._schedule, learning_rate, fixed)
@@ -127,7 +131,7 @@ class Optimizer:
 
         What a progress listener or the callback raises ends the work.
         """
-        told = -np.inf
+        told, saved = -np.inf, time.monotonic()
         if recorder is not None:
             recorder.look(self)
         while self.iteration < self.total:
@@ -136,8 +140,10 @@ class Optimizer:
                 progress.report("tsne", self.iteration, self.total, f"iteration {self.iteration}")
                 told = now
             self.step()
-            if self._checkpoint is not None and (self.iteration % self._every == 0 or self.iteration == self.total):
+            due = self.iteration % self._every == 0 and time.monotonic() - saved >= self._seconds
+            if self._checkpoint is not None and (due or self.iteration == self.total):
                 self.save(self._checkpoint)
+                saved = time.monotonic()
             if recorder is not None:
                 recorder.look(self)
             wanted = callback is not None and self.iteration % callback_every == 0
@@ -145,7 +151,7 @@ class Optimizer:
                 break
         divergence = self.divergence()
         progress.report("tsne", self.total, self.total, f"iteration {self.iteration}, KL {divergence:.3f}")
-        return Finished(self.points, divergence, self.iteration)
+        return Finished(self.points, divergence, self.iteration, self._resumed_from)
 
     def step(self) -> None:
         """Do one iteration."""
@@ -194,7 +200,7 @@ class Optimizer:
                 "a checkpoint of this very fit, or a file that does not exist",
                 "Delete it to begin anew.",
             )
-        self.iteration = int(params["iteration"])
+        self.iteration = self._resumed_from = int(params["iteration"])
         self._points, self._update, self._gains = state["points"], state["update"], state["gains"]
         self._order = state["order"]
         if self._n >= _WORTH_ORDER:

@@ -49,6 +49,8 @@ def check_parameters(model: TSNE) -> None:
         raise InputError("late_exaggeration", repr(model.late_exaggeration), "a number above 0")
     if model.n_jobs is not None and (not isinstance(model.n_jobs, numbers.Integral) or model.n_jobs == 0):
         raise InputError("n_jobs", repr(model.n_jobs), "None, or an integer that is not 0")
+    if model.checkpoint is not None and model.random_state is None:
+        raise InputError("random_state", "None, with a checkpoint", "an integer, so that a resumed fit begins alike")
     if model.fixed is not None and isinstance(model.initialization, str):
         raise InputError("fixed", "rows without places", "rows together with initialization, an array of all places")
 

@@ -12,11 +12,12 @@ from fastclust.data.source import ArrayRows, RowSource
 from fastclust.errors import InputError, PreconditionError
 from fastclust.maps.affinities import affinities_of, neighbors_wanted, perplexities
 from fastclust.maps.components import components_wanted, principal_components
+from fastclust.maps.kept import forget, graph_of
 from fastclust.maps.optimizer import Finished, Optimizer, Phase, threads
 from fastclust.maps.parameters import check_parameters, choose_backend, fixed_rows
 from fastclust.maps.recorder import Recorder
 from fastclust.maps.starts import start_of
-from fastclust.neighbors import NeighborGraph, NeighborIndex, knn_graph
+from fastclust.neighbors import NeighborGraph, NeighborIndex
 from fastclust.neighbors.metrics import rows_of
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ class TSNE(BaseEstimator):
     fixed
         Rows that stay where ``initialization`` (an array) puts them: a boolean ``[n]`` or row numbers. "cpu" only.
     checkpoint
-        A file to keep the state in every 50 iterations and at the end. If it is there, the fit goes on from it, to the
-        same bits as without the interruption. "cpu" only.
+        A file to keep the state in, every 50 iterations if a second has passed, and at the end: 28 bytes a row in two
+        dimensions. If it is there, the fit goes on from it, to the same bits as without the interruption. Until the end,
+        neighbours that another search might not find again (``neighbors="hnsw"``, say) are kept beside it. "cpu", "gpu".
     affinities
         "perplexity": Gaussian in the distance; "uniform": the same for all neighbours (openTSNE's ``Uniform`` with
         ``symmetrize="max"``), whatever the perplexity.
@@ -104,6 +106,8 @@ class TSNE(BaseEstimator):
         At the end, without exaggeration.
     n_iter_, backend_, initialization_, pca_components_, n_features_in_
         Iterations, and what ran; ``pca_components_`` is None where the rows were taken as they are.
+    resumed_from_
+        Iteration at which a checkpoint was taken up; 0 where there was none.
     frames_, frame_iterations_
         float32 ``[frames, n, n_components]`` and int64 ``[frames]``; None and empty where none are wanted.
     divergences_
@@ -182,7 +186,8 @@ class TSNE(BaseEstimator):
         self.embedding_ = done.points
         self.kl_divergence_ = done.divergence
         self.n_iter_ = done.iterations
-        self.backend_ = backend
+        self.backend_, self.resumed_from_ = backend, done.resumed_from
+        forget(self.checkpoint)
         self.frames_, self.frame_iterations_ = seen.frames, seen.frame_iterations
         self.divergences_ = seen.divergences
         self._source, self._graph_metric = graph.source, graph.metric
@@ -287,4 +292,4 @@ class TSNE(BaseEstimator):
         largest = max(abs(float(rows.max())), abs(float(rows.min())))
         if largest > _LARGEST:
             raise InputError("X", f"numbers up to {largest:.3g}", f"numbers up to {_LARGEST:g}", "Scale them.")
-        return knn_graph(rows, k, self.metric, self.neighbors)
+        return graph_of(rows, k, self.metric, self.neighbors, self.checkpoint)

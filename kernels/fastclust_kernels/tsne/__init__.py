@@ -107,8 +107,8 @@ def repulsion(Y: Any, *, method: str = "auto", backend: str = "auto") -> Repulsi
     Y
         Points ``[n, dimensions]``, 1 to 3 dimensions; float32, or float64 for the oracle.
     method
-        "exact" for all pairs, "fft" for a grid (1 or 2 dimensions), "barnes_hut" for a tree (3 dimensions), both with at
-        most 1 % relative root mean square error, or "auto" for the quickest.
+        "exact" for all pairs; "fft" for a grid (1 or 2 dimensions) or "barnes_hut" for a tree (3 dimensions), both with
+        at most 1 % relative root mean square error; or "auto" for the quickest.
     backend
         "auto", "numba" or "reference".
 

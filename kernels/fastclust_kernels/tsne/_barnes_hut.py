@@ -1,4 +1,4 @@
-"""Repulsion by a tree, after Barnes and Hut: the points of a leaf share a list of cells and one of points that push them."""
+"""Repulsion by a tree, after Barnes and Hut; the points of a leaf share lists of the cells and points around it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
-from fastclust_kernels.tsne._tree import LEAF, Tree, tree_of
+from fastclust_kernels.tsne._tree import LEAF, tree_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

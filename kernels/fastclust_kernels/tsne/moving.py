@@ -27,7 +27,7 @@ class MovingForces:
     P
         Symmetric SciPy CSR matrix ``[n, n]``; kept as float32.
     method
-        How repulsion is computed: "fft", "barnes_hut", "exact", or "auto" for whichever is quicker for the map as it is.
+        How repulsion is computed: "fft", "barnes_hut", "exact", or "auto" for the quickest for the map as it is.
     """
 
     def __init__(self, P: Any, *, method: str = "auto") -> None:

@@ -17,22 +17,50 @@ if TYPE_CHECKING:
 
 __all__ = ["check_parameters", "choose_backend", "fixed_rows"]
 
-_BACKENDS = ("auto", "cpu", "opentsne")
-_NOT_YET = {"gpu": "our own optimiser for GPUs is not part of this version"}
+_BACKENDS = ("auto", "cpu", "gpu", "opentsne")
 
 
-def choose_backend(model: TSNE) -> str:
-    """Return "cpu" or "opentsne". Raises BackendError for what is not there or cannot do what is asked."""
+def choose_backend(model: TSNE) -> tuple[str, Any]:
+    """Return "cpu", "gpu" or "opentsne", and for "gpu" the torch device.
+
+    "auto" is "gpu" only where one is there on whose kind a pass against the oracle is recorded. Raises BackendError for
+    what is not there or cannot do what is asked.
+    """
     if model.backend not in _BACKENDS:
-        reason = _NOT_YET.get(model.backend, "there is no such backend")
-        raise BackendError(f"tsne: backend={model.backend!r}: {reason}. Allowed: {', '.join(_BACKENDS)}.")
+        raise BackendError(
+            f"tsne: backend={model.backend!r}: there is no such backend. Allowed: {', '.join(_BACKENDS)}."
+        )
+    if model.device is not None and model.backend != "gpu":
+        raise BackendError(f"tsne: backend={model.backend!r} has no device. Allowed: backend='gpu', or leave it out.")
     if model.backend == "opentsne":
         for name in ("fixed", "checkpoint", "frames", "divergence_every"):
             if getattr(model, name) is not None:
                 raise BackendError(
                     f"tsne: backend='opentsne' cannot do {name}. Allowed: auto, cpu, or leave {name} out."
                 )
-    return "cpu" if model.backend == "auto" else str(model.backend)
+        return "opentsne", None
+    if model.backend == "gpu":
+        from fastclust_kernels.tsne.device import device_of
+
+        return "gpu", device_of(model.device)
+    return ("gpu", device) if model.backend == "auto" and (device := _recorded_gpu()) else ("cpu", None)
+
+
+def _recorded_gpu() -> Any:
+    """Return the GPU, if one is there on whose kind all our forces have passed; None otherwise."""
+    from fastclust_kernels import passes
+
+    if not passes.any_recorded("attraction", "torch"):
+        return None  # torch need not be loaded to know
+    import torch
+
+    from fastclust_kernels.tsne.device import architecture_of
+
+    device = torch.device("cuda")
+    if not torch.cuda.is_available():
+        return None
+    kind = architecture_of(device)
+    return device if all(passes.recorded(each, "torch", kind) for each in ("attraction", "repulsion")) else None
 
 
 def check_parameters(model: TSNE) -> None:

@@ -61,12 +61,14 @@ class TSNE(BaseEstimator):
     neighbors
         The ``index`` of :func:`fastclust.knn_graph`.
     backend
-        "auto", which is "cpu": our own optimiser; "opentsne" for openTSNE's; "gpu" is refused in this version.
+        "cpu": our own optimiser; "gpu": the same by torch on a GPU; "opentsne" for openTSNE's. "auto" is "cpu", unless
+        there is a GPU on whose kind our forces have a recorded pass against the oracle.
     callbacks
         A function ``(iteration, divergence, points)`` or several; if one returns true, the work stops. The divergence
         is computed for them and is without exaggeration.
     random_state
-        Seed; the same seed gives the same bits, with "cpu" whatever the number of threads.
+        Seed; the same seed gives the same bits, with "cpu" whatever the number of threads. With a checkpoint it must be
+        given.
     verbose
         Print a line at the end.
     early_exaggeration_iter
@@ -76,11 +78,13 @@ class TSNE(BaseEstimator):
     callbacks_every_iters
         Iterations between two calls of the callbacks.
     fixed
-        Rows that stay where ``initialization`` (an array) puts them: a boolean ``[n]`` or row numbers. "cpu" only.
+        Rows that stay where ``initialization`` (an array) puts them: a boolean ``[n]`` or row numbers. Not with
+        "opentsne".
     checkpoint
         A file to keep the state in, every 50 iterations if a second has passed, and at the end: 28 bytes a row in two
-        dimensions. If it is there, the fit goes on from it, to the same bits as without the interruption. Until the end,
-        neighbours that another search might not find again (``neighbors="hnsw"``, say) are kept beside it. "cpu", "gpu".
+        dimensions. If it is there, the fit goes on from it, to the same bits as without the interruption. Until the
+        end, neighbours that another search might not find again (``neighbors="hnsw"``, say) are kept beside it. Not
+        with "opentsne".
     affinities
         "perplexity": Gaussian in the distance; "uniform": the same for all neighbours (openTSNE's ``Uniform`` with
         ``symmetrize="max"``), whatever the perplexity.
@@ -97,6 +101,8 @@ class TSNE(BaseEstimator):
         Threads: None for as many as Numba has, but one below 1,000 rows, where more wait for each other longer than
         they work; -1 for all cores. With "opentsne" None is 1, for with more its sums
         depend on how threads meet.
+    device
+        For "gpu": a torch device; None is "cuda". "cpu" runs the same arithmetic without a GPU, slowly.
 
     Attributes
     ----------
@@ -140,6 +146,7 @@ class TSNE(BaseEstimator):
         frames: int | None = None,
         divergence_every: int | None = None,
         n_jobs: int | None = None,
+        device: Any = None,
     ) -> None:
         self.n_components = n_components
         self.perplexity = perplexity
@@ -164,6 +171,7 @@ class TSNE(BaseEstimator):
         self.frames = frames
         self.divergence_every = divergence_every
         self.n_jobs = n_jobs
+        self.device = device
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Draw the map of the rows ``X`` ``[n, d]`` or of a :class:`~fastclust.NeighborGraph`.
@@ -179,10 +187,10 @@ class TSNE(BaseEstimator):
             A progress listener asked to stop.
         """
         check_parameters(self)
-        backend = choose_backend(self)
+        backend, device = choose_backend(self)
         graph = self._graph_of(X)
         seen = Recorder(self.max_iter, self.frames, self.divergence_every)
-        done = self._run(graph, seen) if backend == "cpu" else self._run_opentsne(graph)
+        done = self._run_opentsne(graph) if backend == "opentsne" else self._run(graph, seen, device)
         self.embedding_ = done.points
         self.kl_divergence_ = done.divergence
         self.n_iter_ = done.iterations
@@ -195,7 +203,7 @@ class TSNE(BaseEstimator):
             print(f"TSNE: {self.n_iter_} iterations, KL divergence {self.kl_divergence_:.4f}")  # noqa: T201 - asked for
         return self
 
-    def _run(self, graph: NeighborGraph, seen: Recorder) -> Finished:
+    def _run(self, graph: NeighborGraph, seen: Recorder, device: Any) -> Finished:
         with threads(1 if self.n_jobs is None and graph.n_rows < _FEW else self.n_jobs):
             P = affinities_of(self, graph)
             optimizer = Optimizer(
@@ -205,6 +213,7 @@ class TSNE(BaseEstimator):
                 learning_rate=self.learning_rate,
                 fixed=fixed_rows(self.fixed, graph.n_rows),
                 checkpoint=self.checkpoint,
+                device=device,
             )
             return optimizer.run(self._callbacks(), self.callbacks_every_iters, seen)
 

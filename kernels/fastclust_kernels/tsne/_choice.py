@@ -13,7 +13,7 @@ from fastclust_kernels.tsne._mesh import limits
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["METHODS", "method_of"]
+__all__ = ["METHODS", "choose_method", "method_of"]
 
 METHODS = ("auto", "fft", "barnes_hut", "exact")
 _PLANE, _SPACE = 2, 3
@@ -35,10 +35,15 @@ def method_of(Y: NDArray[np.float32], method: str) -> tuple[str, Shape | None]:
     InputError
         A method that does not exist or cannot do this; points that are not finite.
     """
+    low, high = limits(Y) if Y.shape[1] == _PLANE else (Y.min(axis=0), Y.max(axis=0))
+    return choose_method(len(Y), low, high, method)
+
+
+def choose_method(n: int, low: NDArray[np.float32], high: NDArray[np.float32], method: str) -> tuple[str, Shape | None]:
+    """Do what :func:`method_of` does, for ``n`` points between ``low`` and ``high`` ``[dimensions]``."""
     if method not in METHODS:
         raise InputError("method", repr(method), ", ".join(METHODS))
-    dimensions = Y.shape[1]
-    low, high = limits(Y) if dimensions == _PLANE else (Y.min(axis=0), Y.max(axis=0))
+    dimensions = len(low)
     extent = high.astype(np.float64) - low
     if not np.isfinite(extent).all():
         raise InputError("Y", "NaN, Inf, or numbers beyond float32", "finite points")
@@ -46,11 +51,10 @@ def method_of(Y: NDArray[np.float32], method: str) -> tuple[str, Shape | None]:
         allowed = "auto or exact; the grid is for 1 and 2 dimensions, the tree for 3"
         raise InputError("method", f"{method!r}, for {dimensions} dimensions", allowed)
     if dimensions == _SPACE and method == "auto":
-        return "barnes_hut" if len(Y) >= _TREE else "exact", None
+        return "barnes_hut" if n >= _TREE else "exact", None
     if method in ("exact", "barnes_hut"):
         return method, None
     shape = shape_of(extent, low)
-    n = len(Y)
     if method == "fft":
         if shape.size > _MOST_NODES:
             raise InputError("Y", f"extent {extent.max():.4g}", f"a grid of at most {_MOST_NODES} nodes", "Use auto.")

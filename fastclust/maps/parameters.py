@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fastclust.maps.tsne import TSNE
 
-__all__ = ["check_parameters", "choose_backend", "fixed_rows"]
+__all__ = ["check_parameters", "choose_backend", "fixed_rows", "why_not_gpu"]
 
 _BACKENDS = ("auto", "cpu", "gpu", "opentsne")
 
@@ -44,6 +44,19 @@ def choose_backend(model: TSNE) -> tuple[str, Any]:
 
         return "gpu", device_of(model.device)
     return ("gpu", device) if model.backend == "auto" and (device := _recorded_gpu()) else ("cpu", None)
+
+
+def why_not_gpu() -> list[str]:
+    """Why "auto" does not choose "gpu" here; empty if it does."""
+    from fastclust_kernels.tsne.device import device_of
+
+    try:
+        device_of(None)
+    except BackendError as error:
+        return [str(error)]
+    if _recorded_gpu() is None:
+        return ["no pass of its forces against the oracle is recorded on this GPU; runs when asked for by name"]
+    return []
 
 
 def _recorded_gpu() -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import datasets
+from bench.cases import tsne_others
 from bench.cases.map_quality import (
     accuracy_10nn,
     force_error,
@@ -214,8 +215,14 @@ def _million(n: int) -> Problem:
 
 def _problems(size: str) -> Sequence[Problem]:
     if size == "small":
-        return [_problem(4_000, 500)]
-    return [_problem(20_000, 750), _problem(70_000, 750), _whole(70_000), _million(1_000_000)]
+        return [_problem(4_000, 500), *tsne_others.problems(size)]
+    return [
+        _problem(20_000, 750),
+        _problem(70_000, 750),
+        _whole(70_000),
+        _million(1_000_000),
+        *tsne_others.problems(size),
+    ]
 
 
 CASE = Case("tsne", "t-SNE layouts of Fashion-MNIST", _problems)

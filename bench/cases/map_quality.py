@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["accuracy_10nn", "force_error", "kl_divergence", "preservation_10nn"]
+__all__ = ["accuracy_10nn", "force_error", "kl_divergence", "preservation_10nn", "sampled_preservation"]
 
 _BLOCK = 1000
 _SAMPLE = 1000
@@ -47,6 +47,18 @@ def accuracy_10nn(labels: NDArray[np.int64], Y: NDArray[Any]) -> float:
 def preservation_10nn(indices: NDArray[Any], Y: NDArray[Any]) -> float:
     """Share of the 10 nearest neighbours of the data, ``indices`` ``[n, 10 or more]``, that are so on the map."""
     return float((indices[:, :10, None] == _neighbors(Y)[:, None]).any(axis=2).mean())
+
+
+def sampled_preservation(rows: NDArray[np.float32], Y: NDArray[Any]) -> float:
+    """Estimate the same for many rows, from the exact neighbours of a sample."""
+    sample = np.random.default_rng(0).choice(len(rows), min(_SAMPLE, len(rows)), replace=False)
+    return float(np.mean([len(_nearest(rows, i) & _nearest(Y, i)) / 10 for i in sample]))
+
+
+def _nearest(points: NDArray[Any], i: int) -> set[int]:
+    squared = ((points - points[i]) ** 2).sum(axis=1)
+    squared[i] = np.inf
+    return set(np.argpartition(squared, 10)[:10].tolist())
 
 
 def force_error(Y: NDArray[Any]) -> float:

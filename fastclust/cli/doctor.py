@@ -162,15 +162,18 @@ def _data_sets() -> dict[str, str]:
 
 
 def _backends() -> list[dict[str, Any]]:
+    from fastclust.maps.parameters import why_not_gpu
     from fastclust_kernels.dispatch import report
 
     rows = report()
     chosen = {"operation": "neighbors", "backend": "cpu", "chosen": True, "reasons": []}
     rows.append(chosen)
     rows.append({"operation": "neighbors", "backend": "gpu", "chosen": False, "reasons": ["not part of this version"]})
-    rows.append({"operation": "tsne", "backend": "cpu", "chosen": True, "reasons": []})
-    rows += [
-        {"operation": "tsne", "backend": name, "chosen": False, "reasons": [reason]}
-        for name, reason in (("gpu", "not part of this version"), ("opentsne", "runs when asked for by name"))
-    ]
+    gpu = why_not_gpu()
+    rows.append(
+        {"operation": "tsne", "backend": "cpu", "chosen": bool(gpu), "reasons": [] if gpu else ["gpu is there"]}
+    )
+    rows.append({"operation": "tsne", "backend": "gpu", "chosen": not gpu, "reasons": gpu})
+    reasons = ["runs when asked for by name"]
+    rows.append({"operation": "tsne", "backend": "opentsne", "chosen": False, "reasons": reasons})
     return rows

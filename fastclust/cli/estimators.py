@@ -85,14 +85,18 @@ def tsne(
     *,
     perplexity: Annotated[float, typer.Option(help="Effective neighbours.")] = 30.0,
     max_iter: Annotated[int, typer.Option(help="Iterations, the 250 early ones included.")] = 750,
+    components: Annotated[int, typer.Option(help="Dimensions of the map: 1, 2 or 3.")] = 2,
     metric: Metric = "euclidean",
     index: Index = "auto",
+    backend: Annotated[str, typer.Option(help="auto, cpu, gpu or opentsne.")] = "auto",
     seed: Seed = 0,
     server: Server = None,
     json: Json = False,
 ) -> None:
-    """Draw a t-SNE map of rows: embedding.npy."""
+    """Draw a t-SNE map of rows: embedding.npy. What was interrupted goes on when the same command is given again."""
     params: dict[str, Any] = {
+        "n_components": components,
+        "backend": backend,
         "perplexity": perplexity,
         "max_iter": max_iter,
         "metric": metric,
@@ -103,8 +107,13 @@ def tsne(
     def here(rows: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         from fastclust.maps import TSNE
 
-        model = TSNE(**params).fit(rows)
-        return {"embedding": model.embedding_}, {"kl_divergence": model.kl_divergence_, "backend": model.backend_}
+        # openTSNE's optimiser has no state that could be kept.
+        state = None if backend == "opentsne" else out / "tsne.state"
+        model = TSNE(**params, checkpoint=state).fit(rows)
+        if state is not None:
+            state.unlink()
+        notes = {"kl_divergence": model.kl_divergence_, "backend": model.backend_}
+        return {"embedding": model.embedding_}, notes | {"resumed_from": model.resumed_from_}
 
     _do(source, out, server, json, here, lambda client, data: client.tsne(data, **params))
 

@@ -1,11 +1,11 @@
-"""Our own optimiser of t-SNE: momentum and gains as in openTSNE, on our forces, with a state that can be kept."""
+"""Our own optimiser of t-SNE: momentum and gains as in openTSNE, with a state that can be kept."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fastclust.maps.recorder import Recorder
 
-__all__ = ["Finished", "Optimizer", "Phase", "threads"]
+__all__ = ["Finished", "Optimizer", "Phase", "State", "threads"]
 
 #: Points move to new places in memory, near their neighbours on the map, before these iterations: the map changes most
 #: in the beginning.
@@ -41,6 +41,28 @@ class Phase(NamedTuple):
     momentum: float
 
 
+class State(Protocol):
+    """A map with what its optimiser remembers of it, somewhere."""
+
+    def step(self, exaggeration: float, learning_rate: float, momentum: float) -> None:
+        """Move all points once."""
+
+    def rearrange(self) -> None:
+        """Put points near their neighbours in memory."""
+
+    def placed(self) -> NDArray[np.float32]:
+        """The points ``[n, dimensions]`` in the order of the rows."""
+
+    def divergence(self) -> float:
+        """KL(P || Q), without exaggeration."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All there is to remember."""
+
+    def restore(self, arrays: dict[str, NDArray[Any]], *, moved: bool) -> None:
+        """Take up what :meth:`arrays` gave; ``moved`` if points were rearranged."""
+
+
 class Finished(NamedTuple):
     """What an optimisation leaves."""
 
@@ -49,6 +71,8 @@ class Finished(NamedTuple):
     #: KL(P || Q), without exaggeration.
     divergence: float
     iterations: int
+    #: Iteration of the checkpoint that was taken up; 0 where there was none.
+    resumed_from: int = 0
 
 
 class Optimizer:
@@ -66,8 +90,12 @@ class Optimizer:
         "auto" is n / exaggeration (Belkina et al., 2019).
     fixed
         Boolean ``[n]``: points that stay where they begin; None for none. Without fixed points the map's mean is 0.
-    checkpoint, checkpoint_every
-        A file to keep the state in, and every how many iterations. If the file exists, the work goes on from it.
+    checkpoint, checkpoint_every, checkpoint_seconds
+        A file to keep the state in, at which iterations, and how long after the last time at least. If the file exists,
+        the work goes on from it.
+
+    device, kernels
+        None to work in NumPy arrays; a torch device to work there, with torch's own operations or with "triton".
 
     Raises
     ------
@@ -85,37 +113,39 @@ class Optimizer:
         fixed: NDArray[np.bool_] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 50,
+        checkpoint_seconds: float = 1.0,
+        device: Any = None,
+        kernels: str = "torch",
     ) -> None:
-        from fastclust_kernels.tsne.moving import MovingForces
-
-        self._forces = MovingForces(P)
         self._schedule = list(schedule)
         self._rate = learning_rate
         self._n = len(start)
-        self._order = np.arange(self._n, dtype=np.int32)
-        self._points = np.array(start, np.float32, order="C")
-        self._update = np.zeros_like(self._points)
-        self._gains = np.ones_like(self._points)
-        self._fixed = fixed
-        self._pins = self._points[fixed] if fixed is not None else None
-        self.iteration = 0
+        points = np.array(start, np.float32, order="C")
+        self._state: State
+        if device is None:
+            from fastclust.maps.host_state import HostState
+
+            self._state = HostState(P, points, fixed)
+        else:
+            from fastclust.maps.device_state import DeviceState
+
+            self._state = DeviceState(P, points, fixed, device, kernels)
+        self.iteration = self._resumed_from = 0
         self.total = sum(phase.iterations for phase in self._schedule)
-        self._checkpoint, self._every = checkpoint, checkpoint_every
+        self._checkpoint, self._every, self._seconds = checkpoint, checkpoint_every, checkpoint_seconds
         self._identity = ""
         if checkpoint is not None:
-            self._identity = _identity(P, self._points, self._schedule, learning_rate, fixed)
+            self._identity = _identity(P, points, self._schedule, learning_rate, fixed, device, kernels)
             self._resume(checkpoint)
 
     @property
     def points(self) -> NDArray[np.float32]:
         """The map as it is, in the order of the rows."""
-        placed = np.empty_like(self._points)
-        placed[self._order] = self._points
-        return placed
+        return self._state.placed()
 
     def divergence(self) -> float:
         """KL(P || Q) of the map as it is; costs about two iterations."""
-        return self._forces.divergence(self._points)
+        return self._state.divergence()
 
     def run(
         self,
@@ -127,7 +157,7 @@ class Optimizer:
 
         What a progress listener or the callback raises ends the work.
         """
-        told = -np.inf
+        told, saved = -np.inf, time.monotonic()
         if recorder is not None:
             recorder.look(self)
         while self.iteration < self.total:
@@ -136,8 +166,10 @@ class Optimizer:
                 progress.report("tsne", self.iteration, self.total, f"iteration {self.iteration}")
                 told = now
             self.step()
-            if self._checkpoint is not None and (self.iteration % self._every == 0 or self.iteration == self.total):
+            due = self.iteration % self._every == 0 and time.monotonic() - saved >= self._seconds
+            if self._checkpoint is not None and (due or self.iteration == self.total):
                 self.save(self._checkpoint)
+                saved = time.monotonic()
             if recorder is not None:
                 recorder.look(self)
             wanted = callback is not None and self.iteration % callback_every == 0
@@ -145,41 +177,20 @@ class Optimizer:
                 break
         divergence = self.divergence()
         progress.report("tsne", self.total, self.total, f"iteration {self.iteration}, KL {divergence:.3f}")
-        return Finished(self.points, divergence, self.iteration)
+        return Finished(self.points, divergence, self.iteration, self._resumed_from)
 
     def step(self) -> None:
         """Do one iteration."""
-        from fastclust_kernels.tsne.descent import descend
-
         phase = self._phase()
         if self.iteration in _REORDER and self._n >= _WORTH_ORDER:
-            self._rearrange()
-        attraction = self._forces.attraction(self._points)
-        repulsion, normalization = self._forces.repulsion(self._points)
+            self._state.rearrange()
         rate = self._n / phase.exaggeration if self._rate == "auto" else float(self._rate)
-        total = descend(
-            self._points,
-            self._update,
-            self._gains,
-            attraction,
-            repulsion,
-            exaggeration=phase.exaggeration,
-            normalization=normalization,
-            learning_rate=rate,
-            momentum=phase.momentum,
-        )
-        if self._fixed is None:
-            self._points -= (total / self._n).astype(np.float32)
-        else:
-            pinned = self._fixed[self._order]
-            self._points[pinned] = self._start_of_pins()
-            self._update[pinned] = 0
+        self._state.step(phase.exaggeration, rate, phase.momentum)
         self.iteration += 1
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Keep the state: 28 bytes a point in two dimensions. The file is whole or not there."""
-        state = {"points": self._points, "update": self._update, "gains": self._gains, "order": self._order}
-        save_model(path, _KIND, {"iteration": self.iteration, "identity": self._identity}, state)
+        save_model(path, _KIND, {"iteration": self.iteration, "identity": self._identity}, self._state.arrays())
 
     def _resume(self, path: str | os.PathLike[str]) -> None:
         from pathlib import Path
@@ -194,11 +205,8 @@ class Optimizer:
                 "a checkpoint of this very fit, or a file that does not exist",
                 "Delete it to begin anew.",
             )
-        self.iteration = int(params["iteration"])
-        self._points, self._update, self._gains = state["points"], state["update"], state["gains"]
-        self._order = state["order"]
-        if self._n >= _WORTH_ORDER:
-            self._forces.reorder(self._order)
+        self.iteration = self._resumed_from = int(params["iteration"])
+        self._state.restore(state, moved=self._n >= _WORTH_ORDER)
 
     def _phase(self) -> Phase:
         before = 0
@@ -207,34 +215,6 @@ class Optimizer:
             if self.iteration < before:
                 return phase
         raise IndexError(f"iteration {self.iteration} of {self.total}")
-
-    def _rearrange(self) -> None:
-        moved = _along_curve(self._points)
-        self._points, self._update, self._gains = (
-            np.ascontiguousarray(part[moved]) for part in (self._points, self._update, self._gains)
-        )
-        self._order = self._order[moved]
-        self._forces.reorder(self._order)
-
-    def _start_of_pins(self) -> NDArray[np.float32]:
-        assert self._fixed is not None
-        assert self._pins is not None
-
-        rank = np.cumsum(self._fixed) - 1
-        pinned: NDArray[np.float32] = self._pins[rank[self._order[self._fixed[self._order]]]]
-        return pinned
-
-
-def _along_curve(points: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Order of points along a Z-order curve: near in the order is mostly near on the map."""
-    low, extent = points.min(axis=0), float(np.ptp(points, axis=0).max())
-    cells = ((points - low) * (1023 / extent if extent > 0 else 0.0)).astype(np.int64)
-    dimensions = points.shape[1]
-    code = np.zeros(len(points), np.int64)
-    for bit in range(10):
-        for axis in range(dimensions):
-            code |= ((cells[:, axis] >> bit) & 1) << (bit * dimensions + axis)
-    return np.argsort(code, kind="stable").astype(np.int32)
 
 
 def _identity(P: Any, start: NDArray[np.float32], *settings: Any) -> str:

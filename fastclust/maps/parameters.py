@@ -15,24 +15,65 @@ if TYPE_CHECKING:
 
     from fastclust.maps.tsne import TSNE
 
-__all__ = ["check_parameters", "choose_backend", "fixed_rows"]
+__all__ = ["check_parameters", "choose_backend", "fixed_rows", "why_not_gpu"]
 
-_BACKENDS = ("auto", "cpu", "opentsne")
-_NOT_YET = {"gpu": "our own optimiser for GPUs is not part of this version"}
+_BACKENDS = ("auto", "cpu", "gpu", "opentsne")
 
 
-def choose_backend(model: TSNE) -> str:
-    """Return "cpu" or "opentsne". Raises BackendError for what is not there or cannot do what is asked."""
+def choose_backend(model: TSNE) -> tuple[str, Any]:
+    """Return "cpu", "gpu" or "opentsne", and for "gpu" the torch device.
+
+    "auto" is "gpu" only where one is there on whose kind a pass against the oracle is recorded. Raises BackendError for
+    what is not there or cannot do what is asked.
+    """
     if model.backend not in _BACKENDS:
-        reason = _NOT_YET.get(model.backend, "there is no such backend")
-        raise BackendError(f"tsne: backend={model.backend!r}: {reason}. Allowed: {', '.join(_BACKENDS)}.")
+        raise BackendError(
+            f"tsne: backend={model.backend!r}: there is no such backend. Allowed: {', '.join(_BACKENDS)}."
+        )
+    if model.device is not None and model.backend != "gpu":
+        raise BackendError(f"tsne: backend={model.backend!r} has no device. Allowed: backend='gpu', or leave it out.")
     if model.backend == "opentsne":
         for name in ("fixed", "checkpoint", "frames", "divergence_every"):
             if getattr(model, name) is not None:
                 raise BackendError(
                     f"tsne: backend='opentsne' cannot do {name}. Allowed: auto, cpu, or leave {name} out."
                 )
-    return "cpu" if model.backend == "auto" else str(model.backend)
+        return "opentsne", None
+    if model.backend == "gpu":
+        from fastclust_kernels.tsne.device import device_of
+
+        return "gpu", device_of(model.device)
+    return ("gpu", device) if model.backend == "auto" and (device := _recorded_gpu()) else ("cpu", None)
+
+
+def why_not_gpu() -> list[str]:
+    """Why "auto" does not choose "gpu" here; empty if it does."""
+    from fastclust_kernels.tsne.device import device_of
+
+    try:
+        device_of(None)
+    except BackendError as error:
+        return [str(error)]
+    if _recorded_gpu() is None:
+        return ["no pass of its forces against the oracle is recorded on this GPU; runs when asked for by name"]
+    return []
+
+
+def _recorded_gpu() -> Any:
+    """Return the GPU, if one is there on whose kind all our forces have passed; None otherwise."""
+    from fastclust_kernels import passes
+
+    if not passes.any_recorded("attraction", "torch"):
+        return None  # torch need not be loaded to know
+    import torch
+
+    from fastclust_kernels.tsne.device import architecture_of
+
+    device = torch.device("cuda")
+    if not torch.cuda.is_available():
+        return None
+    kind = architecture_of(device)
+    return device if all(passes.recorded(each, "torch", kind) for each in ("attraction", "repulsion")) else None
 
 
 def check_parameters(model: TSNE) -> None:
@@ -49,6 +90,8 @@ def check_parameters(model: TSNE) -> None:
         raise InputError("late_exaggeration", repr(model.late_exaggeration), "a number above 0")
     if model.n_jobs is not None and (not isinstance(model.n_jobs, numbers.Integral) or model.n_jobs == 0):
         raise InputError("n_jobs", repr(model.n_jobs), "None, or an integer that is not 0")
+    if model.checkpoint is not None and model.random_state is None:
+        raise InputError("random_state", "None, with a checkpoint", "an integer, so that a resumed fit begins alike")
     if model.fixed is not None and isinstance(model.initialization, str):
         raise InputError("fixed", "rows without places", "rows together with initialization, an array of all places")
 

@@ -12,11 +12,12 @@ from fastclust.data.source import ArrayRows, RowSource
 from fastclust.errors import InputError, PreconditionError
 from fastclust.maps.affinities import affinities_of, neighbors_wanted, perplexities
 from fastclust.maps.components import components_wanted, principal_components
+from fastclust.maps.kept import forget, graph_of
 from fastclust.maps.optimizer import Finished, Optimizer, Phase, threads
 from fastclust.maps.parameters import check_parameters, choose_backend, fixed_rows
 from fastclust.maps.recorder import Recorder
 from fastclust.maps.starts import start_of
-from fastclust.neighbors import NeighborGraph, NeighborIndex, knn_graph
+from fastclust.neighbors import NeighborGraph, NeighborIndex
 from fastclust.neighbors.metrics import rows_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ __all__ = ["TSNE"]
 
 _EARLY = 12.0
 _PLACED_BY = 10
+#: Rows beyond which new ones are placed by an inverted file.
+_MANY = 20_000
 #: Rows below which one thread is as quick as several, and much quicker where others use the cores too: 0.3 s against
 #: 6.6 for 300 iterations of 1,000 rows on two cores that are busy.
 _FEW = 1000
@@ -60,12 +63,14 @@ class TSNE(BaseEstimator):
     neighbors
         The ``index`` of :func:`fastclust.knn_graph`.
     backend
-        "auto", which is "cpu": our own optimiser; "opentsne" for openTSNE's; "gpu" is refused in this version.
+        "cpu": our own optimiser; "gpu": the same by torch on a GPU; "opentsne" for openTSNE's. "auto" is "cpu", unless
+        there is a GPU on whose kind our forces have a recorded pass against the oracle.
     callbacks
         A function ``(iteration, divergence, points)`` or several; if one returns true, the work stops. The divergence
         is computed for them and is without exaggeration.
     random_state
-        Seed; the same seed gives the same bits, with "cpu" whatever the number of threads.
+        Seed; the same seed gives the same bits, with "cpu" whatever the number of threads. With a checkpoint it must be
+        given.
     verbose
         Print a line at the end.
     early_exaggeration_iter
@@ -75,10 +80,13 @@ class TSNE(BaseEstimator):
     callbacks_every_iters
         Iterations between two calls of the callbacks.
     fixed
-        Rows that stay where ``initialization`` (an array) puts them: a boolean ``[n]`` or row numbers. "cpu" only.
+        Rows that stay where ``initialization`` (an array) puts them: a boolean ``[n]`` or row numbers. Not with
+        "opentsne".
     checkpoint
-        A file to keep the state in every 50 iterations and at the end. If it is there, the fit goes on from it, to the
-        same bits as without the interruption. "cpu" only.
+        A file to keep the state in, every 50 iterations if a second has passed, and at the end: 28 bytes a row in two
+        dimensions. If it is there, the fit goes on from it, to the same bits as without the interruption. Until the
+        end, neighbours that another search might not find again (``neighbors="hnsw"``, say) are kept beside it. Not
+        with "opentsne".
     affinities
         "perplexity": Gaussian in the distance; "uniform": the same for all neighbours (openTSNE's ``Uniform`` with
         ``symmetrize="max"``), whatever the perplexity.
@@ -95,6 +103,8 @@ class TSNE(BaseEstimator):
         Threads: None for as many as Numba has, but one below 1,000 rows, where more wait for each other longer than
         they work; -1 for all cores. With "opentsne" None is 1, for with more its sums
         depend on how threads meet.
+    device
+        For "gpu": a torch device; None is "cuda". "cpu" runs the same arithmetic without a GPU, slowly.
 
     Attributes
     ----------
@@ -104,6 +114,8 @@ class TSNE(BaseEstimator):
         At the end, without exaggeration.
     n_iter_, backend_, initialization_, pca_components_, n_features_in_
         Iterations, and what ran; ``pca_components_`` is None where the rows were taken as they are.
+    resumed_from_
+        Iteration at which a checkpoint was taken up; 0 where there was none.
     frames_, frame_iterations_
         float32 ``[frames, n, n_components]`` and int64 ``[frames]``; None and empty where none are wanted.
     divergences_
@@ -136,6 +148,7 @@ class TSNE(BaseEstimator):
         frames: int | None = None,
         divergence_every: int | None = None,
         n_jobs: int | None = None,
+        device: Any = None,
     ) -> None:
         self.n_components = n_components
         self.perplexity = perplexity
@@ -160,6 +173,7 @@ class TSNE(BaseEstimator):
         self.frames = frames
         self.divergence_every = divergence_every
         self.n_jobs = n_jobs
+        self.device = device
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Draw the map of the rows ``X`` ``[n, d]`` or of a :class:`~fastclust.NeighborGraph`.
@@ -175,14 +189,15 @@ class TSNE(BaseEstimator):
             A progress listener asked to stop.
         """
         check_parameters(self)
-        backend = choose_backend(self)
+        backend, device = choose_backend(self)
         graph = self._graph_of(X)
         seen = Recorder(self.max_iter, self.frames, self.divergence_every)
-        done = self._run(graph, seen) if backend == "cpu" else self._run_opentsne(graph)
+        done = self._run_opentsne(graph) if backend == "opentsne" else self._run(graph, seen, device)
         self.embedding_ = done.points
         self.kl_divergence_ = done.divergence
         self.n_iter_ = done.iterations
-        self.backend_ = backend
+        self.backend_, self.resumed_from_ = backend, done.resumed_from
+        forget(self.checkpoint)
         self.frames_, self.frame_iterations_ = seen.frames, seen.frame_iterations
         self.divergences_ = seen.divergences
         self._source, self._graph_metric = graph.source, graph.metric
@@ -190,7 +205,7 @@ class TSNE(BaseEstimator):
             print(f"TSNE: {self.n_iter_} iterations, KL divergence {self.kl_divergence_:.4f}")  # noqa: T201 - asked for
         return self
 
-    def _run(self, graph: NeighborGraph, seen: Recorder) -> Finished:
+    def _run(self, graph: NeighborGraph, seen: Recorder, device: Any) -> Finished:
         with threads(1 if self.n_jobs is None and graph.n_rows < _FEW else self.n_jobs):
             P = affinities_of(self, graph)
             optimizer = Optimizer(
@@ -200,6 +215,7 @@ class TSNE(BaseEstimator):
                 learning_rate=self.learning_rate,
                 fixed=fixed_rows(self.fixed, graph.n_rows),
                 checkpoint=self.checkpoint,
+                device=device,
             )
             return optimizer.run(self._callbacks(), self.callbacks_every_iters, seen)
 
@@ -262,7 +278,11 @@ class TSNE(BaseEstimator):
             X = self._components.project(ArrayRows(rows))
         k = min(_PLACED_BY, len(self._source))
         metric = self.metric if self._graph_metric == "mahalanobis" else self._graph_metric
-        found = NeighborIndex(metric, self.neighbors).fit(self._source).kneighbors(X, k, return_distance=False)
+        n, index = len(self._source), self.neighbors
+        if index == "auto" and n > _MANY:
+            # Few lists: an index for one search should not take longer to make than to ask.
+            index = f"IVF{int(n**0.5)},Flat"
+        found = NeighborIndex(metric, index).fit(self._source).kneighbors(X, k, return_distance=False)
         near = self.embedding_[found].astype(np.float64)  # [m, k, dimensions]
         apart = np.linalg.norm(near[:, :, None] - near[:, None], axis=3).sum(axis=2)
         placed: NDArray[np.float32] = self.embedding_[found[np.arange(len(found)), apart.argmin(axis=1)]]
@@ -287,4 +307,4 @@ class TSNE(BaseEstimator):
         largest = max(abs(float(rows.max())), abs(float(rows.min())))
         if largest > _LARGEST:
             raise InputError("X", f"numbers up to {largest:.3g}", f"numbers up to {_LARGEST:g}", "Scale them.")
-        return knn_graph(rows, k, self.metric, self.neighbors)
+        return graph_of(rows, k, self.metric, self.neighbors, self.checkpoint)

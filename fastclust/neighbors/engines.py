@@ -19,6 +19,11 @@ __all__ = ["Engine", "choose_name", "make"]
 
 _SEED = 0
 _BLOCK = 4096
+#: Lists of an inverted file that a query looks into: of 4,000 over a million rows of 50 columns, 24 find .993 of 90
+#: neighbours, and 64 find .9997 in 2.5 times as long.
+_MOST_PROBES = 32
+#: Iterations and rows a list of the k-means that makes the lists; FAISS's own 25 and 256 take longer than the search.
+_TRAINING = 10, 64
 #: Up to here exact search takes a few seconds on two cores, whatever d; the top-k costs more than the products.
 _EXACT_ROWS = 20_000
 
@@ -63,8 +68,9 @@ class _Faiss(Engine):
         self.exact = factory == "Flat"
         inverted = module.try_extract_index_ivf(self._index)
         if inverted is not None:
-            inverted.nprobe = max(8, min(64, inverted.nlist // 8))
+            inverted.nprobe = max(8, min(_MOST_PROBES, inverted.nlist // 8))
             inverted.cp.seed = _SEED
+            inverted.cp.niter, inverted.cp.max_points_per_centroid = _TRAINING
         if not self._index.is_trained:
             progress.report("neighbors", 0, 1, "training the index")
             self._index.train(rows)

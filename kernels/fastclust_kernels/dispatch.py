@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from fastclust_kernels import passes
 from fastclust_kernels.errors import BackendError
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Request:
 
     device: str = "cpu"
     dtype: str = "float32"
+    #: Of a GPU, such as "sm_90".
+    architecture: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ class Backend:
     tolerance: Mapping[str, float] = field(default_factory=dict)
     #: Modules that it needs.
     needs: tuple[str, ...] = ()
-    #: Whether "auto" may take it; the oracle is for tests.
+    #: Whether "auto" may take it; the oracle is for tests. On a GPU it also needs a recorded pass: see passes.py.
     automatic: bool = True
+    #: More reasons, such as a GPU that is not there.
+    asks: Callable[[Request], Sequence[str]] = lambda _request: ()
 
     def unsupported_reasons(self, request: Request) -> list[str]:
         """Return why this backend cannot run the request; empty if it can."""
@@ -54,7 +59,7 @@ class Backend:
             reasons.append(f"runs on {', '.join(self.devices)}, not on {request.device}")
         if request.dtype not in self.dtypes:
             reasons.append(f"takes {', '.join(self.dtypes)}, not {request.dtype}")
-        return reasons
+        return reasons + list(self.asks(request))
 
 
 def choose(operation: str, table: Sequence[Backend], request: Request, name: str) -> Backend:
@@ -67,7 +72,7 @@ def choose(operation: str, table: Sequence[Backend], request: Request, name: str
     """
     if name == "auto":
         for backend in table:
-            if backend.automatic and not backend.unsupported_reasons(request):
+            if not _passed_over(operation, backend, request):
                 return backend
     for backend in table:
         if backend.name == name:
@@ -75,13 +80,21 @@ def choose(operation: str, table: Sequence[Backend], request: Request, name: str
             if not reasons:
                 return backend
             break
-    lines = [f"{backend.name}: {_said(backend, request)}" for backend in table]
+    lines = [f"{backend.name}: {'; '.join(_passed_over(operation, backend, request))}" for backend in table]
     allowed = ", ".join(["auto", *(backend.name for backend in table)])
     raise BackendError(f"{operation}: backend={name!r} cannot run this ({'; '.join(lines)}). Allowed: {allowed}.")
 
 
-def _said(backend: Backend, request: Request) -> str:
-    return "; ".join(backend.unsupported_reasons(request)) or "would run"
+def _passed_over(operation: str, backend: Backend, request: Request) -> list[str]:
+    """Why "auto" does not take a backend."""
+    reasons = backend.unsupported_reasons(request)
+    if reasons:
+        return reasons
+    if not backend.automatic:
+        return ["runs when asked for by name"]
+    if request.device != "cpu" and not passes.recorded(operation, backend.name, request.architecture):
+        return [f"no pass against the oracle is recorded on {request.architecture or 'this GPU'}; ask for it by name"]
+    return []
 
 
 def tables() -> dict[str, Sequence[Backend]]:
@@ -104,9 +117,9 @@ def report(request: Request | None = None) -> list[dict[str, Any]]:
     for operation, table in tables().items():
         chosen = choose(operation, table, asked, "auto").name
         for backend in table:
-            reasons = backend.unsupported_reasons(asked)
+            reasons = _passed_over(operation, backend, asked)
             if not reasons and backend.name != chosen:
-                reasons = ["the oracle of the tests; runs when asked for by name"]
+                reasons = [f"{chosen} comes first"]
             rows.append(
                 {"operation": operation, "backend": backend.name, "chosen": backend.name == chosen, "reasons": reasons}
             )

@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import psutil
@@ -62,6 +64,27 @@ def test_each_verb_writes_its_arrays(rows_file, tmp_path, verb, options, file, s
     done = CliRunner().invoke(app, [verb, str(rows_file), "-o", str(tmp_path), *options])
     assert done.exit_code == 0, done.output
     assert np.load(tmp_path / file).shape == shape
+
+
+def test_an_interrupted_map_goes_on_when_the_same_command_is_given_again(rows_file, tmp_path):
+    def arguments(out):
+        return ["tsne", str(rows_file), "-o", str(out), "--max-iter", "12000", "--perplexity", "5", "--json"]
+
+    script = "from fastclust.cli.main import main; main()"
+    running = subprocess.Popen([sys.executable, "-c", script, *arguments(tmp_path / "a")], stderr=subprocess.PIPE)
+    end = time.monotonic() + 100
+    while not (tmp_path / "a" / "tsne.state").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert b"Traceback" not in said
+    done = CliRunner().invoke(app, arguments(tmp_path / "a"))
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["resumed_from"] >= 50
+    assert not (tmp_path / "a" / "tsne.state").exists()
+    whole = fc.TSNE(perplexity=5, max_iter=12_000, random_state=0).fit_transform(np.load(rows_file))
+    assert np.array_equal(np.load(tmp_path / "a" / "embedding.npy"), whole)
 
 
 def test_embed_uses_what_train_learned(rows_file, tmp_path):

@@ -8,6 +8,7 @@ from scipy.sparse import random as random_matrix
 
 from fastclust_kernels.errors import BackendError, InputError, InputTypeError
 from fastclust_kernels.tsne import attraction, reference, repulsion
+from fastclust_kernels.tsne._exact import all_pairs
 from fastclust_kernels.tsne._grid import GridRepulsion, shape_of
 from fastclust_kernels.tsne.affinities import conditional, joint, uniform
 from fastclust_kernels.tsne.descent import descend
@@ -79,10 +80,53 @@ def test_repulsion_of_many_points_far_apart_is_within_one_per_cent():
 def test_repulsion_in_one_and_three_dimensions(dimensions, span):
     Y = cloud(1200, span, dimensions)
     forces, total = reference.repulsion(Y)
-    for method in ("auto", "exact", "fft")[: 2 + (dimensions == 1)]:
+    for method in ("auto", "exact", "fft" if dimensions == 1 else "barnes_hut"):
         found = repulsion(Y, method=method)
         assert error(found.forces / found.normalization, forces / total) < 0.01
         assert abs(found.normalization / total - 1) < 0.01
+
+
+def in_groups(n, span, seed=1):
+    rng = np.random.default_rng(seed)
+    return (rng.uniform(0, span, (30, 3))[rng.integers(30, size=n)] + rng.normal(size=(n, 3)) * 1.5).astype(np.float32)
+
+
+@pytest.mark.parametrize("span", [1e-4, 1, 3, 10, 30, 100, 300, 1000])
+@pytest.mark.parametrize("make", [lambda n, span: cloud(n, span, 3), in_groups], ids=["cloud", "groups"])
+def test_the_tree_is_within_one_per_cent_at_any_span(make, span):
+    """Of enough points that most of what pushes a point are cells."""
+    Y = make(12_000, span)
+    exact, total = all_pairs(Y)
+    found = repulsion(Y, method="barnes_hut")
+    assert error(found.forces / found.normalization, exact / total) < 0.01
+    assert abs(found.normalization / total - 1) < 0.002
+
+
+def test_many_points_in_space_take_the_tree_and_few_all_pairs():
+    assert repulsion(cloud(300, 10, 3)).method == "exact"
+    assert repulsion(cloud(12_000, 10, 3)).method == "barnes_hut"
+
+
+@pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 65, 200])
+@pytest.mark.parametrize("distinct", [1, 3, 1000])
+def test_the_tree_takes_points_that_coincide(n, distinct):
+    rng = np.random.default_rng(n)
+    Y = (3 * rng.normal(size=(distinct, 3)) + 7).astype(np.float32)[rng.integers(distinct, size=n)]
+    forces, total = reference.repulsion(Y)
+    found = repulsion(Y, method="barnes_hut")
+    # A few places are the worst case: one cell's error is not averaged with those of others.
+    assert np.abs(found.forces - forces).max() <= 0.05 * np.abs(forces).max() + 1e-5 * n
+    assert abs(found.normalization - total) <= 1e-3 * total
+
+
+@pytest.mark.parametrize(("thin", "most"), [((1, 1, 0), 0.01), ((1, 1, 1e-3), 0.01), ((1, 0, 0), 0.1)])
+def test_the_tree_takes_points_in_a_plane_or_on_a_line(thin, most):
+    """On a line, where forces of both sides cancel, its error is larger than promised for maps in space."""
+    Y = cloud(3000, 40, 3) * np.float32(thin)
+    exact, total = reference.repulsion(Y)
+    found = repulsion(Y, method="barnes_hut")
+    assert error(found.forces / found.normalization, exact / total) < most
+    assert abs(found.normalization / total - 1) < 0.01
 
 
 def test_forces_on_a_grid_obey_action_and_reaction():
@@ -141,6 +185,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
             numba.set_num_threads(threads)
             forces = MovingForces(P, method="fft")
             parts = forces.repulsion(Y), repulsion(Y, method="exact"), forces.attraction(Y), forces.divergence(Y)
+            parts += (repulsion(cloud(3000, 40, 3), method="barnes_hut"),)
             results.append(b"".join(_bytes(part) for part in parts))
     finally:
         numba.set_num_threads(before)
@@ -237,6 +282,7 @@ def test_a_neighbour_that_is_no_row_is_refused():
         (np.array([["a", "b"]]), {}, InputTypeError),
         (np.zeros((5, 3), np.float32), {"method": "fft"}, InputError),
         (np.zeros((5, 2), np.float32), {"method": "tree"}, InputError),
+        (np.zeros((5, 2), np.float32), {"method": "barnes_hut"}, InputError),
         (np.zeros((5, 2), np.float32), {"backend": "cuda"}, BackendError),
         (np.array([[0, 0], [1e30, 0]], np.float32), {"method": "fft"}, InputError),
     ],

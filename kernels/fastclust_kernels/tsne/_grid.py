@@ -13,7 +13,7 @@ from fastclust_kernels.tsne._waves import Convolution, Kernels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SPACING", "GridRepulsion", "Shape", "shape_of"]
+__all__ = ["SPACING", "GridRepulsion", "Shape", "shape_of", "sharpening"]
 
 #: Distance of nodes in units of the map, where the kernel's width is 1; README.md, Error.
 SPACING = 0.375
@@ -43,7 +43,12 @@ class Shape(NamedTuple):
 
 
 def shape_of(extent: NDArray[np.floating[Any]], low: NDArray[np.floating[Any]], spacing: float = SPACING) -> Shape:
-    """Return the grid for a map from ``low`` on, of this extent; spacing is halved until the map is 16 nodes wide."""
+    """Return the grid for a map from ``low`` on, of this extent; spacing is halved until the map is 16 nodes wide.
+
+    A line gets nodes twice as close: they cost little, and forces from both sides cancel there.
+    """
+    if float(extent.min()) == 0:
+        spacing /= 2
     widest = float(extent.max())
     # Points that all coincide get the finest grid that is of any use.
     halvings = int(np.ceil(np.log2(_LEAST * spacing / widest))) if widest > 0 else _FINEST
@@ -86,7 +91,7 @@ class GridRepulsion:
         return self._kernels
 
 
-def _sharpening(length: int) -> NDArray[np.float64]:
+def sharpening(length: int) -> NDArray[np.float64]:
     """For each frequency, what makes up for spreading and gathering with a window, with the least mean square error.
 
     Hockney and Eastwood's influence function for a kernel without power beyond the grid's frequencies: the squared
@@ -94,8 +99,8 @@ def _sharpening(length: int) -> NDArray[np.float64]:
     """
     k = 2 * np.pi * np.arange(length // 2 + 1) / length
     aliases = (2416 + 2382 * np.cos(k) + 240 * np.cos(2 * k) + 2 * np.cos(3 * k)) / 5040
-    sharpening: NDArray[np.float64] = np.sinc(k / (2 * np.pi)) ** 8 / aliases**2
-    return sharpening
+    factors: NDArray[np.float64] = np.sinc(k / (2 * np.pi)) ** 8 / aliases**2
+    return factors
 
 
 def _make_kernels(shape: Shape) -> tuple[Kernels, NDArray[np.float64]]:
@@ -108,9 +113,9 @@ def _make_kernels(shape: Shape) -> tuple[Kernels, NDArray[np.float64]]:
     workers = numba.get_num_threads()
     u, v = (np.arange(length // 2 + 1) * shape.spacing for length in shape.lengths)
     kernel = 1 / (1 + u[:, None] ** 2 + v**2)
-    sharp = tuple(_sharpening(length) for length in shape.lengths)
-    sharpening = sharp[0][:, None] * sharp[1]
-    potential = fft.dctn(kernel, type=1, workers=workers) * sharpening
+    sharp = tuple(sharpening(length) for length in shape.lengths)
+    sharper = sharp[0][:, None] * sharp[1]
+    potential = fft.dctn(kernel, type=1, workers=workers) * sharper
     squared = kernel**2
     across, along = np.zeros_like(kernel), np.zeros_like(kernel)
     # An odd function vanishes at both ends, and its transform is -i times the sine transform.
@@ -120,7 +125,7 @@ def _make_kernels(shape: Shape) -> tuple[Kernels, NDArray[np.float64]]:
     along[:, 1:-1] = fft.dst(fft.dct(odd, type=1, axis=0, workers=workers), type=1, axis=1, workers=workers)
     lags = tuple(_inverse(length) for length in shape.lengths)
     return (
-        Kernels.of(shape.lengths, potential, -across * sharpening, -along * sharpening),
+        Kernels.of(shape.lengths, potential, -across * sharper, -along * sharper),
         lags[0] @ potential @ lags[1].T,
     )
 

@@ -27,7 +27,7 @@ class MovingForces:
     P
         Symmetric SciPy CSR matrix ``[n, n]``; kept as float32.
     method
-        How repulsion is computed: "fft", "exact", or "auto" for whichever is quicker for the map as it is.
+        How repulsion is computed: "fft", "barnes_hut", "exact", or "auto" for the quickest for the map as it is.
     """
 
     def __init__(self, P: Any, *, method: str = "auto") -> None:
@@ -57,12 +57,15 @@ class MovingForces:
 
     def repulsion(self, Y: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """``sum_j w_ij^2 (y_i - y_j)``, float32 ``[n, dimensions]``, and Z."""
+        from fastclust_kernels.tsne._barnes_hut import tree_repulsion
         from fastclust_kernels.tsne._exact import all_pairs
         from fastclust_kernels.tsne._grid import GridRepulsion
 
         with parallel_launch(), np.errstate(invalid="ignore", over="ignore"):
             points = _two(Y)
             self.method, shape = method_of(points, self._method)
+            if self.method == "barnes_hut":
+                return tree_repulsion(Y)
             if shape is None:
                 return all_pairs(Y)
             self._grid = self._grid or GridRepulsion()

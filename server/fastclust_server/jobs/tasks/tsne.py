@@ -1,4 +1,4 @@
-"""t-SNE maps."""
+"""t-SNE maps. The state of one stays from attempt to attempt, so that iterations are not done again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ STEPS = {"neighbors": 0.15, "tsne": 0.85}
 
 _DEFAULT_PERPLEXITY = 30.0
 #: Fields that the library's TSNE does not take in this version.
-_LATER = ("exaggeration", "dof", "n_neighbors")
+_LATER = ("dof",)
+_CHECKPOINT = "tsne.safetensors"
 
 
 def check(spec: TsneSpec, inputs: Inputs) -> None:
@@ -43,7 +44,7 @@ def check(spec: TsneSpec, inputs: Inputs) -> None:
     _check_perplexity(spec, rows, neighbors)
     check_integer(spec, "n_components", 1, 3)
     check_integer(spec, "max_iter", 0)
-    for field in ("early_exaggeration", "learning_rate"):
+    for field in ("early_exaggeration", "exaggeration", "learning_rate"):
         check_number(spec, field, 0.0)
     if spec.WhichOneof("start") == "initialization_dataset":
         components = spec.n_components if spec.HasField("n_components") else 2
@@ -53,15 +54,17 @@ def check(spec: TsneSpec, inputs: Inputs) -> None:
 
 
 def _check_perplexity(spec: TsneSpec, rows: int, neighbors: int) -> None:
-    if len(spec.perplexity) > 1:
-        raise UnsupportedError("perplexity: this version of the server takes one value.")
-    perplexity = spec.perplexity[0] if spec.perplexity else _DEFAULT_PERPLEXITY
-    most = (rows - 1) / 3
-    if not (math.isfinite(perplexity) and 1 <= perplexity <= most):
-        allowed = f"1..{most:.4g}, a third of the other rows"
-        raise InputError("perplexity", f"{perplexity:g}", allowed, "" if most >= 1 else "A map needs at least 4 rows.")
-    if neighbors < int(3 * perplexity):
-        raise InputError("graph", f"{neighbors} neighbours a row", f"at least {int(3 * perplexity)}, 3 x perplexity")
+    largest = max(spec.perplexity, default=_DEFAULT_PERPLEXITY)
+    given = spec.n_neighbors if spec.HasField("n_neighbors") else None
+    check_integer(spec, "n_neighbors", 1, neighbors)
+    most = (rows - 1) / 3 if given is None else given
+    for perplexity in spec.perplexity or [_DEFAULT_PERPLEXITY]:
+        if not (math.isfinite(perplexity) and 1 <= perplexity <= most):
+            allowed = f"1..{most:.4g}, " + ("a third of the other rows" if given is None else "n_neighbors")
+            advice = "" if most >= 1 else "A map needs at least 4 rows."
+            raise InputError("perplexity", f"{perplexity:g}", allowed, advice)
+    if given is None and neighbors < int(3 * largest):
+        raise InputError("graph", f"{neighbors} neighbours a row", f"at least {int(3 * largest)}, 3 x perplexity")
 
 
 def run(spec: TsneSpec, work: Work) -> None:
@@ -77,9 +80,15 @@ def run(spec: TsneSpec, work: Work) -> None:
         "neighbors",
         "backend",
         "random_state",
+        late_exaggeration="exaggeration",
+        k_neighbors="n_neighbors",
     )
     if spec.perplexity:
-        arguments["perplexity"] = spec.perplexity[0]
+        arguments["perplexity"] = list(spec.perplexity) if len(spec.perplexity) > 1 else spec.perplexity[0]
+    # Another attempt must begin as this one did.
+    arguments.setdefault("random_state", 0)
+    if arguments.get("backend") != "opentsne":
+        arguments["checkpoint"] = work.folder / _CHECKPOINT
     start = spec.WhichOneof("start")
     if start is not None:
         given = spec.initialization if start == "initialization" else work.array(spec.initialization_dataset)
@@ -89,7 +98,7 @@ def run(spec: TsneSpec, work: Work) -> None:
     model = TSNE(**arguments).fit(_graph(spec.graph, work) if spec.graph else work.array(spec.dataset))
     work.tensor("embedding", model.embedding_)
     work.metric(kl_divergence=model.kl_divergence_, n_iter=model.n_iter_)
-    work.note(backend=model.backend_, initialization=model.initialization_)
+    work.note(backend=model.backend_, initialization=model.initialization_, resumed_from=model.resumed_from_ or None)
 
 
 def _graph(job: str, work: Work) -> NeighborGraph:

@@ -44,13 +44,14 @@ def _run(chosen: argparse.Namespace) -> int:
     if unknown:
         print(f"no case {unknown[0]!r}; there are: {', '.join(cases.ALL)}", file=sys.stderr)
         return 2
+    machine.prepare_threads(chosen.threads)
     wrong = 0
     for name in names:
         records = []
-        with machine.limited(chosen.threads):
-            for problem in cases.ALL[name].problems(chosen.size):
-                if chosen.only in problem.name:
-                    records += run_problem(problem, rounds=chosen.rounds)
+        for problem in cases.ALL[name].problems(chosen.size):
+            if chosen.only in problem.name:
+                print(f"{name}: {problem.name}", file=sys.stderr, flush=True)
+                records += run_problem(problem, rounds=chosen.rounds, threads=chosen.threads)
         distributions = {need for record in records for need in record["versions"]}
         shared = {
             "case": name,

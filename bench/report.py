@@ -40,7 +40,7 @@ def markdown(records: list[dict[str, Any]]) -> str:
         when = ", ".join(sorted({f"{record['date']} (commit {record['machine']['commit']})" for record in chosen}))
         parts.append(
             f"### {case} ({size})\n\n`{first['command']}`, {when}, "
-            f"{machine['cpu']}, {machine['threads']} threads.\n\n"
+            f"{machine['cpu']}, {machine['threads']} threads{_tuned(machine)}.\n\n"
             "| problem | contender | gate | median s (least-most) | times ours | of ceiling | peak MB |\n"
             "|---|---|---|---|---|---|---|\n" + "".join(_row(record) for record in chosen)
         )
@@ -48,6 +48,11 @@ def markdown(records: list[dict[str, Any]]) -> str:
         if targets:
             parts.append("| target | came | wanted | |\n|---|---|---|---|\n" + "".join(_target(*t) for t in targets))
     return "\n".join(parts)
+
+
+def _tuned(machine: dict[str, Any]) -> str:
+    """Variables that change what the BLAS of all contenders and ceilings does."""
+    return "".join(f", **{name}={value}**" for name, value in machine.get("tuning", {}).items())
 
 
 def _row(record: dict[str, Any]) -> str:

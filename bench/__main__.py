@@ -6,7 +6,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from bench import cases, machine, report
+from bench import cases, growth, machine, report, tables, targets
 from bench.measure import run_problem
 
 
@@ -20,8 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--size", choices=["small", "full"], default="small")
     run.add_argument("--rounds", type=int, help="timings a contender")
     run.add_argument("--threads", type=int, default=machine.threads_available())
-    run.add_argument("--only", default="", help="problems whose name contains this")
-    verbs.add_parser("report", help="write results/tables.md from the stored results")
+    run.add_argument("--only", default="", help="problems and curves whose name contains this")
+    verbs.add_parser(
+        "report", help="write the tables, plots, targets and the rows in README.md from the stored results"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.verb == "list":
         return _list()
@@ -52,6 +54,9 @@ def _run(chosen: argparse.Namespace) -> int:
             if chosen.only in problem.name:
                 print(f"{name}: {problem.name}", file=sys.stderr, flush=True)
                 records += run_problem(problem, rounds=chosen.rounds, threads=chosen.threads)
+        for curve in cases.ALL[name].curves(chosen.size):
+            if chosen.only in curve.name:
+                records += growth.run_curve(curve, rounds=chosen.rounds, threads=chosen.threads)
         distributions = {need for record in records for need in record["versions"]}
         shared = {
             "case": name,
@@ -63,15 +68,17 @@ def _run(chosen: argparse.Namespace) -> int:
         records = [{**shared, **record} for record in records]
         if records:
             report.save(records, name, chosen.size, some=bool(chosen.only))
-        print(report.markdown(records), flush=True)
-        wrong += sum(record["contender"] == "fastclust" and record["status"] != "passed" for record in records)
+        print(tables.markdown(records), flush=True)
+        wrong += sum(
+            record["contender"] == "fastclust" and record["status"] in {"WRONG", "error"} for record in records
+        )
     return 1 if wrong else 0
 
 
 def _report() -> int:
-    path = report.RESULTS / "tables.md"
-    path.write_text("# Tables\n\n" + report.markdown(report.load()), encoding="utf-8")
-    print(path)
+    for path in report.write():
+        print(path)
+    print("\n" + targets.markdown(report.load()))
     return 0
 
 

@@ -57,7 +57,7 @@ def sgemm_block(d: int, centers: int = 256, rows: int = 1024) -> float:
     return turns * 2.0 * centers * rows * d / seconds * len(os.sched_getaffinity(0))
 
 
-def copy_bandwidth(megabytes: int = 512) -> float:
+def copy_bandwidth(megabytes: int = 256) -> float:
     """Bytes read and written a second by a large copy."""
     source = np.ones(megabytes * 2**20 // 8)
     target = np.empty_like(source)
@@ -77,15 +77,60 @@ def disk_write(megabytes: int = 256) -> float:
     return megabytes * 2.0**20 / _best(work)
 
 
-CEILINGS: dict[str, Callable[..., float]] = {
-    "sgemm-square": sgemm_square,
-    "sgemm-block": sgemm_block,
-    "copy": copy_bandwidth,
-    "disk-write": disk_write,
-}
+def file_read(megabytes: int = 256) -> float:
+    """Bytes a second of reading a file that lies in the system's cache, in 1 MiB pieces, with one thread."""
+    buffer = bytearray(2**20)
 
-#: What a second of each is counted in.
-UNITS = {"sgemm-square": "flops", "sgemm-block": "flops", "copy": "bytes", "disk-write": "bytes"}
+    def read(path: Path) -> None:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "f"
+        path.write_bytes(os.urandom(2**20) * megabytes)
+        return megabytes * 2.0**20 / _best(lambda: read(path))
+
+
+def grpc_upload(megabytes: int = 256) -> float:
+    """Bytes a second of a stream of 1 MiB messages to a bare grpcio server on the loopback, in a process of its own."""
+    from bench.bare_grpc import serving
+
+    piece = bytes(2**20)
+    with serving() as bare:
+        return megabytes * 2.0**20 / _best(lambda: bare.upload(piece for _ in range(megabytes)))
+
+
+def grpc_download(megabytes: int = 256) -> float:
+    """The same from the server."""
+    from bench.bare_grpc import serving
+
+    with serving() as bare:
+        return megabytes * 2.0**20 / _best(lambda: bare.download(megabytes))
+
+
+def grpc_echo(calls: int = 1000, size: int = 1024) -> float:
+    """Unary calls a second of one caller to the same server, which sends the ``size`` bytes back."""
+    from bench.bare_grpc import serving
+
+    message = bytes(size)
+    with serving() as bare:
+        return calls / _best(lambda: [bare.echo(message) for _ in range(calls)])
+
+
+#: Each with the unit of work that a second of it is counted in.
+_ALL: dict[str, tuple[str, Callable[..., float]]] = {
+    "sgemm-square": ("flops", sgemm_square),
+    "sgemm-block": ("flops", sgemm_block),
+    "copy": ("bytes", copy_bandwidth),
+    "disk-write": ("bytes", disk_write),
+    "file-read": ("bytes", file_read),
+    "grpc-upload": ("bytes", grpc_upload),
+    "grpc-download": ("bytes", grpc_download),
+    "grpc-echo": ("calls", grpc_echo),
+}
+CEILINGS = {name: work for name, (_, work) in _ALL.items()}
+UNITS = {name: unit for name, (unit, _) in _ALL.items()}
 
 
 def measure(name: str, **arguments: Any) -> float:

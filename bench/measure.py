@@ -39,8 +39,9 @@ def run_problem(problem: Problem, *, rounds: int | None = None, threads: int | N
     else:
         turns = {name: _turns(problem, records[name]["first"], rounds) for name in ready}
         seconds, peaks = _time_in_turns(problem, ready, turns)
+    times = {contender.name: contender.times for contender in problem.contenders}
     for name, timings in seconds.items():
-        records[name].update(_summary(problem, timings, peaks))
+        records[name].update(_summary(problem, [times[name] * timing for timing in timings], peaks))
     _compare(records)
     for record in records.values():
         record.pop("first", None)

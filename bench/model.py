@@ -37,6 +37,8 @@ class Contender:
     needs: tuple[str, ...] = ()
     #: Said beside the figure, such as "probabilistic: not exact".
     remark: str = ""
+    #: How many such calls the whole would take, where it is extrapolated; the times given are those of the whole.
+    times: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench import datasets
 from bench.cases.kmeans_fits import EXACT, contenders, gate, task
-from bench.model import Case, Problem, Target
+from bench.model import Case, Curve, Problem, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ class _Shape:
             flops=flops if ceiling else 0.0,
             ceilings={"sgemm-block": {"d": self.d, "centers": min(self.k, 256)}, "sgemm-square": {}} if ceiling else {},
             targets=[*targets, Target("never slower than the best exact peer", 1.0, peers=EXACT)],
-            rounds=5,
+            rounds=9,
             seconds=self.seconds,
         )
 
@@ -69,6 +70,12 @@ class _Shape:
             ],
             ceiling=True,
         )
+
+    def grown(self, names: Sequence[str]) -> Problem:
+        """Return full iterations of some contenders, without targets: a point of a curve."""
+        whole = self.full_iteration()
+        chosen = [contender for contender in whole.contenders if contender.name in names]
+        return replace(whole, name=f"growth: {whole.name}", contenders=chosen, targets=[], rounds=3)
 
     def fit(self, wanted: float, kind: str) -> Problem:
         """As a user fits: what can be left out is left out."""
@@ -140,4 +147,22 @@ def _problems(size: str) -> Sequence[Problem]:
     ]
 
 
-CASE = Case("kmeans-cpu", "k-means fits on a CPU from the same initial centres", _problems)
+def _curves(size: str) -> Sequence[Curve]:
+    """Five unpruned iterations, as one size grows and the others stay."""
+    small = size == "small"
+    n, d, k = (8_000, 64, 128) if small else (32_000, 64, 256)
+    seconds = 1.0 if small else 5.0
+
+    def of(n: int, d: int, k: int) -> Problem:
+        shape = _Shape("iid", lambda: datasets.iid(n, d), n, d, k, seconds)
+        return shape.grown(("fastclust", "sklearn-lloyd", "sklearnex", "faiss"))
+
+    steps = (1, 2, 4) if small else (1, 2, 4, 8, 16)
+    return [
+        Curve("full iterations against n", "n", [n * step // 2 for step in steps], lambda value: of(value, d, k)),
+        Curve("full iterations against d", "d", [d * step // 2 for step in steps], lambda value: of(n, value, k)),
+        Curve("full iterations against k", "k", [k * step // 2 for step in steps], lambda value: of(n, d, value)),
+    ]
+
+
+CASE = Case("kmeans-cpu", "k-means fits on a CPU from the same initial centres", _problems, _curves)

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from bench import report
+from bench import report, tables
 from bench.measure import run_problem
 from bench.model import Contender, Problem, Target, Verdict
 
@@ -42,7 +42,7 @@ ABSENT = contender("peer", np.sort, needs=("no-such-distribution",))
 def table(records):
     machine = {"commit": "c", "cpu": "cpu", "threads": 1}
     shared = {"case": "sort", "size": "small", "command": "x", "date": "2026-01-01", "machine": machine}
-    return report.markdown([{**shared, **record} for record in records])
+    return tables.markdown([{**shared, **record} for record in records])
 
 
 def test_right_results_are_timed_and_compared():

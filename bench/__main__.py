@@ -5,9 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bench import cases, growth, machine, report, tables, targets
+from bench import cases, growth, machine, own_data, report, tables, targets, vectors
 from bench.measure import run_problem
+from bench.model import OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.model import Problem
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,6 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--rounds", type=int, help="timings a contender")
     run.add_argument("--threads", type=int, default=machine.threads_available())
     run.add_argument("--only", default="", help="problems and curves whose name contains this")
+    run.add_argument(
+        "--data", type=Path, help="in place of the case's problems: an HDF5 file, or a folder of fbin files"
+    )
+    run.add_argument("--clusters", type=int, default=256, help="of k-means on --data")
+    convert = verbs.add_parser("convert", help="ann-benchmarks' HDF5 to big-ann-benchmarks' files, and back")
+    convert.add_argument("source", type=Path, help="an HDF5 file, or a folder of base.*bin, query.*bin, truth.ibin")
+    convert.add_argument("target", type=Path, help="the other of the two")
     verbs.add_parser(
         "report", help="write the tables, plots, targets and the rows in README.md from the stored results"
     )
@@ -29,7 +44,16 @@ def main(arguments: list[str] | None = None) -> int:
         return _list()
     if chosen.verb == "report":
         return _report()
-    return _run(chosen)
+    try:
+        return _convert(chosen) if chosen.verb == "convert" else _run(chosen)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _convert(chosen: argparse.Namespace) -> int:
+    vectors.write(vectors.read(chosen.source), chosen.target)
+    return 0
 
 
 def _list() -> int:
@@ -42,37 +66,61 @@ def _list() -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     names = list(cases.ALL) if "all" in chosen.cases else chosen.cases
-    unknown = sorted(set(names) - set(cases.ALL))
+    allowed = own_data.CASES if chosen.data else cases.ALL
+    unknown = sorted(set(names) - set(allowed))
     if unknown:
-        print(f"no case {unknown[0]!r}; there are: {', '.join(cases.ALL)}", file=sys.stderr)
-        return 2
+        raise ValueError(
+            f"no case {unknown[0]!r}{' for --data' if chosen.data else ''}; there are: {', '.join(allowed)}"
+        )
     machine.prepare_threads(chosen.threads)
     wrong = 0
     for name in names:
-        records = []
-        for problem in cases.ALL[name].problems(chosen.size):
-            if chosen.only in problem.name:
-                print(f"{name}: {problem.name}", file=sys.stderr, flush=True)
-                records += run_problem(problem, rounds=chosen.rounds, threads=chosen.threads)
-        for curve in cases.ALL[name].curves(chosen.size):
-            if chosen.only in curve.name:
-                records += growth.run_curve(curve, rounds=chosen.rounds, threads=chosen.threads)
-        distributions = {need for record in records for need in record["versions"]}
-        shared = {
-            "case": name,
-            "size": chosen.size,
-            "date": datetime.now(UTC).date().isoformat(),
-            "command": f"python -m bench run {name} --size {chosen.size}",
-            "machine": machine.describe(distributions, chosen.threads),
-        }
-        records = [{**shared, **record} for record in records]
-        if records:
-            report.save(records, name, chosen.size, some=bool(chosen.only))
+        records = _of_own_data(name, chosen) if chosen.data else _of_case(name, chosen)
         print(tables.markdown(records), flush=True)
-        wrong += sum(
-            record["contender"] == "fastclust" and record["status"] in {"WRONG", "error"} for record in records
-        )
+        wrong += sum(record["contender"] == OURS and record["status"] in {"WRONG", "error"} for record in records)
     return 1 if wrong else 0
+
+
+def _of_case(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run a case and keep its records."""
+    case = cases.ALL[name]
+    records = _measured(case.problems(chosen.size), name, chosen)
+    for curve in case.curves(chosen.size):
+        if chosen.only in curve.name:
+            records += growth.run_curve(curve, rounds=chosen.rounds, threads=chosen.threads)
+    records = _described(records, name, f"python -m bench run {name} --size {chosen.size}", chosen)
+    if records:
+        report.save(records, name, chosen.size, some=bool(chosen.only))
+    return records
+
+
+def _of_own_data(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run a case on a file of the user's: printed, not kept."""
+    records = _measured(own_data.problems(name, chosen.data, chosen.clusters), name, chosen)
+    return _described(records, name, f"python -m bench run {name} --data {chosen.data}", chosen)
+
+
+def _measured(problems: Sequence[Problem], name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    records = []
+    for problem in problems:
+        if chosen.only in problem.name:
+            print(f"{name}: {problem.name}", file=sys.stderr, flush=True)
+            records += run_problem(problem, rounds=chosen.rounds, threads=chosen.threads)
+    return records
+
+
+def _described(
+    records: list[dict[str, Any]], name: str, command: str, chosen: argparse.Namespace
+) -> list[dict[str, Any]]:
+    distributions = {need for record in records for need in record["versions"]}
+    shared = {
+        "case": name,
+        "size": "own data" if chosen.data else chosen.size,
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+        "machine": machine.describe(distributions, chosen.threads),
+    }
+    return [{**shared, **record} for record in records]
 
 
 def _report() -> int:

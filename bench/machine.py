@@ -8,12 +8,13 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "describe",
@@ -24,6 +25,7 @@ __all__ = [
     "threads_available",
     "threads_given",
     "version_of",
+    "watched_anonymous",
 ]
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -128,6 +130,24 @@ def _trim() -> None:
 def peak_memory() -> int:
     """Largest resident set since :func:`reset_peak_memory`, in bytes."""
     return _status("VmHWM")
+
+
+@contextlib.contextmanager
+def watched_anonymous() -> Iterator[list[int]]:
+    """Put the most anonymous memory above what there was into the list: pages of mapped files do not count."""
+    before, found, going = _status("RssAnon"), [0], threading.Event()
+
+    def watch() -> None:
+        while not going.wait(0.002):
+            found[0] = max(found[0], _status("RssAnon") - before)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        going.set()
+        thread.join()
 
 
 def _status(field: str) -> int:

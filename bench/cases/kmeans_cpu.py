@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["CASE"]
+__all__ = ["CASE", "Shape"]
 
 _FULL_ITERATIONS = 5
 _FIT = 25
@@ -23,7 +23,7 @@ _SHORT = 10
 _MB = 1e6
 
 
-class _Shape:
+class Shape:
     """One data set and one k, and the problems made of them."""
 
     def __init__(
@@ -108,19 +108,19 @@ def _problems(size: str) -> Sequence[Problem]:
     small = size == "small"
     n, seconds = (10_000, 2.0) if small else (60_000, 20.0)
 
-    def fashion(k: int) -> _Shape:
-        return _Shape("fashion-mnist", lambda: datasets.fashion_mnist(n), n, 784, k, seconds)
+    def fashion(k: int) -> Shape:
+        return Shape("fashion-mnist", lambda: datasets.fashion_mnist(n), n, 784, k, seconds)
 
-    def reduced(k: int) -> _Shape:
-        return _Shape("fashion-mnist pca", lambda: datasets.fashion_mnist_pca(n, 64), n, 64, k, seconds)
+    def reduced(k: int) -> Shape:
+        return Shape("fashion-mnist pca", lambda: datasets.fashion_mnist_pca(n, 64), n, 64, k, seconds)
 
-    def mixture(rows: int, d: int, k: int, *, apart: bool = False) -> _Shape:
+    def mixture(rows: int, d: int, k: int, *, apart: bool = False) -> Shape:
         # Overlapping components keep the iteration busy; those far apart are settled within a few.
         name, spread = ("clustered far apart", 2.0) if apart else ("clustered", 0.7)
-        return _Shape(name, lambda: datasets.clustered(rows, d, k, spread=spread), rows, d, k, seconds)
+        return Shape(name, lambda: datasets.clustered(rows, d, k, spread=spread), rows, d, k, seconds)
 
-    def iid(rows: int, d: int, k: int) -> _Shape:
-        return _Shape("iid", lambda: datasets.iid(rows, d), rows, d, k, seconds)
+    def iid(rows: int, d: int, k: int) -> Shape:
+        return Shape("iid", lambda: datasets.iid(rows, d), rows, d, k, seconds)
 
     if small:
         return [
@@ -154,7 +154,7 @@ def _curves(size: str) -> Sequence[Curve]:
     seconds = 1.0 if small else 5.0
 
     def of(n: int, d: int, k: int) -> Problem:
-        shape = _Shape("iid", lambda: datasets.iid(n, d), n, d, k, seconds)
+        shape = Shape("iid", lambda: datasets.iid(n, d), n, d, k, seconds)
         return shape.grown(("fastclust", "sklearn-lloyd", "sklearnex", "faiss"))
 
     steps = (1, 2, 4) if small else (1, 2, 4, 8, 16)

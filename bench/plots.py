@@ -118,6 +118,6 @@ def _save(figure: Any, path: Path) -> Path:
     from matplotlib import pyplot as plt
 
     figure.tight_layout()
-    figure.savefig(path, dpi=90, metadata={"Software": None})
+    figure.savefig(path, dpi=90, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
     return path

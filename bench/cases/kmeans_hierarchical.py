@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CASE"]
 
-_SLACK = 0.01
+#: Promised, and beyond which a result is no answer at all.
+_SLACK, _MOST = 0.01, 0.1
 _ITERATIONS = 25
 
 
@@ -73,8 +74,8 @@ def _gate(data: _Data, fit: Fit) -> Verdict:
     data.excess = total / data.reference - 1
     said = f", certified {data.certified:.1%}" if fit.algorithm else ""
     return Verdict(
-        data.excess <= _SLACK,
-        f"inertia {data.excess:+.2%} of an exact fit's of {data.iterations} iterations (at most +1 %){said}",
+        data.excess <= _MOST,
+        f"inertia {data.excess:+.2%} of an exact fit's of {data.iterations} iterations (at most {_MOST:+.0%}){said}",
     )
 
 

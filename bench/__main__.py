@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from bench.measure import run_problem
 from bench.model import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bench.model import Problem
 
@@ -82,31 +83,39 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _of_case(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run a case and keep its records."""
+    """Run a case and keep its records, those of each problem at once: a run that is ended early leaves what it did."""
     case = cases.ALL[name]
-    records = _measured(case.problems(chosen.size), name, chosen)
-    for curve in case.curves(chosen.size):
-        if chosen.only in curve.name:
-            records += growth.run_curve(curve, rounds=chosen.rounds, threads=chosen.threads)
-    records = _described(records, name, f"python -m bench run {name} --size {chosen.size}", chosen)
-    if records:
-        report.save(records, name, chosen.size, some=bool(chosen.only))
+    command = f"python -m bench run {name} --size {chosen.size}"
+    records = []
+    for found in chain(
+        _measured(case.problems(chosen.size), name, chosen),
+        (
+            growth.run_curve(curve, rounds=chosen.rounds, threads=chosen.threads)
+            for curve in case.curves(chosen.size)
+            if chosen.only in curve.name
+        ),
+    ):
+        new = _described(found, name, command, chosen)
+        report.save(new, name, chosen.size, some=True)
+        records += new
+    if records and not chosen.only:
+        # Problems that are no longer there go.
+        report.save(records, name, chosen.size)
     return records
 
 
 def _of_own_data(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Run a case on a file of the user's: printed, not kept."""
-    records = _measured(own_data.problems(name, chosen.data, chosen.clusters), name, chosen)
+    problems = own_data.problems(name, chosen.data, chosen.clusters)
+    records = list(chain.from_iterable(_measured(problems, name, chosen)))
     return _described(records, name, f"python -m bench run {name} --data {chosen.data}", chosen)
 
 
-def _measured(problems: Sequence[Problem], name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    records = []
+def _measured(problems: Sequence[Problem], name: str, chosen: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     for problem in problems:
         if chosen.only in problem.name:
             print(f"{name}: {problem.name}", file=sys.stderr, flush=True)
-            records += run_problem(problem, rounds=chosen.rounds, threads=chosen.threads)
-    return records
+            yield run_problem(problem, rounds=chosen.rounds, threads=chosen.threads)
 
 
 def _described(

@@ -135,6 +135,7 @@ def peak_memory() -> int:
 @contextlib.contextmanager
 def watched_anonymous() -> Iterator[list[int]]:
     """Put the most anonymous memory above what there was into the list: pages of mapped files do not count."""
+    _trim()
     before, found, going = _status("RssAnon"), [0], threading.Event()
 
     def watch() -> None:

@@ -57,7 +57,7 @@ class Shape:
 
     def full_iteration(self) -> Problem:
         """Every distance is computed."""
-        least = 64 * _MB + 4 * self.n
+        most = 64 * _MB + 4 * self.n
         return self._problem(
             f"full iteration ({_FULL_ITERATIONS} of them)",
             "lloyd",
@@ -66,7 +66,7 @@ class Shape:
                 Target("90 % of the block ceiling", 0.9, ceiling="sgemm-block"),
                 Target("1.25x scikit-learn's Lloyd", 1.25, peer="sklearn-lloyd"),
                 Target("4x FAISS", 4.0, peer="faiss"),
-                Target("memory unpruned: 64 MB and labels", least, figure="peak_memory_bytes", at_most=True),
+                Target("memory unpruned: 64 MB and labels", most, figure="peak_memory_bytes", at_most=True),
             ],
             ceiling=True,
         )

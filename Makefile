@@ -40,8 +40,8 @@ format: $(READY)
 protos: $(READY)
 	proto/generate.sh
 
-# Small sizes of every case and what is made of them: tables, plots, targets, the rows in README.md. About ten minutes on
-# two cores. `make bench-full` takes hours.
+# Small sizes of every case and what is made of them: tables, plots, targets, the rows in README.md. bench-full
+# takes hours.
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
 	$(BIN)/python -m bench run all; ended=$$?; $(BIN)/python -m bench report && exit $$ended

@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-full check bench env format protos clean
+.PHONY: demo test test-full check bench bench-full env format protos clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -40,9 +40,15 @@ format: $(READY)
 protos: $(READY)
 	proto/generate.sh
 
-# Small sizes of every case, then the tables of bench/results/tables.md.
+# Small sizes of every case and what is made of them: tables, plots, targets, the rows in README.md. bench-full
+# takes hours.
 bench: $(READY)
-	$(BIN)/python -m bench run all && $(BIN)/python -m bench report
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
+	$(BIN)/python -m bench run all; ended=$$?; $(BIN)/python -m bench report && exit $$ended
+
+bench-full: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
+	$(BIN)/python -m bench run all --size full; ended=$$?; $(BIN)/python -m bench report && exit $$ended
 
 env: $(READY)
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bench import cases, machine, report
+from bench import cases, growth, machine, own_data, report, tables, targets, vectors
 from bench.measure import run_problem
+from bench.model import OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.model import Problem
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,14 +29,32 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--size", choices=["small", "full"], default="small")
     run.add_argument("--rounds", type=int, help="timings a contender")
     run.add_argument("--threads", type=int, default=machine.threads_available())
-    run.add_argument("--only", default="", help="problems whose name contains this")
-    verbs.add_parser("report", help="write results/tables.md from the stored results")
+    run.add_argument("--only", default="", help="problems and curves whose name contains this")
+    run.add_argument(
+        "--data", type=Path, help="in place of the case's problems: an HDF5 file, or a folder of fbin files"
+    )
+    run.add_argument("--clusters", type=int, default=256, help="of k-means on --data")
+    convert = verbs.add_parser("convert", help="ann-benchmarks' HDF5 to big-ann-benchmarks' files, and back")
+    convert.add_argument("source", type=Path, help="an HDF5 file, or a folder of base.*bin, query.*bin, truth.ibin")
+    convert.add_argument("target", type=Path, help="the other of the two")
+    verbs.add_parser(
+        "report", help="write the tables, plots, targets and the rows in README.md from the stored results"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.verb == "list":
         return _list()
     if chosen.verb == "report":
         return _report()
-    return _run(chosen)
+    try:
+        return _convert(chosen) if chosen.verb == "convert" else _run(chosen)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _convert(chosen: argparse.Namespace) -> int:
+    vectors.write(vectors.read(chosen.source), chosen.target)
+    return 0
 
 
 def _list() -> int:
@@ -40,37 +67,75 @@ def _list() -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     names = list(cases.ALL) if "all" in chosen.cases else chosen.cases
-    unknown = sorted(set(names) - set(cases.ALL))
+    allowed = own_data.CASES if chosen.data else cases.ALL
+    unknown = sorted(set(names) - set(allowed))
     if unknown:
-        print(f"no case {unknown[0]!r}; there are: {', '.join(cases.ALL)}", file=sys.stderr)
-        return 2
+        raise ValueError(
+            f"no case {unknown[0]!r}{' for --data' if chosen.data else ''}; there are: {', '.join(allowed)}"
+        )
+    machine.prepare_threads(chosen.threads)
     wrong = 0
     for name in names:
-        records = []
-        with machine.limited(chosen.threads):
-            for problem in cases.ALL[name].problems(chosen.size):
-                if chosen.only in problem.name:
-                    records += run_problem(problem, rounds=chosen.rounds)
-        distributions = {need for record in records for need in record["versions"]}
-        shared = {
-            "case": name,
-            "size": chosen.size,
-            "date": datetime.now(UTC).date().isoformat(),
-            "command": f"python -m bench run {name} --size {chosen.size}",
-            "machine": machine.describe(distributions, chosen.threads),
-        }
-        records = [{**shared, **record} for record in records]
-        if records:
-            report.save(records, name, chosen.size, some=bool(chosen.only))
-        print(report.markdown(records), flush=True)
-        wrong += sum(record["contender"] == "fastclust" and record["status"] != "passed" for record in records)
+        records = _of_own_data(name, chosen) if chosen.data else _of_case(name, chosen)
+        print(tables.markdown(records), flush=True)
+        wrong += sum(record["contender"] == OURS and record["status"] in {"WRONG", "error"} for record in records)
     return 1 if wrong else 0
 
 
+def _of_case(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run a case and keep its records, those of each problem at once: a run that is ended early leaves what it did."""
+    case = cases.ALL[name]
+    command = f"python -m bench run {name} --size {chosen.size}"
+    records = []
+    for found in chain(
+        _measured(case.problems(chosen.size), name, chosen),
+        (
+            growth.run_curve(curve, rounds=chosen.rounds, threads=chosen.threads)
+            for curve in case.curves(chosen.size)
+            if chosen.only in curve.name
+        ),
+    ):
+        new = _described(found, name, command, chosen)
+        report.save(new, name, chosen.size, some=True)
+        records += new
+    if records and not chosen.only:
+        # Problems that are no longer there go.
+        report.save(records, name, chosen.size)
+    return records
+
+
+def _of_own_data(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run a case on a file of the user's: printed, not kept."""
+    problems = own_data.problems(name, chosen.data, chosen.clusters)
+    records = list(chain.from_iterable(_measured(problems, name, chosen)))
+    return _described(records, name, f"python -m bench run {name} --data {chosen.data}", chosen)
+
+
+def _measured(problems: Sequence[Problem], name: str, chosen: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    for problem in problems:
+        if chosen.only in problem.name:
+            print(f"{name}: {problem.name}", file=sys.stderr, flush=True)
+            yield run_problem(problem, rounds=chosen.rounds, threads=chosen.threads)
+
+
+def _described(
+    records: list[dict[str, Any]], name: str, command: str, chosen: argparse.Namespace
+) -> list[dict[str, Any]]:
+    distributions = {need for record in records for need in record["versions"]}
+    shared = {
+        "case": name,
+        "size": "own data" if chosen.data else chosen.size,
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+        "machine": machine.describe(distributions, chosen.threads),
+    }
+    return [{**shared, **record} for record in records]
+
+
 def _report() -> int:
-    path = report.RESULTS / "tables.md"
-    path.write_text("# Tables\n\n" + report.markdown(report.load()), encoding="utf-8")
-    print(path)
+    for path in report.write():
+        print(path)
+    print("\n" + targets.markdown(report.load()))
     return 0
 
 

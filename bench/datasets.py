@@ -41,10 +41,10 @@ def fashion_mnist_pca(rows: int, d: int) -> NDArray[np.float32]:
 
 
 @functools.cache
-def clustered(n: int, d: int, components: int, seed: int = 0) -> NDArray[np.float32]:
-    """Draw a mixture of ``components`` unit Gaussians whose means are N(0, 4)."""
+def clustered(n: int, d: int, components: int, seed: int = 0, spread: float = 2) -> NDArray[np.float32]:
+    """Draw a mixture of ``components`` unit Gaussians whose means are N(0, spread^2): far apart for 2."""
     rng = np.random.default_rng(seed)
-    means = 2 * rng.standard_normal((components, d), np.float32)
+    means = np.float32(spread) * rng.standard_normal((components, d), np.float32)
     return means[rng.integers(components, size=n)] + rng.standard_normal((n, d), np.float32)
 
 

@@ -7,15 +7,26 @@ import ctypes
 import os
 import platform
 import subprocess
-from contextlib import ExitStack, contextmanager
+import sys
+import threading
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["describe", "limited", "peak_memory", "reset_peak_memory", "threads_available", "version_of"]
+__all__ = [
+    "describe",
+    "equalise",
+    "peak_memory",
+    "prepare_threads",
+    "reset_peak_memory",
+    "threads_available",
+    "threads_given",
+    "version_of",
+    "watched_anonymous",
+]
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,7 +54,8 @@ def describe(distributions: set[str], threads: int) -> dict[str, object]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "threads": threads,
-        "commit": _git("rev-parse", "--short=12", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
+        "commit": _git("rev-parse", "--short=12", "HEAD") + ("+changes" if _changed() else ""),
+        "tuning": {name: os.environ[name] for name in _TUNING if name in os.environ},
         "versions": {name: version for name in names if (version := version_of(name))},
     }
 
@@ -55,27 +67,51 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
+def _changed() -> str:
+    """What was measured before, and the tables made of it, are no change of what is measured."""
+    return _git("status", "--porcelain", "--", ".", ":!bench/results", ":!README.md")
+
+
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or ("" if done.returncode == 0 else "unknown")
 
 
-@contextmanager
-def limited(threads: int) -> Iterator[None]:
-    """Give every library that is loaded or will be loaded the same number of threads."""
-    import numba
-    import torch
-    from threadpoolctl import threadpool_limits
+def prepare_threads(threads: int) -> None:
+    """Tell libraries that are not loaded yet how many threads to start."""
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = str(threads)
 
-    with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(threads))
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-        torch.set_num_threads(threads)
-        if version_of("faiss-cpu") or version_of("faiss-gpu"):
-            import faiss
 
-            faiss.omp_set_num_threads(threads)
-        yield
+def threads_given() -> int:
+    """How many threads a library that asks may take."""
+    return int(os.environ.get("OMP_NUM_THREADS") or threads_available())
+
+
+def equalise(threads: int) -> None:
+    """Give every library that is loaded the same number of threads."""
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(threads)
+    for name, limit in _LIMITS.items():
+        if name in sys.modules:
+            limit(sys.modules[name], threads)
+
+
+def _limit_numba(numba: Any, threads: int) -> None:
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+
+
+#: By module: what threadpoolctl does not reach.
+_LIMITS: dict[str, Callable[[Any, int], object]] = {
+    "numba": _limit_numba,
+    "torch": lambda torch, threads: torch.set_num_threads(threads),
+    "faiss": lambda faiss, threads: faiss.omp_set_num_threads(threads),
+    "daal4py": lambda daal4py, threads: daal4py.daalinit(threads),
+}
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+#: Variables that change what BLAS libraries do: a figure under them is not one of a machine without them.
+_TUNING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES")
 
 
 def reset_peak_memory() -> int:
@@ -94,6 +130,25 @@ def _trim() -> None:
 def peak_memory() -> int:
     """Largest resident set since :func:`reset_peak_memory`, in bytes."""
     return _status("VmHWM")
+
+
+@contextlib.contextmanager
+def watched_anonymous() -> Iterator[list[int]]:
+    """Put the most anonymous memory above what there was into the list: pages of mapped files do not count."""
+    _trim()
+    before, found, going = _status("RssAnon"), [0], threading.Event()
+
+    def watch() -> None:
+        while not going.wait(0.002):
+            found[0] = max(found[0], _status("RssAnon") - before)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        going.set()
+        thread.join()
 
 
 def _status(field: str) -> int:

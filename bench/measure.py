@@ -9,7 +9,8 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from bench import ceilings, machine
-from bench.model import OURS
+from bench.judge import judge
+from bench.model import OURS, AbsentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["run_problem"]
 
 
-def run_problem(problem: Problem, *, rounds: int | None = None) -> list[dict[str, Any]]:
+def run_problem(problem: Problem, *, rounds: int | None = None, threads: int | None = None) -> list[dict[str, Any]]:
     """Return one record a contender. Only those that passed the gate have timings."""
     data = problem.data()
     records: dict[str, dict[str, Any]] = {}
     ready: dict[str, Callable[[], Any]] = {}
     for contender in problem.contenders:
-        record, call = _admit(problem, contender, data)
+        record, call = _admit(problem, contender, data, threads or machine.threads_available())
         records[contender.name] = record
         if call is not None:
             ready[contender.name] = call
@@ -33,20 +34,25 @@ def run_problem(problem: Problem, *, rounds: int | None = None) -> list[dict[str
         # Nothing of ours to compare with: no speeds at all for a problem that we get wrong.
         ready = {}
     if problem.once:
-        timings = {name: records[name].pop("only") for name in ready}
+        seconds = {name: [records[name]["first"]] for name in ready}
+        peaks = [_ceilings(problem)] if ready else []
     else:
-        timings = _time_in_turns(ready, rounds or problem.rounds)
-    for name, seconds in timings.items():
-        records[name].update(_summary(problem, seconds))
+        turns = {name: _turns(problem, records[name]["first"], rounds) for name in ready}
+        seconds, peaks = _time_in_turns(problem, ready, turns)
+    times = {contender.name: contender.times for contender in problem.contenders}
+    for name, timings in seconds.items():
+        records[name].update(_summary(problem, [times[name] * timing for timing in timings], peaks))
     _compare(records)
     for record in records.values():
-        record.pop("only", None)
-        record["targets"] = _judge(problem, records) if record["contender"] == OURS else []
+        record.pop("first", None)
+        record["targets"] = judge(problem.targets, records) if record["contender"] == OURS else []
     return list(records.values())
 
 
-def _admit(problem: Problem, contender: Contender, data: Any) -> tuple[dict[str, Any], Callable[[], Any] | None]:
-    """Run once, unmeasured, and judge the result."""
+def _admit(
+    problem: Problem, contender: Contender, data: Any, threads: int
+) -> tuple[dict[str, Any], Callable[[], Any] | None]:
+    """Run once, and judge the result."""
     record: dict[str, Any] = {
         "problem": problem.name,
         "contender": contender.name,
@@ -60,53 +66,76 @@ def _admit(problem: Problem, contender: Contender, data: Any) -> tuple[dict[str,
         return record, None
     try:
         call = contender.prepare(data)
-        if not problem.once:
-            call()  # compiles, allocates, fills caches
-        gc.collect()
-        before = machine.reset_peak_memory()
-        start = time.perf_counter()
-        result = call()
-        record["only"] = [time.perf_counter() - start]
-        record["peak_memory_bytes"] = max(0, machine.peak_memory() - before)
+        # What was just imported brings its own threads.
+        machine.equalise(threads)
+        result, first, peak = _weighed(call)
+        # The first run compiles, allocates and fills caches; a peer's counts where a second one would take too long.
+        if not problem.once and (contender.name == OURS or first < problem.seconds / 3):
+            result, first, peak = _weighed(call)
         verdict = problem.gate(data, result)
+    except AbsentError as reason:
+        record["gate"] = str(reason)
+        return record, None
     except Exception as error:  # noqa: BLE001 - a contender that fails is a finding, not the end of the suite
         record.update(status="error", gate=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         return record, None
     record.update(status="passed" if verdict.passed else "WRONG", gate=verdict.detail)
+    record.update(first=first, peak_memory_bytes=peak)
     if problem.figures is not None:
         record["figures"] = problem.figures(data, result)
     return record, call if verdict.passed else None
 
 
-def _time_in_turns(ready: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def _weighed(call: Callable[[], Any]) -> tuple[Any, float, int]:
+    """Return the result, its seconds and the most memory above what was there before."""
+    gc.collect()
+    before = machine.reset_peak_memory()
+    start = time.perf_counter()
+    result = call()
+    seconds = time.perf_counter() - start
+    return result, seconds, max(0, machine.peak_memory() - before)
+
+
+def _turns(problem: Problem, first: float, rounds: int | None) -> int:
+    return max(1, min(rounds or problem.rounds, int(problem.seconds / max(first, 1e-9))))
+
+
+def _time_in_turns(
+    problem: Problem, ready: dict[str, Callable[[], Any]], turns: dict[str, int]
+) -> tuple[dict[str, list[float]], list[dict[str, float]]]:
+    """Seconds of each contender, and the ceilings as they were in each round."""
     names = list(ready)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds):
+    peaks = []
+    for turn in range(max(turns.values(), default=0)):
+        peaks.append(_ceilings(problem))
         # Each round starts with another contender: nobody always runs on the machine that the other warmed up.
-        for name in names[turn % len(names) :] + names[: turn % len(names)] if names else []:
-            gc.collect()
-            start = time.perf_counter()
-            ready[name]()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            if turn < turns[name]:
+                gc.collect()
+                start = time.perf_counter()
+                ready[name]()
+                seconds[name].append(time.perf_counter() - start)
+    return seconds, peaks
 
 
-def _summary(problem: Problem, seconds: list[float]) -> dict[str, Any]:
+def _ceilings(problem: Problem) -> dict[str, float]:
+    return {name: ceilings.measure(name, **arguments) for name, arguments in problem.ceilings.items()}
+
+
+def _summary(problem: Problem, seconds: list[float], peaks: list[dict[str, float]]) -> dict[str, Any]:
     median = statistics.median(seconds)
-    out: dict[str, Any] = {
-        "seconds": seconds,
-        "median": median,
-        "least": min(seconds),
-        "most": max(seconds),
-    }
-    shares = {}
-    for name, arguments in problem.ceilings.items():
-        work = problem.flops if name.startswith("sgemm") else problem.bytes
-        if work:
-            peak = ceilings.measure(name, **arguments)
-            shares[name] = {"ceiling": peak, "share": work / median / peak}
+    out: dict[str, Any] = {"seconds": seconds, "median": median, "least": min(seconds), "most": max(seconds)}
     if problem.flops:
         out["gflops"] = problem.flops / median / 1e9
+    shares = {}
+    for name in problem.ceilings:
+        work = {"flops": problem.flops, "bytes": problem.bytes, "calls": problem.calls}[ceilings.UNITS[name]]
+        if work:
+            # Each round against the ceiling of that round: the machine drifts.
+            each = sorted(work / took / peak[name] for took, peak in zip(seconds, peaks, strict=False))
+            ceiling = statistics.median(peak[name] for peak in peaks)
+            shares[name] = {"ceiling": ceiling, "share": statistics.median(each), "least": each[0], "most": each[-1]}
     if shares:
         out["ceilings"] = shares
     return out
@@ -119,22 +148,6 @@ def _compare(records: dict[str, dict[str, Any]]) -> None:
         return
     for record in records.values():
         if record["contender"] != OURS and "seconds" in record:
-            ratios = sorted(theirs / mine for theirs, mine in zip(record["seconds"], ours, strict=True))
+            # A slow contender has fewer rounds.
+            ratios = sorted(theirs / mine for theirs, mine in zip(record["seconds"], ours, strict=False))
             record["times_ours"] = {"median": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]}
-
-
-def _judge(problem: Problem, records: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    judged = []
-    for target in problem.targets:
-        ours = records[OURS]
-        if target.peer:
-            came = records.get(target.peer, {}).get("times_ours", {}).get("median")
-        elif target.ceiling:
-            came = ours.get("ceilings", {}).get(target.ceiling, {}).get("share")
-        else:
-            came = ours.get("figures", {}).get(target.figure, ours.get(target.figure))
-        met = None if came is None else (came <= target.value if target.at_most else came >= target.value)
-        judged.append(
-            {"what": target.what, "target": target.value, "came": came, "met": met, "at_most": target.at_most}
-        )
-    return judged

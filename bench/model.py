@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Case", "Contender", "Curve", "Problem", "Target", "Verdict"]
+__all__ = ["OURS", "AbsentError", "Case", "Contender", "Curve", "Problem", "Target", "Verdict"]
 
 OURS = "fastclust"
+
+
+class AbsentError(Exception):
+    """Raised in ``prepare`` by a peer that cannot take part here, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Contender:
     needs: tuple[str, ...] = ()
     #: Said beside the figure, such as "probabilistic: not exact".
     remark: str = ""
+    #: How many such calls the whole would take, where it is extrapolated; the times given are those of the whole.
+    times: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Target:
     #: At least (or, with ``at_most``, at most) this much.
     value: float
     peer: str = ""
+    #: In place of one peer: the fastest of these that passed the gate.
+    peers: tuple[str, ...] = ()
     ceiling: str = ""
     figure: str = ""
     at_most: bool = False
@@ -62,12 +70,17 @@ class Problem:
     flops: float = 0.0
     #: Bytes moved in one run, in the same way.
     bytes: float = 0.0
+    #: Calls answered in one run, in the same way.
+    calls: float = 0.0
     #: Names of ceilings in :mod:`bench.ceilings`, with their arguments.
     ceilings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: Further figures of a result, such as inertia or recall: ``figures(data, result)``.
     figures: Callable[[Any, Any], dict[str, float]] | None = None
     targets: Sequence[Target] = ()
+    #: At most so many timings a contender; a slow one gets fewer, see ``seconds``.
     rounds: int = 5
+    #: About how long one contender may take in all; one run is timed in any case.
+    seconds: float = 30.0
     #: For what takes minutes: each contender runs once, in its order, and that run is judged, timed and its memory
     #: taken. What must be compiled is compiled in ``prepare``.
     once: bool = False

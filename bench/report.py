@@ -1,4 +1,4 @@
-"""Results as JSON lines, as a markdown table and as plots."""
+"""Results as JSON lines, and all that is made of them: tables, plots, targets, the rows in README.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "load", "markdown", "save"]
+from bench import plots, readme, tables, targets
+
+__all__ = ["RESULTS", "load", "page", "save", "write"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -29,44 +31,18 @@ def load(folder: Path = RESULTS) -> list[dict[str, Any]]:
     ]
 
 
-def markdown(records: list[dict[str, Any]]) -> str:
-    """Tables for people: one a case and size, one row a problem and contender; then the targets."""
-    parts = []
-    for case, size in dict.fromkeys((record["case"], record["size"]) for record in records):
-        chosen = [record for record in records if (record["case"], record["size"]) == (case, size)]
-        first = chosen[0]
-        machine = first["machine"]
-        # Problems may have been run again one by one.
-        when = ", ".join(sorted({f"{record['date']} (commit {record['machine']['commit']})" for record in chosen}))
-        parts.append(
-            f"### {case} ({size})\n\n`{first['command']}`, {when}, "
-            f"{machine['cpu']}, {machine['threads']} threads.\n\n"
-            "| problem | contender | gate | median s (least-most) | times ours | of ceiling | peak MB |\n"
-            "|---|---|---|---|---|---|---|\n" + "".join(_row(record) for record in chosen)
-        )
-        targets = [(record["problem"], target) for record in chosen for target in record.get("targets", [])]
-        if targets:
-            parts.append("| target | came | wanted | |\n|---|---|---|---|\n" + "".join(_target(*t) for t in targets))
-    return "\n".join(parts)
+def page(records: list[dict[str, Any]]) -> str:
+    """Return the text of tables.md."""
+    return (
+        "# Tables\n\nWritten by `python -m bench report` from the `.jsonl` files beside this one.\n\n"
+        f"## Targets\n\n{targets.markdown(records)}\n"
+        f"## Measured\n\n{tables.markdown(records)}"
+    )
 
 
-def _row(record: dict[str, Any]) -> str:
-    name = record["contender"] + (f" ({record['remark']})" if record["remark"] else "")
-    time, ratio, share, memory = "", "", "", ""
-    if "median" in record:
-        time = f"{record['median']:.4g} ({record['least']:.4g}-{record['most']:.4g})"
-        memory = f"{record['peak_memory_bytes'] / 1e6:.0f}"
-    if "times_ours" in record:
-        spread = record["times_ours"]
-        ratio = f"{spread['median']:.2f} ({spread['least']:.2f}-{spread['most']:.2f})"
-    if "ceilings" in record:
-        share = ", ".join(f"{100 * item['share']:.0f} % {key}" for key, item in record["ceilings"].items())
-    gate = record["gate"] if record["status"] == "passed" else f"**{record['status']}**: {record['gate']}"
-    return f"| {record['problem']} | {name} | {gate} | {time} | {ratio} | {share} | {memory} |\n"
-
-
-def _target(problem: str, target: dict[str, Any]) -> str:
-    sign = "<=" if target["at_most"] else ">="
-    came = "not measured" if target["came"] is None else f"{target['came']:.4g}"
-    verdict = {True: "met", False: "**missed**", None: "not measured"}[target["met"]]
-    return f"| {problem}: {target['what']} | {came} | {sign} {target['target']:.4g} | {verdict} |\n"
+def write() -> list[Path]:
+    """Write tables.md, the plots and the section of README.md from the stored results; returns what was written."""
+    records = load()
+    path = RESULTS / "tables.md"
+    path.write_text(page(records), encoding="utf-8")
+    return [path, *plots.draw(records, RESULTS), readme.refresh(records)]

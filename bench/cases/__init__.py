@@ -1,7 +1,10 @@
-"""All cases, by name."""
+"""All cases, by name: each module of this folder that has a ``CASE``."""
 
-from bench.cases import kmeans_cpu, mahalanobis, neighbors, tsne
+import importlib
+import pkgutil
 
 __all__ = ["ALL"]
 
-ALL = {module.CASE.name: module.CASE for module in (mahalanobis, kmeans_cpu, neighbors, tsne)}
+_MODULES = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+
+ALL = {module.CASE.name: module.CASE for module in _MODULES if hasattr(module, "CASE")}

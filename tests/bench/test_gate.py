@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
+import time
 
 import numpy as np
 import pytest
 
-from bench import report
+from bench import ceilings, report, tables
 from bench.measure import run_problem
-from bench.model import Contender, Problem, Target, Verdict
+from bench.model import AbsentError, Contender, Problem, Target, Verdict
 
 
 def problem(*contenders, targets=()):
@@ -42,7 +43,7 @@ ABSENT = contender("peer", np.sort, needs=("no-such-distribution",))
 def table(records):
     machine = {"commit": "c", "cpu": "cpu", "threads": 1}
     shared = {"case": "sort", "size": "small", "command": "x", "date": "2026-01-01", "machine": machine}
-    return report.markdown([{**shared, **record} for record in records])
+    return tables.markdown([{**shared, **record} for record in records])
 
 
 def test_right_results_are_timed_and_compared():
@@ -110,3 +111,53 @@ def test_a_problem_that_runs_once_is_judged_and_timed_by_that_run():
     assert len(calls) == len(ours["seconds"]) == 1
     assert ours["status"] == "passed"
     assert "only" not in ours
+
+
+def test_a_peer_may_say_why_it_takes_no_part():
+    def prepare(_data):
+        raise AbsentError("it does not run here")
+
+    ours, peer = run_problem(problem(GOOD, Contender("peer", prepare)))
+    assert (peer["status"], peer["gate"]) == ("absent", "it does not run here")
+    assert "seconds" in ours
+
+
+def test_a_slow_contender_gets_fewer_rounds_and_is_compared_in_those():
+    slow = contender("peer", lambda data: time.sleep(0.12) or np.sort(data))
+    ours, peer = run_problem(dataclasses.replace(problem(GOOD, slow), seconds=0.3))
+    assert (len(ours["seconds"]), len(peer["seconds"])) == (3, 2)
+    assert peer["times_ours"]["median"] > 1
+
+
+def test_what_is_extrapolated_is_told_as_the_whole():
+    part = Contender("peer", lambda data: lambda: time.sleep(0.02) or np.sort(data), times=10.0)
+    _, peer = run_problem(problem(GOOD, part))
+    assert peer["least"] >= 0.2
+
+
+def test_ceilings_are_measured_in_every_round(monkeypatch):
+    rates = iter([1e6, 2e6, 3e6])
+    monkeypatch.setitem(ceilings.CEILINGS, "sgemm-square", lambda: next(rates))
+    (ours,) = run_problem(dataclasses.replace(problem(GOOD), ceilings={"sgemm-square": {}}))
+    share = ours["ceilings"]["sgemm-square"]
+    assert share["ceiling"] == 2e6
+    expected = sorted(1e4 / took / rate for took, rate in zip(ours["seconds"], (1e6, 2e6, 3e6), strict=True))
+    assert [share["least"], share["share"], share["most"]] == pytest.approx(expected)
+
+
+def test_the_fastest_of_several_peers_counts():
+    slow = contender("slow", lambda data: time.sleep(0.05) or np.sort(data))
+    slower = contender("slower", lambda data: time.sleep(0.1) or np.sort(data))
+    wanted = [Target("never slower", 1.0, peers=("slow", "slower", "absent"))]
+    ours, first, _ = run_problem(problem(GOOD, slow, slower, targets=wanted))
+    assert ours["targets"][0]["came"] == first["times_ours"]["median"]
+
+
+def test_how_wrong_a_wrong_result_is_counts_as_missed_but_its_time_counts_nothing():
+    wanted = [
+        Target("length", 999, figure="length", at_most=True),
+        Target("quick", 9.0, figure="median", at_most=True),
+        Target("small", 1e12, figure="peak_memory_bytes", at_most=True),
+    ]
+    (ours,) = run_problem(problem(WRONG, targets=wanted))
+    assert [target["met"] for target in ours["targets"]] == [False, None, None]

@@ -1,0 +1,40 @@
+"""The k-means gate lets right fits pass and catches wrong labels, centres and counts."""
+
+import numpy as np
+import pytest
+
+from bench.cases.kmeans_fits import contenders, gate, task
+
+
+@pytest.fixture(scope="module")
+def data():
+    rows = np.random.default_rng(1).normal(size=(600, 8)).astype(np.float32)
+    return task(rows, 12, 7, 0.0)
+
+
+def fit_of(name, data):
+    (chosen,) = [contender for contender in contenders("lloyd") if contender.name == name]
+    return chosen.prepare(data)()
+
+
+@pytest.mark.parametrize("name", ["fastclust", "sklearn-lloyd", "sklearn-elkan", "faiss"])
+def test_exact_fits_pass(name, data):
+    verdict = gate(data, fit_of(name, data))
+    assert verdict.passed, verdict.detail
+
+
+def test_one_wrong_label_in_a_hundred_is_caught(data):
+    fit = fit_of("fastclust", data)
+    labels = fit.labels.copy()
+    labels[::100] = (labels[::100] + 1) % 12
+    assert not gate(data, fit._replace(labels=labels)).passed
+
+
+def test_labels_of_other_centers_are_caught(data):
+    fit = fit_of("fastclust", data)
+    assert not gate(data, fit._replace(centers=data.start)).passed
+
+
+def test_another_number_of_iterations_is_caught(data):
+    fit = fit_of("fastclust", data)
+    assert not gate(data, fit._replace(n_iter=fit.n_iter - 1)).passed

@@ -22,7 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--threads", type=int, default=machine.threads_available())
     run.add_argument("--only", default="", help="problems whose name contains this")
     verbs.add_parser("report", help="write results/tables.md from the stored results")
-    chosen = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] in cases.ALL:
+        given = ["run", *given]  # python -m bench service
+    chosen = parser.parse_args(given)
     if chosen.verb == "list":
         return _list()
     if chosen.verb == "report":

@@ -128,7 +128,8 @@ def _judge(problem: Problem, records: dict[str, dict[str, Any]]) -> list[dict[st
     for target in problem.targets:
         ours = records[OURS]
         if target.peer:
-            came = records.get(target.peer, {}).get("times_ours", {}).get("median")
+            peers = [records.get(peer, {}).get("times_ours", {}).get("median") for peer in target.peer.split("|")]
+            came = None if None in peers else max(peers)
         elif target.ceiling:
             came = ours.get("ceilings", {}).get(target.ceiling, {}).get("share")
         else:

@@ -42,6 +42,7 @@ class Target:
     what: str
     #: At least (or, with ``at_most``, at most) this much.
     value: float
+    #: "a|b": the slower of these.
     peer: str = ""
     ceiling: str = ""
     figure: str = ""

@@ -271,9 +271,9 @@ def blobs():
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """One server for the tests of a file that leave it running."""
+    """One server for all tests that leave it running: starting one, and importing what its jobs need, takes seconds."""
     made = Server(tmp_path_factory.mktemp("server") / "data").start()
     yield made
     code = made.stop()

@@ -80,7 +80,7 @@ def decode_part(message: bytes) -> artifact_pb2.Artifact | Block:
     """Parse a ``ReadArtifactResponse``: its header or its block. Raises ValueError for bytes that are none."""
     for number, kind, value in _fields(memoryview(message)):
         if (number, kind) == (1, _BYTES):
-            return artifact_pb2.Artifact.FromString(bytes(value))  # type: ignore[arg-type] # a view
+            return artifact_pb2.Artifact.FromString(bytes(value))
         if (number, kind) == (2, _BYTES):
             return _block(value)  # type: ignore[arg-type] # a view
     return artifact_pb2.Artifact()
@@ -135,7 +135,7 @@ def _read_varint(view: memoryview, place: int) -> tuple[int, int]:
 
 
 def _signed(value: int | memoryview) -> int:
-    number = int(value)  # type: ignore[arg-type] # a varint
+    number = int(value)
     return number - (1 << 64) if number >> 63 else number
 
 

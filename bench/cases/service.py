@@ -69,8 +69,7 @@ def _bare_address() -> str:
 @functools.cache
 def _payload(megabytes: int) -> np.ndarray[Any, Any]:
     """Random bytes as float32 rows that are all finite."""
-    rows = np.random.default_rng(0).random((megabytes * 2**20 // (4 * _COLUMNS), _COLUMNS), np.float32)
-    return rows
+    return np.random.default_rng(0).random((megabytes * 2**20 // (4 * _COLUMNS), _COLUMNS), np.float32)
 
 
 # Bytes ----------------------------------------------------------------------------------------------------------------
@@ -304,7 +303,7 @@ def _online_gate(_data: Any, rate: _Rate) -> Verdict:
 
 
 def _online_problem(callers: int, each: int, *, busy: bool = False) -> Problem:
-    echo = functools.cache(lambda: _bare_online(callers, each)(None)())
+    echo = functools.cache(_bare_online(callers, each)(None))
 
     def figures(_data: Any, rate: _Rate) -> dict[str, float]:
         bare = echo()

@@ -91,10 +91,10 @@ class Client:
             self._channel = grpc.insecure_channel(address, _OPTIONS)
         self._datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
         # Bytes that are messages already, and parts of which the data is not copied.
-        self._upload = self._channel.stream_unary(
+        self._upload: Any = self._channel.stream_unary(
             "/fastclust.v1.DatasetService/Upload", None, dataset_pb2.UploadResponse.FromString
         )
-        self._read = self._channel.unary_stream(
+        self._read: Any = self._channel.unary_stream(
             "/fastclust.v1.ArtifactService/ReadArtifact",
             artifact_pb2.ReadArtifactRequest.SerializeToString,
             chunks.decode_part,

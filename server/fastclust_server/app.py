@@ -44,6 +44,7 @@ from fastclust_server.stalls import Stalls
 from fastclust_server.storage.catalog import Catalog
 from fastclust_server.storage.folder import DataFolder
 from fastclust_server.storage.uploads import Uploads
+from fastclust_server.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from fastclust_server.config import Settings
@@ -90,6 +91,7 @@ class Server:
         self._store = JobStore(self._database, max_queued=settings.max_queued, owner_jobs=settings.owner_jobs)
         self._catalog = Catalog(self._database)
         self._metrics = Metrics()
+        self._telemetry = Telemetry(wanted=settings.telemetry)
         self._uploads = Uploads(self._folder, self._catalog, settings, self._metrics.uploaded.inc)
         self._pools = Pools()
         self._stalls = Stalls(settings.stall)
@@ -134,7 +136,7 @@ class Server:
             changed=self._notifier.wake,
             settings=settings,
         )
-        self._calls = Calls(authenticator, self._pools, self._metrics)
+        self._calls = Calls(authenticator, self._pools, self._metrics, self._telemetry)
         self._grpc = self._build(self._calls)
         address = self._bind(self._grpc)
         for one in (self._stalls, self._notifier, self._online, self._retention):
@@ -142,7 +144,7 @@ class Server:
         self._grpc.start()
         self._supervisor.start()
         if settings.metrics is not None:
-            log.event("metrics", address=self._metrics.serve(settings.metrics, self._store.queued))
+            log.event("metrics", address=self._metrics.serve(settings.metrics, self._store))
         for service in ("", *_SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         log.event("serving", address=address, data=str(self._folder.root), server=self._id)
@@ -163,6 +165,7 @@ class Server:
             ending.join()
         self._stalls.close()
         self._metrics.close()
+        self._telemetry.close()
         self._pools.close()
         self._database.close()
         self._folder.close()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastclust_server.auth import Authenticator
     from fastclust_server.metrics import Metrics
     from fastclust_server.pools import Pools
+    from fastclust_server.telemetry import Telemetry
 
 __all__ = ["Call", "Calls", "current", "refuse"]
 
@@ -67,10 +68,11 @@ def current() -> Call:
 class Calls(grpc.ServerInterceptor):
     """Authenticates, and aborts with a status whatever a handler raises, so that nothing runs on after an error."""
 
-    def __init__(self, authenticator: Authenticator, pools: Pools, metrics: Metrics) -> None:
+    def __init__(self, authenticator: Authenticator, pools: Pools, metrics: Metrics, telemetry: Telemetry) -> None:
         self._authenticator = authenticator
         self._pools = pools
         self._metrics = metrics
+        self._telemetry = telemetry
         self._open = 0
         self._changed = threading.Condition()
 
@@ -188,7 +190,8 @@ class Calls(grpc.ServerInterceptor):
         begun = time.perf_counter()
         code = grpc.StatusCode.OK
         try:
-            yield
+            with self._telemetry.call(call.method, context.invocation_metadata()):
+                yield
         except GeneratorExit:
             code = grpc.StatusCode.CANCELLED  # the caller went away
             raise

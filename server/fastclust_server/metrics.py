@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from sqlalchemy.exc import SQLAlchemyError
+
+from fastclust.v1 import job_pb2
+from fastclust_server import log
+from fastclust_server.jobs.records import ENDED
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
     from http.server import HTTPServer
+
+    from fastclust_server.jobs.records import JobRecord
+    from fastclust_server.jobs.store import JobStore
 
 __all__ = ["Metrics"]
 
 _LATENCY = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 _LONG = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
+_LOOK_SECONDS = 1.0
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
 
 
@@ -54,6 +62,9 @@ class Metrics:
         self._methods: dict[str, Counter] = {}
         self._server: HTTPServer | None = None
         self._thread: threading.Thread | None = None
+        self._jobs: threading.Thread | None = None
+        self._end = threading.Event()
+        self._running: set[str] = set()
 
     def started(self, method: str) -> None:
         """Count a call."""
@@ -70,16 +81,43 @@ class Metrics:
             child = self._children[key] = self._duration.labels(method.lstrip("/"), status)
         child.observe(seconds)
 
-    def serve(self, address: str, queued: Callable[[], int]) -> str:
-        """Answer GET /metrics; return the address."""
-        self._queued.set_function(queued)
+    def serve(self, address: str, store: JobStore) -> str:
+        """Answer GET /metrics, and look at jobs meanwhile; return the address."""
+        self._queued.set_function(store.queued)
         host, _, port = address.rpartition(":")
         self._server, self._thread = start_http_server(int(port), host.strip("[]"), self.registry)
+        self._jobs = threading.Thread(target=self._look, args=(store, store.sequence()), name="metrics")
+        self._jobs.start()
         return f"{host}:{self._server.server_port}"
 
     def close(self) -> None:
         """End."""
+        self._end.set()
+        if self._jobs is not None:
+            self._jobs.join()
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._server.server_close()
             self._thread.join()
+
+    def _look(self, store: JobStore, seen: int) -> None:
+        """Workers write from their own processes, so what happened to jobs is read from the store."""
+        while not self._end.wait(_LOOK_SECONDS):
+            try:
+                for record in store.changed_since(seen):
+                    seen = record.sequence
+                    self.job(record)
+            except SQLAlchemyError as error:
+                log.failure("metrics_failed", error)
+
+    def job(self, record: JobRecord) -> None:
+        """Take a change of a job."""
+        if record.started is not None and record.id not in self._running:
+            self._running.add(record.id)
+            self.queue_seconds.labels(record.kind).observe(max(record.started - record.created, 0.0))
+        if record.state in ENDED:
+            self._running.discard(record.id)
+            if record.started is not None and record.ended is not None:
+                name = job_pb2.JobState.Name(job_pb2.JobState.ValueType(record.state))
+                state = name.removeprefix("JOB_STATE_").lower()
+                self.job_seconds.labels(record.kind, state).observe(max(record.ended - record.started, 0.0))

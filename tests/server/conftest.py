@@ -43,13 +43,18 @@ class Server:
         self.token = token
         self.process = None
         self.channel = None
+        #: Put before the command, and into its environment.
+        self.prefix, self.environment = [], {}
 
     def start(self):
         """Start and wait until it says that it serves."""
         self.log = (self.data.parent / f"{self.data.name}.log").open("ab")
         command = [sys.executable, "-m", "fastclust_server", "--listen", self.listen, "--data", str(self.data)]
         self.process = subprocess.Popen(
-            [*command, "--grace", "3", *self.arguments], stdout=subprocess.PIPE, stderr=self.log
+            [*self.prefix, *command, "--grace", "3", *self.arguments],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=os.environ | self.environment,
         )
         ready, _, _ = select.select([self.process.stdout], [], [], 60)
         line = self.process.stdout.readline().decode() if ready else ""

@@ -161,15 +161,15 @@ class JobStore:
             query = sa.select(counters.c.value).where(counters.c.name == "jobs")
             return int(connection.execute(query).scalar_one())
 
-    def changed_since(self, sequence: int, only: Sequence[str]) -> list[JobRecord]:
-        """Return those of the jobs ``only`` that changed after ``sequence``, as they are now."""
+    def changed_since(self, sequence: int, only: Sequence[str] | None = None) -> list[JobRecord]:
+        """Return those of the jobs ``only`` (None: all) that changed after ``sequence``, as they are now, in order."""
         query = sa.select(jobs).where(jobs.c.sequence > sequence).order_by(jobs.c.sequence)
-        wanted = set(only)
-        if len(wanted) <= _FEW:
+        wanted = None if only is None else set(only)
+        if wanted is not None and len(wanted) <= _FEW:
             query = query.where(jobs.c.id.in_(wanted))
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
-        return [JobRecord.from_row(row) for row in rows if row["id"] in wanted]
+        return [JobRecord.from_row(row) for row in rows if wanted is None or row["id"] in wanted]
 
     # What workers do. ------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
         return artifact_pb2.ListArtifactsResponse(artifacts=page, next_page_token=token)
 
     @override
-    def ReadArtifact(
+    def ReadArtifact(  # type: ignore[override] # blocks are bytes already
         self, request: artifact_pb2.ReadArtifactRequest, context: grpc.ServicerContext
     ) -> Iterator[artifact_pb2.ReadArtifactResponse | bytes]:
         """Send a header, then blocks of whole rows, as the bytes that such a message is."""

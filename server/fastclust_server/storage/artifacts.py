@@ -99,7 +99,9 @@ class ArtifactWriter:
 
 
 def read_blocks(root: Path, record: ArtifactRecord, row_offset: int, row_limit: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of the first row, bytes) of rows ``row_offset`` .. ``row_offset + row_limit`` (0: to the end) in blocks of about 1 MiB.
+    """Yield (number of the first row, bytes) in blocks of about 1 MiB, from ``row_offset`` on.
+
+    ``row_limit``: how many rows; 0: to the end.
 
     Raises InputError before anything is read where there are no such rows.
     """

@@ -124,15 +124,16 @@ class Crash:
         self.server.start()
         self.starts.append(time.monotonic() - begun)
 
-    def run(self, rounds):
-        """Kill so many times; return the summary."""
+    def run(self, rounds, minutes=float("inf")):
+        """Kill so many times, or for so long; return the summary."""
+        until = time.monotonic() + 60 * minutes
         self.start()
         callers = [Caller(self, self.seed * 1000 + number) for number in range(2)]
         for caller in callers:
             caller.start()
         for number in range(rounds):
             self.kill(KINDS[number % len(KINDS)])
-            if self.problems:
+            if self.problems or time.monotonic() > until:
                 break
         for caller in callers:
             caller.end.set()
@@ -248,6 +249,7 @@ def main():
     """Run, and print one JSON object a store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no more rounds after this")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--store", choices=["sqlite", "postgresql"], action="append")
     chosen = parser.parse_args()
@@ -261,7 +263,7 @@ def main():
                 database = stack.enter_context(running())()
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastclust-crash-"))
             begun = time.monotonic()
-            found = Crash(folder, chosen.seed, database).run(chosen.rounds)
+            found = Crash(folder, chosen.seed, database).run(chosen.rounds, chosen.minutes)
         found = {"store": store, **found, "minutes": round((time.monotonic() - begun) / 60, 1)}
         print(json.dumps(found, indent=2), flush=True)
         wrong += len(found["problems"])

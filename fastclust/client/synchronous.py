@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 
 from fastclust import chunks, wire
+from fastclust.ahead import ahead
 from fastclust.client import failures, specs
 from fastclust.client.handles import Dataset, Job, JobStatus, status_of
 from fastclust.client.payloads import Payload, labels_payload, payload_of
@@ -44,6 +45,9 @@ _KINDS = {
 _RECEIVE = 16 * 2**20
 _OPTIONS = [
     ("grpc.max_receive_message_length", _RECEIVE),
+    # Chunks of 1 MiB go as few frames.
+    ("grpc.http2.max_frame_size", 2**20),
+    ("grpc.http2.lookahead_bytes", 4 * 2**20),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     # A server that is restarted is looked for again quickly.
@@ -345,7 +349,7 @@ class Client:
                 before = persisted
                 try:
                     stream = self._messages(session.name, payload, persisted)
-                    persisted = self._upload(stream, metadata=self._metadata).persisted_bytes
+                    persisted = self._upload(ahead(stream), metadata=self._metadata).persisted_bytes
                 except grpc.RpcError as error:
                     retry.wait(error)
                     name = dataset_pb2.GetUploadRequest(name=session.name)
@@ -373,14 +377,17 @@ class Client:
         done = 0
         while done < rows:
             request = artifact_pb2.ReadArtifactRequest(name=artifact.name, row_offset=done)
+            parts = self._read(request, metadata=self._metadata)
             try:
-                for part in self._read(request, metadata=self._metadata):
+                for part in ahead(parts):
                     if isinstance(part, chunks.Block):
                         done = _take(part, done, width, out, artifact.name)
                         retry = self._worked()
             except grpc.RpcError as error:
                 retry.wait(error)
                 continue
+            finally:
+                parts.cancel()
             if done < rows:
                 raise DataLossError(f"{artifact.name}: the stream ended after {done} of {rows} rows.")
         if wire.crc32c(out.data) != artifact.crc32c:

@@ -58,6 +58,9 @@ _M_ARENA_MAX = -8
 _OPTIONS = (
     ("grpc.max_receive_message_length", _RECEIVE_CAP),
     ("grpc.max_send_message_length", _RECEIVE_CAP),
+    # Chunks of 1 MiB go as few frames.
+    ("grpc.http2.max_frame_size", 2**20),
+    ("grpc.http2.lookahead_bytes", 4 * 2**20),
     # Headers beyond this are refused before a handler sees the call.
     ("grpc.max_metadata_size", 16 * 2**10),
     ("grpc.absolute_max_metadata_size", 32 * 2**10),

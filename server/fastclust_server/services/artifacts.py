@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from fastclust import chunks
+from fastclust.ahead import ahead
 from fastclust.errors import NotFoundError, PreconditionError
 from fastclust.v1 import artifact_pb2, artifact_pb2_grpc
 from fastclust_server import calls, names
@@ -59,9 +61,9 @@ class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
         blocks = read_blocks(self._folder.artifacts, record, request.row_offset, request.row_limit)
         with self._stalls.watching(context):
             yield artifact_pb2.ReadArtifactResponse(header=encode_artifact(job, record))
-            for row, data in blocks:
+            for message in ahead(starmap(chunks.encode_block, blocks), depth=1):
                 self._stalls.moved(context)
-                yield chunks.encode_block(row, data)
+                yield message
 
     def _artifacts(self, owner: str, job: str) -> list[ArtifactRecord]:
         record = self._store.get(owner, job)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from fastclust.ahead import ahead
 from fastclust.errors import InputError
 from fastclust.v1 import dataset_pb2, dataset_pb2_grpc, spec_pb2
 from fastclust_server import calls, log, names
@@ -69,7 +70,7 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         owner, writer = calls.current().owner, None
         try:
             with self._stalls.watching(context):
-                for request in request_iterator:
+                for request in ahead(request_iterator):
                     self._stalls.moved(context)
                     name = request.name
                     if writer is None:

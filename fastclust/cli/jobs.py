@@ -32,9 +32,13 @@ def ls(*, server: Server = _ADDRESS, json: Json = False) -> None:
     if json:
         print_json({"jobs": [_plain(state) for state in found]})
         return
-    table = Table("job", "kind", "state", "done", "attempt", "created", box=None)
+    table = Table(box=None)
+    # A name is there to be copied: it is never cut.
+    table.add_column("job", no_wrap=True, min_width=len("jobs/") + 32)
+    for title in ("kind", "state", "done", "try", "created"):
+        table.add_column(title)
     for state in found:
-        created = datetime.fromtimestamp(state.created, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        created = datetime.fromtimestamp(state.created, UTC).strftime("%m-%d %H:%M")
         table.add_row(state.name, state.kind, state.state, f"{state.fraction:.0%}", str(state.attempt), created)
     Console().print(table)
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels.assign._exact import squared
-from fastclust_kernels.assign._scores import keep_best, pack, score_group, settle
+from fastclust_kernels.assign._scores import keep_best, keep_best_of_two, pack, score_group, settle
 from fastclust_kernels.assign._vectors import PANEL, TILE
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def assign_dense(X: NDArray[Any], centers: NDArray[Any], frame: Frame, labels: N
     panels, halves = pack(moved, (0.5 * squares).astype(X.dtype))
     width = X.shape[1] * X.itemsize
     rows = int(np.clip(_ROWS_BYTES // width // TILE * TILE, TILE, _MOST_ROWS))
-    chunk = max(1, _PANEL_BYTES // (width * PANEL))
+    chunk = max(2, _PANEL_BYTES // (width * PANEL) // 2 * 2)
     reach = float(np.sqrt(squares.max()))
     _dense(
         X,
@@ -125,11 +125,15 @@ def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk,
             second[:used] = -np.inf
             where[:used] = 0
             for first in range(0, p, chunk):
+                last = min(p, first + chunk)
                 for tile in range(used):
-                    for g in range(first, min(p, first + chunk)):
-                        keep_best(
-                            address[tile], panels[g], halves[g], d, np.int32(g), best[tile], second[tile], where[tile]
-                        )
+                    rows_of_tile, top, beaten, number = address[tile], best[tile], second[tile], where[tile]
+                    for g in range(first, last - 1, 2):
+                        two = slice(g, g + 2)
+                        keep_best_of_two(rows_of_tile, panels[two], halves[two], d, np.int32(g), top, beaten, number)
+                    if (last - first) % 2:
+                        g = last - 1
+                        keep_best(rows_of_tile, panels[g], halves[g], d, np.int32(g), top, beaten, number)
             doubtful = 0
             for tile in range(used):
                 settle(best[tile], second[tile], where[tile], found, tops, nexts)

@@ -19,7 +19,7 @@ from fastclust_kernels.assign._vectors import I32, INDEX, PANEL, TILE, Vectors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["keep_best", "pack", "score_group", "settle"]
+__all__ = ["keep_best", "keep_best_of_two", "pack", "score_group", "settle"]
 
 
 def pack(centers: NDArray[Any], half: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -47,13 +47,38 @@ def keep_best(typingctx, rows, panel, half, d, number, best, second, where):  # 
         make = Vectors(context, builder, signature, values, panel.dtype)
         tops, nexts, panels = make.address(5, make.vector), make.address(6, make.vector), make.address(7, INDEX)
         mine = make.spread(make.value(4))
-        for row, score in make.scores(0, 1, 2, 3):
+        for row, (score,) in make.scores(0, 1, 2, 3):
             top = make.load(tops, row, align=make.size)
             better = builder.fcmp_ordered(">", score, top)
             beaten = builder.select(better, top, score)
             make.store(make.larger(beaten, make.load(nexts, row, align=make.size)), nexts, row, align=make.size)
             make.store(builder.select(better, mine, make.load(panels, row, align=4)), panels, row, align=4)
             make.store(builder.select(better, score, top), tops, row, align=make.size)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def keep_best_of_two(typingctx, rows, panels, halves, d, number, best, second, where):  # type: ignore[no-untyped-def]
+    """:func:`keep_best` for panels ``number`` and ``number + 1``, ``[2, d, 16]`` and ``[2, 16]``, in one pass."""
+    signature = types.void(rows, panels, halves, types.intp, types.int32, best, second, where)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        make = Vectors(context, builder, signature, values, panels.dtype)
+        tops, nexts, numbers = make.address(5, make.vector), make.address(6, make.vector), make.address(7, INDEX)
+        one = make.spread(make.value(4))
+        other = make.spread(builder.add(make.value(4), ir.Constant(I32, 1)))
+        for row, (score, rival) in make.scores(0, 1, 2, 3, side=2):
+            rises = builder.fcmp_ordered(">", rival, score)
+            high, low = builder.select(rises, rival, score), builder.select(rises, score, rival)
+            top = make.load(tops, row, align=make.size)
+            better = builder.fcmp_ordered(">", high, top)
+            beaten = make.larger(builder.select(better, top, high), low)
+            make.store(make.larger(beaten, make.load(nexts, row, align=make.size)), nexts, row, align=make.size)
+            winner = builder.select(rises, other, one)
+            make.store(builder.select(better, winner, make.load(numbers, row, align=4)), numbers, row, align=4)
+            make.store(builder.select(better, high, top), tops, row, align=make.size)
         return context.get_dummy_value()
 
     return signature, generate
@@ -99,7 +124,7 @@ def score_group(typingctx, rows, panel, half, d, skip, scores, tops):  # type: i
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         make = Vectors(context, builder, signature, values, panel.dtype)
         skips, results, bests = make.address(4, I32), make.address(5, make.vector), make.address(6, make.scalar)
-        for row, score in make.scores(0, 1, 2, 3):
+        for row, (score,) in make.scores(0, 1, 2, 3):
             own = builder.icmp_signed("==", make.count, make.spread(make.load(skips, row, align=4)))
             left = builder.select(own, make.least, score)
             make.store(left, results, row, align=make.size)

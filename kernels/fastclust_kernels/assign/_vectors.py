@@ -23,10 +23,10 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 INDEX = ir.VectorType(I32, PANEL)
 
 
-def _together(size: int) -> int:
+def _together(bytes_a_row: int) -> int:
     """Rows whose accumulators fit the vector registers, with some left for operands."""
     registers = 1024 if binding.get_host_cpu_features().get("avx512f") else 256
-    return max(1, min(TILE, registers // (PANEL * size)))
+    return max(1, min(TILE, registers // bytes_a_row))
 
 
 class Vectors:
@@ -87,25 +87,33 @@ class Vectors:
             vector = combine(*halves)
         return self.builder.extract_element(vector, ir.Constant(I32, 0))
 
-    def scores(self, rows: int, panel: int, half: int, width: int) -> Iterator[tuple[int, Any]]:
-        """``x.c - half`` for each of the 8 rows: (row of the tile, vector of 16)."""
+    def scores(self, rows: int, panel: int, half: int, width: int, side: int = 1) -> Iterator[tuple[int, list[Any]]]:
+        """``x.c - half`` for each of the 8 rows: (row of the tile, a vector of 16 for each of ``side`` panels).
+
+        Two panels side by side take fewer loads a product: a column of a row, once loaded, serves both.
+        """
         builder = self.builder
         zero = ir.Constant(self.vector, None)
         centers = self.address(panel, self.vector)
-        halves = self.load(self.address(half, self.vector), 0, align=self.size)
+        panels = [builder.gep(centers, [builder.mul(self.value(width), ir.Constant(I64, p))]) for p in range(side)]
+        halves = [self.load(self.address(half, self.vector), p, align=self.size) for p in range(side)]
         addresses = self.address(rows, I64)
-        together = _together(self.size)
+        together = _together(PANEL * self.size * side)
         for first in range(0, TILE, together):
             mine = range(first, first + together)
             starts = [builder.inttoptr(self.load(addresses, row, align=8), self.scalar.as_pointer()) for row in mine]
-            sums = [cgutils.alloca_once_value(builder, zero) for _ in mine]
-            for total in sums:
+            sums = [[cgutils.alloca_once_value(builder, zero) for _ in panels] for _ in mine]
+            for total in sum(sums, []):
                 builder.store(zero, total)
             with cgutils.for_range(builder, self.value(width)) as column:
-                center = builder.load(builder.gep(centers, [column.index]))
-                center.align = self.size
-                for start, total in zip(starts, sums, strict=True):
+                loaded = []
+                for one in panels:
+                    center = builder.load(builder.gep(one, [column.index]))
+                    center.align = self.size
+                    loaded.append(center)
+                for start, totals in zip(starts, sums, strict=True):
                     value = self.spread(builder.load(builder.gep(start, [column.index])))
-                    builder.store(builder.call(self.fma, [value, center, builder.load(total)]), total)
-            for row, total in zip(mine, sums, strict=True):
-                yield row, builder.fsub(builder.load(total), halves)
+                    for center, total in zip(loaded, totals, strict=True):
+                        builder.store(builder.call(self.fma, [value, center, builder.load(total)]), total)
+            for row, totals in zip(mine, sums, strict=True):
+                yield row, [builder.fsub(builder.load(total), own) for total, own in zip(totals, halves, strict=True)]

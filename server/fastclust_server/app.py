@@ -99,9 +99,7 @@ class Server:
         self._pools = Pools()
         self._stalls = Stalls(settings.stall)
         self._notifier = Notifier(self._store)
-        self._online = OnlineHandle(
-            self._folder.root, settings, lambda method, rows: self._metrics.batch_rows.labels(method).observe(rows)
-        )
+        self._online = OnlineHandle(self._folder.root, settings, self._metrics.batch)
         self._retention = Retention(self._folder, self._store, self._uploads, settings, removed=self._online.forget)
         self._health = health.HealthServicer(experimental_thread_pool=self._pools.calls)
         #: Of this start of the server: jobs that run under another are left over.

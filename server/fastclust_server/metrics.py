@@ -54,12 +54,13 @@ class Metrics:
             registry=registry,
             buckets=_LONG,
         )
-        self.batch_rows = Histogram(
+        self._batch_rows = Histogram(
             "fastclust_batch_rows", "Rows of a batch of online calls.", ["method"], registry=registry, buckets=_ROWS
         )
         self._queued = Gauge("fastclust_jobs_queued", "Jobs that wait.", registry=registry)
         self._children: dict[tuple[str, str], Histogram] = {}
         self._methods: dict[str, Counter] = {}
+        self._batches: dict[str, Histogram] = {}
         self._server: HTTPServer | None = None
         self._thread: threading.Thread | None = None
         self._jobs: threading.Thread | None = None
@@ -80,6 +81,13 @@ class Metrics:
         if child is None:
             child = self._children[key] = self._duration.labels(method.lstrip("/"), status)
         child.observe(seconds)
+
+    def batch(self, method: str, rows: int) -> None:
+        """Count a batch of online calls."""
+        child = self._batches.get(method)
+        if child is None:
+            child = self._batches[method] = self._batch_rows.labels(method)
+        child.observe(rows)
 
     def serve(self, address: str, store: JobStore) -> str:
         """Answer GET /metrics, and look at jobs meanwhile; return the address."""

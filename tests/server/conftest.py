@@ -187,6 +187,12 @@ class Server:
         assert last.state in ENDED
         return last
 
+    def succeed(self, **spec):
+        """Submit a job and return it when it has succeeded."""
+        done = self.wait(self.submit(**spec))
+        assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.error
+        return done
+
     def wait_until(self, job, reached, timeout=120):
         """The job when ``reached(job)``."""
         stream = self.watch(job, timeout=timeout)

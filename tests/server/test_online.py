@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from fastclust import wire
+from fastclust.errors import NotFoundError
 from fastclust.v1 import common_pb2, dataset_pb2, job_pb2, online_pb2
+from fastclust_server.online.models import Loaded, Models
 
 CODE = grpc.StatusCode
 
@@ -28,30 +30,24 @@ def data(server, rows):
     return server.upload(rows)
 
 
-def succeed(server, **spec):
-    done = server.wait(server.submit(**spec))
-    assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.error
-    return done
-
-
 @pytest.fixture(scope="module")
 def clusters(server, data):
-    return succeed(server, kmeans={"dataset": data.name, "clusters": {"fixed": 4}, "random_state": 0})
+    return server.succeed(kmeans={"dataset": data.name, "clusters": {"fixed": 4}, "random_state": 0})
 
 
 @pytest.fixture(scope="module")
 def graph(server, data):
-    return succeed(server, neighbors={"dataset": data.name, "n_neighbors": 5})
+    return server.succeed(neighbors={"dataset": data.name, "n_neighbors": 5})
 
 
 @pytest.fixture(scope="module")
 def metric(server, data):
-    return succeed(server, mahalanobis={"dataset": data.name})
+    return server.succeed(mahalanobis={"dataset": data.name})
 
 
 @pytest.fixture(scope="module")
 def trained(server, data):
-    return succeed(server, train={"dataset": data.name, "embedding_dim": 8, "epochs": 1, "random_state": 0})
+    return server.succeed(train={"dataset": data.name, "embedding_dim": 8, "epochs": 1, "random_state": 0})
 
 
 def assign(server, model, rows, **others):
@@ -121,7 +117,7 @@ def test_images_are_embedded_as_the_pipeline_saw_them(server):
             member.size = len(files[-1])
             archive.addfile(member, io.BytesIO(files[-1]))
     images = server.upload_bytes(common_pb2.DATASET_KIND_IMAGES, out.getvalue(), images=dataset_pb2.ImagesSpec())
-    done = succeed(server, train={"dataset": images.name, "embedding_dim": 4, "epochs": 1, "random_state": 0})
+    done = server.succeed(train={"dataset": images.name, "embedding_dim": 4, "epochs": 1, "random_state": 0})
     request = online_pb2.EmbedRequest(model=done.name, images=online_pb2.EncodedImages(files=files[:10]))
     found = wire.decode(server.online.Embed(request, timeout=60).embedding)
     assert np.allclose(found, server.read(done, "embedding")[:10], atol=1e-5)
@@ -198,7 +194,7 @@ def test_a_message_over_the_cap_is_refused(server, clusters):
 
 
 def test_a_deleted_job_answers_no_more(server, data, rows, refused):
-    done = succeed(server, kmeans={"dataset": data.name, "clusters": {"fixed": 2}})
+    done = server.succeed(kmeans={"dataset": data.name, "clusters": {"fixed": 2}})
     assign(server, done, rows[:2])
     server.jobs.DeleteJob(job_pb2.DeleteJobRequest(name=done.name))
     with refused(CODE.NOT_FOUND):
@@ -244,7 +240,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(new_server, blobs, refu
     server = new_server("--online-bytes", "2000").start()
     rows = blobs(50, 8)
     data = server.upload(rows)
-    done = succeed(server, kmeans={"dataset": data.name, "clusters": {"fixed": 2}})
+    done = server.succeed(kmeans={"dataset": data.name, "clusters": {"fixed": 2}})
     assign(server, done, rows[:2])
     process = online_process(server)
     process.suspend()
@@ -278,7 +274,7 @@ def test_the_online_process_goes_with_a_server_that_is_killed(new_server, blobs,
     server = new_server().start()
     rows = blobs(20, 3)
     data = server.upload(rows)
-    done = succeed(server, kmeans={"dataset": data.name, "clusters": {"fixed": 2}})
+    done = server.succeed(kmeans={"dataset": data.name, "clusters": {"fixed": 2}})
     assign(server, done, rows)
     assert online_process(server).is_running()
     server.kill()
@@ -286,10 +282,6 @@ def test_the_online_process_goes_with_a_server_that_is_killed(new_server, blobs,
 
 
 def test_the_least_recently_used_model_is_forgotten(tmp_path):
-    from concurrent.futures import Future
-
-    from fastclust_server.online.models import Loaded, Models
-
     models = Models(None, None, None, 250)
     loads = []
 
@@ -300,10 +292,27 @@ def test_the_least_recently_used_model_is_forgotten(tmp_path):
     models._find = lambda owner, job, _method: type("Record", (), {"owner": owner, "id": job})
     models._load = load
     for job in ("a", "b", "a", "c"):
-        assert isinstance(models.get("ann", job, "Assign"), Future)
         models.get("ann", job, "Assign").result(5)
     until = time.monotonic() + 5
     while len(models._kept) > 2 and time.monotonic() < until:
         time.sleep(0.01)
     assert [key[0] for key in models._kept] == ["a", "c"]
     assert len(loads) == 3
+
+
+def test_a_model_is_its_owners_alone_whether_it_is_loaded_or_on_its_way():
+    models, hold = Models(None, None, None, 250), threading.Event()
+
+    def load(record, _method):
+        hold.wait(10)
+        return Loaded(record, None, 0, 0, 100)
+
+    models._find = lambda owner, job, _method: type("Record", (), {"owner": owner, "id": job})
+    models._load = load
+    mine, theirs = models.get("ann", "a", "Assign"), models.get("bob", "a", "Assign")
+    hold.set()
+    assert mine.result(5).record.owner == "ann"
+    for future in (theirs, models.get("bob", "a", "Assign")):
+        with pytest.raises(NotFoundError):
+            future.result(5)
+    assert models.get("ann", "a", "Assign").result(5) is mine.result()

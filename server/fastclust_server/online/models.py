@@ -68,19 +68,16 @@ class Models:
         key = (job, method)
         with self._guard:
             found = self._kept.get(key)
-            if found is not None and not (found.done() and found.exception() is not None):
+            if found is not None and not _broken(found):
                 self._kept.move_to_end(key)
-                if not found.done() or found.result().record.owner == owner:
-                    return _checked(found, owner, job) if not found.done() else found
-        if found is not None and found.done() and found.exception() is None:
-            return _failed(NotFoundError(f"jobs/{job}: no such job."))
+                return _checked(found, owner, job)
         try:
             record = self._find(owner, job, method)
         except Exception as error:  # noqa: BLE001 - it becomes the call's status
             return _failed(error)
         with self._guard:
             again = self._kept.get(key)
-            if again is None or (again.done() and again.exception() is not None):
+            if again is None or _broken(again):
                 again = self._kept[key] = self._loaders.submit(self._load, record, method)
                 again.add_done_callback(lambda _done: self._trim())
             return again
@@ -103,7 +100,7 @@ class Models:
 
     def _trim(self) -> None:
         with self._guard:
-            for key in [key for key, one in self._kept.items() if one.done() and one.exception() is not None]:
+            for key in [key for key, one in self._kept.items() if _broken(one)]:
                 del self._kept[key]
             total = sum(one.result().nbytes for one in self._kept.values() if one.done())
             for key in [key for key, one in self._kept.items() if one.done()][:-1]:
@@ -170,6 +167,10 @@ class Models:
         return MahalanobisMetric.load(self._artifact(fitted, "metric.safetensors"))
 
 
+def _broken(one: Future[Loaded]) -> bool:
+    return one.done() and one.exception() is not None
+
+
 def _failed(error: BaseException) -> Future[Loaded]:
     failed: Future[Loaded] = Future()
     failed.set_exception(error)
@@ -177,7 +178,7 @@ def _failed(error: BaseException) -> Future[Loaded]:
 
 
 def _checked(pending: Future[Loaded], owner: str, job: str) -> Future[Loaded]:
-    """Another's load is on its way: the owner is compared when it is done."""
+    """A model that was asked for before, by anybody: the owner is compared as soon as it is there."""
     checked: Future[Loaded] = Future()
 
     def done(one: Future[Loaded]) -> None:

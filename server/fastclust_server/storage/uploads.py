@@ -131,7 +131,11 @@ class Uploads:
             record = self._catalog.get_upload(owner, upload)
             if record.dataset is not None:
                 raise PreconditionError(f"{record.name} is finished: datasets/{record.dataset}.")
-            checker = self._checkers.setdefault(upload, Checker(record.content))
+            checker = self._checkers.get(upload)
+            if checker is None or checker.position > record.persisted_bytes:
+                # What it saw beyond was never stored, or will be stored anew: all is read again at the end.
+                checker = Checker(record.content)
+            self._checkers[upload] = checker
             self._writers[upload] = writer = UploadWriter(
                 self._folder, self._catalog, record, checker, self._received, self._keep_seconds
             )

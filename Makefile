@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-full check bench bench-full env format protos clean
+.PHONY: demo test test-full crash check bench bench-full env format protos clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -31,6 +31,12 @@ check: $(READY)
 	$(BIN)/buf breaking proto --against proto/baseline.binpb
 	proto/generate.sh --check
 	$(BIN)/python tests/packaging/wheel_names.py
+
+# kill -9 of server and worker, N times a store, at moments that SEED chooses.
+N ?= 12
+SEED ?= 0
+crash: $(READY)
+	$(BIN)/python -m tests.crash --rounds $(N) --seed $(SEED)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -40,7 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     verbs.add_parser(
         "report", help="write the tables, plots, targets and the rows in README.md from the stored results"
     )
-    chosen = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] in cases.ALL:
+        given = ["run", *given]  # python -m bench service
+    chosen = parser.parse_args(given)
     if chosen.verb == "list":
         return _list()
     if chosen.verb == "report":

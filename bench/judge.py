@@ -34,7 +34,7 @@ def _came(target: Target, records: Mapping[str, Mapping[str, Any]]) -> float | N
             for name in target.peers or (target.peer,)
             if "times_ours" in records.get(name, {})
         ]
-        return min(ratios, default=None)
+        return (max if target.slowest else min)(ratios, default=None)
     if target.ceiling:
         share: float | None = ours.get("ceilings", {}).get(target.ceiling, {}).get("share")
         return share

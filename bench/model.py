@@ -48,9 +48,12 @@ class Target:
     what: str
     #: At least (or, with ``at_most``, at most) this much.
     value: float
+    #: "a|b": the slower of these.
     peer: str = ""
     #: In place of one peer: the fastest of these that passed the gate.
     peers: tuple[str, ...] = ()
+    #: Of several peers, compare with the slowest and not the quickest.
+    slowest: bool = False
     ceiling: str = ""
     figure: str = ""
     at_most: bool = False

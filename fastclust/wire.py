@@ -92,10 +92,13 @@ def decode(tensor: common_pb2.Tensor, field: str = "tensor") -> NDArray[np.gener
 
 def crc32c(data: bytes | memoryview, start: int = 0) -> int:
     """CRC32C (Castagnoli) of ``data``, going on from ``start``."""
-    return int(google_crc32c.extend(start, bytes(data) if isinstance(data, memoryview) else data))
+    if isinstance(data, memoryview):
+        # The package takes no views, but arrays that cannot be written to: nothing is copied.
+        data = np.frombuffer(data.toreadonly(), np.uint8)  # type: ignore[assignment]
+    return int(google_crc32c.extend(start, data))
 
 
-def verify(data: bytes, expected: int, what: str) -> None:
+def verify(data: bytes | memoryview, expected: int, what: str) -> None:
     """Raise DataLossError if ``data`` does not have the CRC32C ``expected``."""
     came = crc32c(data)
     if came != expected:

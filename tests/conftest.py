@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+pytest_plugins = ("tests.certificates", "tests.postgres")
+
 #: In CI: a comma-separated list of words, one of which the reason of every skip must contain.
 _MAY_SKIP = "FASTCLUST_TESTS_MAY_SKIP"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastclust.cli.output import displaying, print_json, say
-from fastclust.cli.remote import finish, send
+from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.run import Index, Json, Out, Server, Source
 
 if TYPE_CHECKING:
@@ -160,9 +160,7 @@ def train(
             done = run_here(source, out, train_labels=labels, steps=["learn"], **params)
         _tell(out, json, {"steps": done.steps}, ["embedding.npy", "learner.safetensors"])
         return
-    from fastclust.client import Client
-
-    with Client(server) as client:
+    with connect(server) as client:
         data, known = send(client, source, labels)
         given = {"labels": known} if labels and known else {}
         job = client.train(data, embedding_dim=embedding_dim, epochs=epochs, random_state=seed, **given)
@@ -200,9 +198,7 @@ def _do(
 ) -> None:
     """Run an estimator on rows here and write its arrays, or submit it and write its results."""
     if server is not None:
-        from fastclust.client import Client
-
-        with Client(server) as client:
+        with connect(server) as client:
             result, paths = finish(there(client, send(client, source)[0]), out, quiet=json)
         _tell(out, json, {**result.metrics, **result.notes}, [path.name for path in paths])
         return

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fastclust.cli.output import displaying, print_json, say
-from fastclust.cli.remote import follow
-from fastclust.client import Client, JobStatus
+from fastclust.cli.remote import connect, follow
+from fastclust.client import JobStatus
 
 __all__ = ["app"]
 
@@ -27,14 +27,18 @@ _ADDRESS = "localhost:50051"
 @app.command("ls")
 def ls(*, server: Server = _ADDRESS, json: Json = False) -> None:
     """List jobs, newest first."""
-    with Client(server) as client:
+    with connect(server) as client:
         found = client.jobs()
     if json:
         print_json({"jobs": [_plain(state) for state in found]})
         return
-    table = Table("job", "kind", "state", "done", "attempt", "created", box=None)
+    table = Table(box=None)
+    # A name is there to be copied: it is never cut.
+    table.add_column("job", no_wrap=True, min_width=len("jobs/") + 32)
+    for title in ("kind", "state", "done", "try", "created"):
+        table.add_column(title)
     for state in found:
-        created = datetime.fromtimestamp(state.created, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        created = datetime.fromtimestamp(state.created, UTC).strftime("%m-%d %H:%M")
         table.add_row(state.name, state.kind, state.state, f"{state.fraction:.0%}", str(state.attempt), created)
     Console().print(table)
 
@@ -42,7 +46,7 @@ def ls(*, server: Server = _ADDRESS, json: Json = False) -> None:
 @app.command("show")
 def show(name: Name, *, server: Server = _ADDRESS, json: Json = False) -> None:
     """Show one job."""
-    with Client(server) as client:
+    with connect(server) as client:
         state = client.job(_full(name)).progress()
     if json:
         print_json(_plain(state))
@@ -54,7 +58,7 @@ def show(name: Name, *, server: Server = _ADDRESS, json: Json = False) -> None:
 @app.command("watch")
 def watch(name: Name, *, server: Server = _ADDRESS) -> None:
     """Follow one job until it has ended; Ctrl-C leaves it running. Ends with 1 unless the job succeeded."""
-    with Client(server) as client:
+    with connect(server) as client:
         job = client.job(_full(name))
         with displaying() as display:
             follow(job, display)
@@ -67,7 +71,7 @@ def watch(name: Name, *, server: Server = _ADDRESS) -> None:
 @app.command("cancel")
 def cancel(name: Name, *, server: Server = _ADDRESS) -> None:
     """Ask one job to stop."""
-    with Client(server) as client:
+    with connect(server) as client:
         job = client.job(_full(name))
         job.cancel()
         say(f"{job.name}: asked to stop")

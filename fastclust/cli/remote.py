@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from fastclust.cli.output import Display, console, displaying, say
-from fastclust.errors import OperationCancelledError
+from fastclust.errors import NotFoundError, OperationCancelledError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fastclust.client import Client, Dataset, Job, Result
 
-__all__ = ["finish", "follow", "send"]
+__all__ = ["connect", "finish", "follow", "send"]
+
+
+_SECRETS = {
+    "root_certificates": "FASTCLUST_ROOT_CERTIFICATES",
+    "certificate_chain": "FASTCLUST_CERTIFICATE",
+    "private_key": "FASTCLUST_PRIVATE_KEY",
+}
+
+
+def connect(address: str) -> Client:
+    """Return a client with what the environment holds: ``FASTCLUST_TOKEN``, and PEM files for TLS by their paths.
+
+    Secrets are no flags: everybody on a machine can read those. Raises NotFoundError for a file that is not there.
+    """
+    from pathlib import Path
+
+    from fastclust.client import Client
+
+    given: dict[str, Any] = {}
+    for option, variable in _SECRETS.items():
+        if name := os.environ.get(variable):
+            try:
+                given[option] = Path(name).read_bytes()
+            except OSError as error:
+                raise NotFoundError(f"{variable}: {name} cannot be read ({error.strerror}).") from error
+    return Client(address, token=os.environ.get("FASTCLUST_TOKEN"), **given)
 
 
 def send(client: Client, source: str, labels: str | None = None) -> tuple[Dataset, Dataset | None]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fastclust.cli.output import displaying, print_json, say
-from fastclust.cli.remote import finish, send
+from fastclust.cli.remote import connect, finish, send
 
 __all__ = ["run"]
 
@@ -69,9 +69,8 @@ def run(
         quality, record = done.quality, done.steps
     else:
         from fastclust.artifacts import load_json
-        from fastclust.client import Client
 
-        with Client(server) as client:
+        with connect(server) as client:
             data, known = send(client, source, labels)
             extra = {"labels": known} if known else {}
             if train_labels:

@@ -48,6 +48,10 @@ class AsyncJob:
         while (state := await asyncio.to_thread(next, states, end)) is not end:
             yield state  # type: ignore[misc]
 
+    async def dataset(self, timeout: float | None = None) -> Dataset:  # noqa: ASYNC109 - as the sync one
+        """Wait for the end of an import; see :meth:`fastclust.client.Job.dataset`."""
+        return await asyncio.to_thread(self._job.dataset, timeout)
+
     async def result(self, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - as the sync one
         """Wait for the end and return the results; see :meth:`fastclust.client.Job.result`."""
         return await asyncio.to_thread(self._job.result, timeout)
@@ -111,6 +115,26 @@ class AsyncClient:
         """See :meth:`Client.pipeline`."""
         return AsyncJob(await asyncio.to_thread(self._client.pipeline, data, **params))
 
+    async def assign(self, model: AsyncJob | str, rows: Any, **options: Any) -> Any:
+        """See :meth:`Client.assign`."""
+        return await asyncio.to_thread(self._client.assign, _name(model), rows, **options)
+
+    async def search(self, model: AsyncJob | str, rows: Any, n_neighbors: int = 15, **options: Any) -> Any:
+        """See :meth:`Client.search`."""
+        return await asyncio.to_thread(self._client.search, _name(model), rows, n_neighbors, **options)
+
+    async def transform(self, model: AsyncJob | str, source: Any, **options: Any) -> Any:
+        """See :meth:`Client.transform`."""
+        return await asyncio.to_thread(self._client.transform, _name(model), source, **options)
+
+    async def distances(self, model: AsyncJob | str, rows: Any, others: Any = None, **options: Any) -> Any:
+        """See :meth:`Client.distances`."""
+        return await asyncio.to_thread(self._client.distances, _name(model), rows, others, **options)
+
+    async def import_dataset(self, uri: str, **options: Any) -> AsyncJob:
+        """See :meth:`Client.import_dataset`."""
+        return AsyncJob(await asyncio.to_thread(self._client.import_dataset, uri, **options))
+
     async def job(self, name: str) -> AsyncJob:
         """See :meth:`Client.job`."""
         return AsyncJob(await asyncio.to_thread(self._client.job, name))
@@ -118,3 +142,7 @@ class AsyncClient:
     async def jobs(self) -> list[JobStatus]:
         """See :meth:`Client.jobs`."""
         return await asyncio.to_thread(self._client.jobs)
+
+
+def _name(model: AsyncJob | str) -> str:
+    return model if isinstance(model, str) else model.name

@@ -162,6 +162,11 @@ class Job:
             raise self._failure(message)
         return self._client.result_of(message)
 
+    def dataset(self, timeout: float | None = None) -> Dataset:
+        """Wait for the end of an import and return the data set that it made; raises as :meth:`result` does."""
+        self.result(timeout)
+        return self._client.dataset(self._client.fetch_job(self.name).dataset)
+
     def download(self, folder: str | os.PathLike[str], timeout: float | None = None) -> list[Path]:
         """Wait for the end and write the results into ``folder``; returns the paths."""
         return self.result(timeout).save(folder)

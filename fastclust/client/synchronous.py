@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 import numpy as np
 
-from fastclust import wire
+from fastclust import chunks, wire
+from fastclust.ahead import ahead
 from fastclust.client import failures, specs
 from fastclust.client.handles import Dataset, Job, JobStatus, status_of
 from fastclust.client.payloads import Payload, labels_payload, payload_of
 from fastclust.client.results import Result
-from fastclust.errors import DataLossError, FastclustError, InternalError, WaitTimeoutError
+from fastclust.errors import DataLossError, FastclustError, InputError, InternalError, WaitTimeoutError
 from fastclust.v1 import (
     artifact_pb2,
-    artifact_pb2_grpc,
     common_pb2,
     dataset_pb2,
     dataset_pb2_grpc,
@@ -37,9 +37,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Client"]
 
+_KINDS = {
+    "tensor": common_pb2.DATASET_KIND_TENSOR,
+    "images": common_pb2.DATASET_KIND_IMAGES,
+    "labels": common_pb2.DATASET_KIND_LABELS,
+}
 _RECEIVE = 16 * 2**20
 _OPTIONS = [
     ("grpc.max_receive_message_length", _RECEIVE),
+    # Chunks of 1 MiB go as few frames.
+    ("grpc.http2.max_frame_size", 2**20),
+    ("grpc.http2.lookahead_bytes", 4 * 2**20),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     # A server that is restarted is looked for again quickly.
@@ -86,8 +94,16 @@ class Client:
         else:
             self._channel = grpc.insecure_channel(address, _OPTIONS)
         self._datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
+        # Bytes that are messages already, and parts of which the data is not copied.
+        self._upload: Any = self._channel.stream_unary(
+            "/fastclust.v1.DatasetService/Upload", None, dataset_pb2.UploadResponse.FromString
+        )
+        self._read: Any = self._channel.unary_stream(
+            "/fastclust.v1.ArtifactService/ReadArtifact",
+            artifact_pb2.ReadArtifactRequest.SerializeToString,
+            chunks.decode_part,
+        )
         self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
-        self._artifacts = artifact_pb2_grpc.ArtifactServiceStub(self._channel)
         self._online = online_pb2_grpc.OnlineServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -123,6 +139,22 @@ class Client:
     def upload_labels(self, labels: Any, *, name: str | None = None) -> Dataset:
         """Send labels: integers ``[n]``, -1 where unknown, a ``.npy`` file of them, or a CSV file "id,label"."""
         return self._send(labels_payload(labels, name))
+
+    def import_dataset(self, uri: str, *, kind: str = "tensor", name: str = "") -> Job:
+        """Have the server read a data set from where it is allowed to: ``file:///path`` or ``https://host/path``.
+
+        ``kind`` is "tensor", "images" (a tar) or "labels". It runs as a job; ``job.dataset()`` is what it made.
+        """
+        if kind not in _KINDS:
+            raise InputError("kind", repr(kind), ", ".join(_KINDS))
+        request = dataset_pb2.ImportDatasetRequest(
+            uri=uri, kind=_KINDS[kind], display_name=name, request_id=uuid.uuid4().hex
+        )
+        return Job(self, self.call(self._datasets.ImportDataset, request).name)
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a handle of a data set by its name. Raises NotFoundError."""
+        return Dataset.of(self.call(self._datasets.GetDataset, dataset_pb2.GetDatasetRequest(name=name)))
 
     def datasets(self) -> list[Dataset]:
         """List the data sets, newest first."""
@@ -179,17 +211,66 @@ class Client:
 
     # Online --------------------------------------------------------------------------------------------------------
 
-    def assign(self, model: Job | str, rows: Any) -> NDArray[Any]:
-        """Ask for the clusters of a few rows: int32 ``[rows]``."""
-        request = online_pb2.AssignRequest(model=_name(model), rows=wire.encode(np.asarray(rows), "rows"))
-        return wire.decode(self.call(self._online.Assign, request).labels, "labels")
+    def assign(
+        self, model: Job | str, rows: Any, *, return_distances: bool = False, timeout: float | None = None
+    ) -> Any:
+        """Ask a finished kmeans or pipeline job for the clusters of a few rows: int32 ``[rows]``.
 
-    def search(self, model: Job | str, rows: Any, n_neighbors: int = 15) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Ask for the nearest rows of a few: ``(distances, indices)``, ``[rows, n_neighbors]``."""
-        encoded = wire.encode(np.asarray(rows), "rows")
-        request = online_pb2.SearchRequest(model=_name(model), rows=encoded, n_neighbors=n_neighbors)
-        found = self.call(self._online.Search, request)
+        With ``return_distances`` also the distances to their centres: ``(labels, distances)``. Calls of many callers
+        are answered together; rows and answer may take 16 MiB. Of a pipeline, ``rows`` are rows of its embedding.
+
+        Raises
+        ------
+        OverloadedError
+            Too many calls wait; ``retry_after`` says when to come back.
+        WaitTimeoutError
+            ``timeout`` seconds were not enough.
+        """
+        request = online_pb2.AssignRequest(
+            model=_name(model), rows=_encoded(rows, "rows"), return_distances=return_distances
+        )
+        found = self.call(self._online.Assign, request, timeout)
+        labels = wire.decode(found.labels, "labels")
+        return (labels, wire.decode(found.distances, "distances")) if return_distances else labels
+
+    def search(
+        self, model: Job | str, rows: Any, n_neighbors: int = 15, *, timeout: float | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Ask a finished neighbors or pipeline job for its nearest rows: ``(distances, indices)``, ``[rows, k]``."""
+        request = online_pb2.SearchRequest(model=_name(model), rows=_encoded(rows, "rows"), n_neighbors=n_neighbors)
+        found = self.call(self._online.Search, request, timeout)
         return wire.decode(found.distances, "distances"), wire.decode(found.indices, "indices")
+
+    def transform(self, model: Job | str, source: Any, *, timeout: float | None = None) -> NDArray[Any]:
+        """Send a few rows, or encoded images (a list of bytes), through the model of a finished train or pipeline job.
+
+        Returns the embedding, float32 ``[rows, embedding_dim]``. For whole data sets see :meth:`embed`.
+        """
+        request = online_pb2.EmbedRequest(model=_name(model))
+        if isinstance(source, list | tuple) and source and isinstance(source[0], bytes):
+            request.images.files.extend(source)
+        else:
+            request.rows.CopyFrom(_encoded(source, "rows"))
+        return wire.decode(self.call(self._online.Embed, request, timeout).embedding, "embedding")
+
+    def distances(
+        self,
+        model: Job | str,
+        rows: Any,
+        others: Any = None,
+        *,
+        squared: bool = False,
+        timeout: float | None = None,
+    ) -> NDArray[Any]:
+        """Ask for distances in the metric of a finished mahalanobis job.
+
+        ``[rows, others]``, or ``[rows]`` to the mean of what the metric was fitted to where ``others`` is None (to the
+        origin, for a metric that was given and not fitted).
+        """
+        request = online_pb2.MahalanobisRequest(model=_name(model), rows=_encoded(rows, "rows"), squared=squared)
+        if others is not None:
+            request.others.CopyFrom(_encoded(others, "others"))
+        return wire.decode(self.call(self._online.Mahalanobis, request, timeout).distances, "distances")
 
     # What handles use ----------------------------------------------------------------------------------------------
 
@@ -235,12 +316,12 @@ class Client:
         artifacts = {artifact.key: artifact for artifact in job.artifacts}
         return Result(job.name, artifacts, job.metrics, job.notes, self._download)
 
-    def call(self, method: Callable[..., Any], request: Any) -> Any:
+    def call(self, method: Callable[..., Any], request: Any, timeout: float | None = None) -> Any:
         """Make a unary call, again while the server cannot be reached. Requests carry ids, so none is done twice."""
         retry = _Retry(self)
         while True:
             try:
-                response = method(request, metadata=self._metadata)
+                response = method(request, timeout=timeout, metadata=self._metadata)
             except grpc.RpcError as error:
                 retry.wait(error)
             else:
@@ -268,22 +349,22 @@ class Client:
                 before = persisted
                 try:
                     stream = self._messages(session.name, payload, persisted)
-                    persisted = self._datasets.Upload(stream, metadata=self._metadata).persisted_bytes
+                    persisted = self._upload(ahead(stream), metadata=self._metadata).persisted_bytes
                 except grpc.RpcError as error:
                     retry.wait(error)
                     name = dataset_pb2.GetUploadRequest(name=session.name)
                     persisted = self.call(self._datasets.GetUpload, name).persisted_bytes
                 if persisted > before:
                     retry = self._worked()
-            checksum = common_pb2.Checksum(crc32c=payload.crc32c())
+            checksum = common_pb2.Checksum(crc32c=payload.crc32c())  # of what was sent, if it was sent in one go
             finish = dataset_pb2.FinishUploadRequest(name=session.name, checksum=checksum)
             return Dataset.of(self.call(self._datasets.FinishUpload, finish))
         finally:
             payload.close()
 
-    def _messages(self, name: str, payload: Payload, start: int) -> Iterator[dataset_pb2.UploadRequest]:
+    def _messages(self, name: str, payload: Payload, start: int) -> Iterator[bytes]:
         for offset, data in payload.chunks(start):
-            yield dataset_pb2.UploadRequest(name=name, offset=offset, data=data, crc32c=wire.crc32c(data))
+            yield chunks.encode_upload(name, offset, data)
 
     def _download(self, artifact: artifact_pb2.Artifact) -> Any:
         """Fetch a tensor as an array, a file as bytes; goes on from the first missing row after a break."""
@@ -296,14 +377,17 @@ class Client:
         done = 0
         while done < rows:
             request = artifact_pb2.ReadArtifactRequest(name=artifact.name, row_offset=done)
+            parts = self._read(request, metadata=self._metadata)
             try:
-                for part in self._artifacts.ReadArtifact(request, metadata=self._metadata):
-                    if part.WhichOneof("part") == "block":
-                        done = _take(part.block, done, width, out, artifact.name)
+                for part in ahead(parts):
+                    if isinstance(part, chunks.Block):
+                        done = _take(part, done, width, out, artifact.name)
                         retry = self._worked()
             except grpc.RpcError as error:
                 retry.wait(error)
                 continue
+            finally:
+                parts.cancel()
             if done < rows:
                 raise DataLossError(f"{artifact.name}: the stream ended after {done} of {rows} rows.")
         if wire.crc32c(out.data) != artifact.crc32c:
@@ -341,7 +425,7 @@ class _Retry:
         self._pause = min(2 * self._pause, 2.0)
 
 
-def _take(block: artifact_pb2.ArtifactBlock, done: int, width: int, out: NDArray[np.uint8], name: str) -> int:
+def _take(block: chunks.Block, done: int, width: int, out: NDArray[np.uint8], name: str) -> int:
     """Put one block into its place; returns the rows there now."""
     data = block.data
     if block.row_offset != done or (width and len(data) % width):
@@ -350,6 +434,13 @@ def _take(block: artifact_pb2.ArtifactBlock, done: int, width: int, out: NDArray
     start = done * width
     out[start : start + len(data)] = np.frombuffer(data, np.uint8)
     return done + (len(data) // width if width else 0)
+
+
+def _encoded(rows: Any, field: str) -> common_pb2.Tensor:
+    array = np.asarray(rows)
+    if array.ndim == 1 and array.size:
+        raise InputError(field, f"shape {array.shape}", "[rows, columns]", "One row is array[None, :].")
+    return wire.encode(array, field)
 
 
 def _name(thing: Dataset | Job | str) -> str:

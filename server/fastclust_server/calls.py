@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from contextlib import asynccontextmanager, contextmanager
+import threading
+import time
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc import aio
 from typing_extensions import override
 
-from fastclust.errors import FastclustError
+from fastclust import chunks
+from fastclust.errors import FastclustError, OverloadedError
 from fastclust_server import log, status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from fastclust_server.auth import Authenticator
+    from fastclust_server.metrics import Metrics
+    from fastclust_server.pools import Pools
+    from fastclust_server.telemetry import Telemetry
 
-__all__ = ["Call", "Calls", "current"]
+__all__ = ["Call", "Calls", "current", "refuse"]
 
 #: Health is asked by those who have no token: load balancers and people in trouble.
 _OPEN = "/grpc.health.v1.Health/"
 _OURS = "/fastclust.v1."
+_ONLINE = "/fastclust.v1.OnlineService/"
+#: More online calls than this are not even read.
+_MOST_ONLINE = 512
+_MOST_TRANSFERS = 512
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+#: Chunks are parsed and built without copying their data.
+_PARSE = {"/fastclust.v1.DatasetService/Upload": chunks.decode_upload}
+_READ = "/fastclust.v1.ArtifactService/ReadArtifact"
+
+
+def _as_bytes(message: Any) -> bytes:
+    data: bytes = message if isinstance(message, bytes) else message.SerializeToString()
+    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,105 +61,167 @@ _call: ContextVar[Call] = ContextVar("fastclust_call")
 
 
 def current() -> Call:
-    """Return the call that this task answers."""
+    """Return the call that this thread answers."""
     return _call.get()
 
 
-class Calls(aio.ServerInterceptor):
+class Calls(grpc.ServerInterceptor):
     """Authenticates, and aborts with a status whatever a handler raises, so that nothing runs on after an error."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, pools: Pools, metrics: Metrics, telemetry: Telemetry) -> None:
         self._authenticator = authenticator
+        self._pools = pools
+        self._metrics = metrics
+        self._telemetry = telemetry
         self._open = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._changed = threading.Condition()
 
-    async def idle(self) -> None:
-        """Wait until no call is being answered."""
-        await self._idle.wait()
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._open += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._open -= 1
-            if self._open == 0:
-                self._idle.set()
+    def wait_idle(self, seconds: float) -> bool:
+        """Wait until no call is being answered; return whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._open == 0, seconds)
 
     @override
-    async def intercept_service(
+    def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler of one call."""
-        handler = await continuation(handler_call_details)
+        handler = continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or method.startswith(_OPEN):
             return handler
         try:
             owner = self._authenticator.owner(handler_call_details.invocation_metadata)
+            if not method.startswith(_OURS):
+                return handler
+            self._check_room(method)
         except FastclustError as error:
-            return self._wrap(handler, Call("", method, secrets.token_hex(8)), error)
-        if not method.startswith(_OURS):
-            return handler
-        return self._wrap(handler, Call(owner, method, secrets.token_hex(8)), None)
+            return self._refusing(handler, method, error)
+        return self._wrap(handler, method, owner)
 
-    def _wrap(
-        self, handler: grpc.RpcMethodHandler[Any, Any], call: Call, refusal: FastclustError | None
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return ``handler`` with ``call`` around it; with a ``refusal``, one that raises it and reads nothing."""
-        plain: Any = handler
+    def _check_room(self, method: str) -> None:
+        if method.startswith(_ONLINE):
+            if self._pools.online.held >= _MOST_ONLINE:
+                raise OverloadedError(f"{_MOST_ONLINE} online calls are waiting already.", retry_after=0.5)
+        elif method.endswith(("/Upload", "/ReadArtifact")) and self._pools.transfers.held >= _MOST_TRANSFERS:
+            raise OverloadedError(f"{_MOST_TRANSFERS} transfers are under way already.", retry_after=5.0)
 
-        async def answer(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
-            with self._counted():
-                async with _answering(call, context, refusal):
-                    return await (plain.unary_unary or plain.stream_unary)(request, context)
+    def _refusing(self, handler: Any, method: str, error: FastclustError) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return a handler that raises ``error``. It takes a stream, whatever the method takes: nothing is read."""
+        call = Call("", method, secrets.token_hex(8))
 
-        async def stream(request: Any, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            with self._counted():
-                async with _answering(call, context, refusal):
-                    async for message in (plain.unary_stream or plain.stream_stream)(request, context):
-                        yield message
+        def answer(_requests: Any, context: grpc.ServicerContext) -> Any:
+            with self._counted(method), self._answering(call, context):
+                raise error
 
-        kinds = {
-            (False, False): (grpc.unary_unary_rpc_method_handler, answer),
-            (True, False): (grpc.stream_unary_rpc_method_handler, answer),
-            (False, True): (grpc.unary_stream_rpc_method_handler, stream),
-            (True, True): (grpc.stream_stream_rpc_method_handler, stream),
-        }
-        make, behaviour = kinds[bool(plain.request_streaming), bool(plain.response_streaming)]
-        made: grpc.RpcMethodHandler[Any, Any] = make(
-            behaviour, request_deserializer=plain.request_deserializer, response_serializer=plain.response_serializer
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(answer)
+        return grpc.stream_unary_rpc_method_handler(answer)
+
+    def _wrap(self, handler: Any, method: str, owner: str | None) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return ``handler`` with the caller, the count and the errors around it."""
+        streaming_in, streaming_out = bool(handler.request_streaming), bool(handler.response_streaming)
+        plain = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
+        request = secrets.token_hex(8)
+
+        def call_of(context: grpc.ServicerContext) -> Call:
+            return Call(self._authenticator.subject(context) if owner is None else owner, method, request)
+
+        def answer(message: Any, context: grpc.ServicerContext) -> Any:
+            with self._counted(method), self._answering(Call("", method, request), context):
+                _call.set(call_of(context))
+                return plain(message, context)
+
+        def stream(message: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            with self._counted(method), self._answering(Call("", method, request), context):
+                _call.set(call_of(context))
+                yield from plain(message, context)
+
+        def begin(message: Any, context: grpc.ServicerContext, send: Callable[[Any], None]) -> None:
+            # The call goes on when this returns; the handler ends it by send(None).
+            with self._answering(Call("", method, request), context):
+                _call.set(call_of(context))
+                with ExitStack() as stack:
+                    stack.enter_context(self._counted(method))
+                    closing = stack.pop_all().close
+                    if not context.add_callback(closing):
+                        closing()
+                        return
+                plain(message, context, send)
+
+        non_blocking = getattr(plain, "experimental_non_blocking", False)
+        behaviour: Any = begin if non_blocking else stream if streaming_out else answer
+        if non_blocking:
+            behaviour.experimental_non_blocking = True
+            behaviour.experimental_thread_pool = self._pools.calls
+        elif method.startswith(_ONLINE):
+            behaviour.experimental_thread_pool = self._pools.online
+        elif streaming_in or streaming_out:
+            behaviour.experimental_thread_pool = self._pools.transfers
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[streaming_in, streaming_out]
+        return make(
+            behaviour,
+            _PARSE.get(method, handler.request_deserializer),
+            _as_bytes if method == _READ else handler.response_serializer,
         )
-        return made
+
+    @contextmanager
+    def _counted(self, method: str) -> Iterator[None]:
+        with self._changed:
+            self._open += 1
+        self._metrics.started(method)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._open -= 1
+                if self._open == 0:
+                    self._changed.notify_all()
+
+    @contextmanager
+    def _answering(self, call: Call, context: grpc.ServicerContext) -> Iterator[None]:
+        begun = time.perf_counter()
+        code = grpc.StatusCode.OK
+        try:
+            with self._telemetry.call(call.method, context.invocation_metadata()):
+                yield
+        except GeneratorExit:
+            code = grpc.StatusCode.CANCELLED  # the caller went away
+            raise
+        except Exception as error:
+            if not isinstance(error, FastclustError) and not context.is_active():
+                code = grpc.StatusCode.CANCELLED
+                raise  # the caller went away, and the handler noticed
+            code, message = refuse(context, error, _call.get(call))
+            context.abort(code, message)
+        finally:
+            self._metrics.ended(call.method, code.name, time.perf_counter() - begun)
 
 
-@asynccontextmanager
-async def _answering(
-    call: Call, context: aio.ServicerContext[Any, Any], refusal: FastclustError | None
-) -> AsyncIterator[None]:
-    _call.set(call)
-    try:
-        _raise(refusal)
-        yield
-    except aio.AbortError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the last place where an error can become a status
-        told = status.deliberate(error)
-        code = status.code_of(told)
-        fields = {"request": call.request, "owner": call.owner, "method": call.method, "code": code.name}
-        if code is grpc.StatusCode.INTERNAL:
-            log.failure("call_failed", error, **fields)
-        else:
-            log.event("call_refused", reason=told.reason, message=str(told)[:300], **fields)
-        built = status.to_status(told, {"request": call.request})
-        await context.abort(code, built.message, status.trailers(built))
-
-
-def _raise(refusal: FastclustError | None) -> None:
-    if refusal is not None:
-        raise refusal
+def refuse(context: grpc.ServicerContext, error: BaseException, call: Call) -> tuple[grpc.StatusCode, str]:
+    """Log ``error`` and put it into the status of a call, which the caller then ends; return code and message."""
+    if isinstance(error, status.StatusError):
+        code = _CODES[error.status.code]
+        context.set_trailing_metadata(status.trailers(error.status))
+        context.set_code(code)
+        context.set_details(error.status.message)
+        return code, error.status.message
+    told = status.deliberate(error)
+    code = status.code_of(told)
+    fields = {"request": call.request, "owner": call.owner or None, "method": call.method, "code": code.name}
+    if code is grpc.StatusCode.INTERNAL:
+        log.failure("call_failed", error, **fields)
+    else:
+        log.event("call_refused", reason=told.reason, message=str(told)[:300], **fields)
+    built = status.to_status(told, {"request": call.request})
+    context.set_trailing_metadata(status.trailers(built))
+    context.set_code(code)
+    context.set_details(built.message)
+    return code, built.message

@@ -1,49 +1,114 @@
-"""How a server is set up, and which set-ups are refused."""
+"""How a server is set up: flags over variables over a TOML file over defaults. Unsafe set-ups are refused."""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import ipaddress
+import os
+import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fastclust.errors import InputError
+from fastclust.errors import DataError, InputError, NotFoundError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "read_settings"]
+
+_PREFIX = "FASTCLUST_"
+
+
+#: What each setting is: the flag, the variable and the key in the file have its name.
+_ABOUT = {
+    "data": "folder for the database and all files",
+    "listen": "HOST:PORT (0: a free port) or unix:PATH",
+    "ready_file": "file to write the address to, once it serves",
+    "database": "postgresql://... for jobs and records; SQLite in the data folder if not set",
+    "tokens": 'file of lines "token:owner"; callers must send one',
+    "tls_cert": "PEM certificate chain",
+    "tls_key": "PEM private key",
+    "client_ca": "PEM certificates that must have signed each caller's, whose name is the owner",
+    "insecure_public": "serve beyond this machine without TLS or without tokens",
+    "grace": "time that a job gets to stop by itself, at a cancellation or a shutdown (seconds)",
+    "stall": "time that a stream may stand still (seconds)",
+    "max_queued": "jobs that may wait, of all owners",
+    "owner_jobs": "jobs of one owner that may wait or run",
+    "owner_bytes": "size of uploads, data sets and results that one owner may keep (bytes)",
+    "dataset_rows": "rows of one data set",
+    "image_pixels": "pixels that the images of one data set may have when decoded",
+    "job_seconds": "time that a job may run; 0: as long as it takes (seconds)",
+    "job_memory": "memory that a job may take; 0: as much as there is (bytes)",
+    "keep_jobs": "time to keep an ended job and its results; 0: until deleted (days)",
+    "keep_uploads": "time to keep an upload that nobody goes on with (hours)",
+    "import_roots": "folders that ImportDataset may read",
+    "import_urls": "beginnings of URLs that ImportDataset may read, https://host/path/",
+    "import_private": "hosts in private networks that may be imported from",
+    "encoders": "encoders from elsewhere (timm:..., hf:...) that jobs may name",
+    "online_memory": "size of models that the online process keeps (bytes)",
+    "online_delay": "time that a call may wait for others to be batched with (milliseconds)",
+    "online_bytes": "size of online calls that may wait (bytes)",
+    "metrics": "HOST:PORT for Prometheus; not served if not set",
+    "telemetry": "send spans by OpenTelemetry, as its OTEL_ variables say",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line says. ``check`` refuses what is not safe."""
+    """What a server is told; ``_ABOUT`` says what each is. ``check`` refuses what is not safe."""
 
     data: Path
-    #: "HOST:PORT" (port 0: a free one) or "unix:PATH".
     listen: str = "127.0.0.1:50051"
-    #: Where to write the address once the server serves.
     ready_file: Path | None = None
-    #: Lines "token:owner". None: everybody who can connect is the owner "local".
+    database: str | None = None
     tokens: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    #: Serve beyond this machine without TLS or without tokens.
+    client_ca: Path | None = None
     insecure_public: bool = False
-    #: Jobs that may wait.
+    grace: float = 5.0
+    stall: float = 60.0
     max_queued: int = 10_000
-    #: Seconds that a running job gets to stop by itself, when it is cancelled and when the server shuts down.
-    grace: float = 10.0
+    owner_jobs: int = 1_000
+    owner_bytes: int = 2**40
+    dataset_rows: int = 2**40
+    image_pixels: int = 10**11
+    job_seconds: float = 0.0
+    job_memory: int = 0
+    keep_jobs: float = 0.0
+    keep_uploads: float = 24.0
+    import_roots: tuple[str, ...] = ()
+    import_urls: tuple[str, ...] = ()
+    import_private: tuple[str, ...] = ()
+    encoders: tuple[str, ...] = ()
+    online_memory: int = 2**30
+    online_delay: float = 0.0
+    online_bytes: int = 64 * 2**20
+    metrics: str | None = None
+    telemetry: bool = False
 
     def check(self) -> None:
-        """Raise InputError for an address that cannot be parsed, or that is public without TLS and tokens."""
+        """Raise InputError for an address that cannot be parsed, or that is public without TLS and callers' names."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InputError("--tls-cert", "one of certificate and key", "both --tls-cert and --tls-key, or neither")
+        if self.client_ca is not None and self.tls_cert is None:
+            raise InputError("--client-ca", "no certificate of the server", "--tls-cert and --tls-key with it")
+        for name, value in (("--grace", self.grace), ("--stall", self.stall)):
+            if not value > 0:
+                raise InputError(name, value, "more than 0 seconds")
+        if self.metrics is not None and not _is_loopback(_host(self.metrics, "--metrics")) and not self.insecure_public:
+            raise InputError("--metrics", self.metrics, "a loopback address: metrics ask for no token")
         host = self.host
         if host is None or self.insecure_public or _is_loopback(host):
             return
         missing = [
             flag
-            for flag, value in (("--tls-cert and --tls-key", self.tls_cert), ("--tokens", self.tokens))
+            for flag, value in (
+                ("--tls-cert and --tls-key", self.tls_cert),
+                ("--tokens or --client-ca", self.tokens or self.client_ca),
+            )
             if value is None
         ]
         if missing:
@@ -55,15 +120,23 @@ class Settings:
                 "in a network where everybody may read and delete everything, --insecure-public.",
             )
 
+    def for_worker(self) -> dict[str, Any]:
+        """What workers need to know, as JSON can say it."""
+        names = ("job_seconds", "job_memory", "dataset_rows", "image_pixels", "owner_bytes")
+        lists = ("import_roots", "import_urls", "import_private", "encoders")
+        return {name: getattr(self, name) for name in names} | {name: list(getattr(self, name)) for name in lists}
+
     @property
     def host(self) -> str | None:
         """The host part; None for a socket file."""
-        if self.listen.startswith("unix:"):
-            return None
-        host, separator, port = self.listen.rpartition(":")
-        if not separator or not host or not port.isdecimal() or int(port) > 65535:
-            raise InputError("--listen", repr(self.listen), "HOST:PORT or unix:PATH")
-        return host.removeprefix("[").removesuffix("]")
+        return None if self.listen.startswith("unix:") else _host(self.listen, "--listen")
+
+
+def _host(address: str, flag: str) -> str:
+    host, separator, port = address.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        raise InputError(flag, repr(address), "HOST:PORT or unix:PATH")
+    return host.removeprefix("[").removesuffix("]")
 
 
 def _is_loopback(host: str) -> bool:
@@ -73,3 +146,78 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a name may resolve to anything
+
+
+def read_settings(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read flags, ``FASTCLUST_*`` variables and the file of ``--config``.
+
+    Raises
+    ------
+    InputError
+        A variable or key that is not known, or a value of another type.
+    NotFoundError, DataError
+        A file that is missing or no TOML.
+    """
+    parser = argparse.ArgumentParser(prog="fastclust serve", description="The fastclust gRPC server.", epilog=_EPILOG)
+    parser.add_argument("--config", type=Path, help="TOML file with any of these, such as listen = '127.0.0.1:7000'")
+    fields = {item.name: item for item in dataclasses.fields(Settings)}
+    for name, item in fields.items():
+        flag, default = f"--{name.replace('_', '-')}", item.default
+        shown = "" if default in (None, False, ()) or name == "data" else f" [{default}]"
+        about: dict[str, Any] = {"help": f"{_ABOUT[name]}{shown}", "default": argparse.SUPPRESS}
+        if isinstance(default, bool):
+            parser.add_argument(flag, action="store_true", **about)
+        elif isinstance(default, tuple):
+            parser.add_argument(flag, nargs="+", metavar="TEXT", **about)
+        else:
+            parser.add_argument(flag, metavar=name.split("_")[-1].upper(), **about)
+    given = vars(parser.parse_args(arguments))
+    file = given.pop("config", None) or (
+        Path(environment[_PREFIX + "CONFIG"]) if _PREFIX + "CONFIG" in environment else None
+    )
+    values: dict[str, Any] = {} if file is None else _from_file(file, fields)
+    for name in fields:
+        if (variable := _PREFIX + name.upper()) in environment:
+            values[name] = environment[variable]
+    values |= given
+    if "data" not in values:
+        raise InputError("--data", "nothing", f"a folder, as --data, {_PREFIX}DATA or data in the file")
+    return Settings(**{name: _typed(fields[name], value) for name, value in values.items()})
+
+
+_EPILOG = f"""Each can also be a variable, such as {_PREFIX}LISTEN, or a key of the file: flags win, then variables."""
+
+
+def _from_file(path: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path}: no such file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path}: cannot be read ({error}).") from error
+    found = {name.replace("-", "_"): value for name, value in found.items()}
+    unknown = sorted(set(found) - set(fields))
+    if unknown:
+        raise InputError(f"{path}: {unknown[0]}", "an unknown setting", ", ".join(fields))
+    return found
+
+
+def _typed(item: Any, value: Any) -> Any:
+    """Bring a text or a TOML value to the type of a setting."""
+    flag, kind = f"--{item.name.replace('_', '-')}", item.type
+    if kind.startswith("tuple"):
+        return tuple(value.split(",")) if isinstance(value, str) else tuple(str(one) for one in value)
+    if kind.startswith("bool"):
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in {"1", "true", "yes", "0", "false", "no", ""}:
+            return str(value).lower() in {"1", "true", "yes"}
+        raise InputError(flag, repr(value), "true or false")
+    if kind.startswith("Path"):
+        return Path(value)
+    if kind.startswith("str"):
+        return str(value)
+    try:
+        return int(value) if kind.startswith("int") else float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(flag, repr(value), "a number") from error

@@ -1,22 +1,25 @@
-"""The database: tables, schema version and transactions. All that is particular to SQLite stands here."""
+"""The database: tables, schema version and transactions. What is particular to SQLite or PostgreSQL stands here."""
 
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from fastclust.errors import DataError
+from fastclust.errors import DataError, InputError, MissingPackageError, PreconditionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["SCHEMA_VERSION", "Database", "artifacts", "counters", "datasets", "jobs", "uploads"]
+__all__ = ["SCHEMA_VERSION", "Database", "artifacts", "counters", "datasets", "folders", "jobs", "turns", "uploads"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_SECONDS = 30.0
+_LOCK_SECONDS = 5.0
+_LOCK_KEY = 0x66617374636C7573
 
 metadata = sa.MetaData()
 
@@ -98,8 +101,11 @@ jobs = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("started", sa.Float),
     sa.Column("ended", sa.Float),
+    # Of an import: the data set that it made.
+    sa.Column("dataset", sa.String(32)),
     sa.UniqueConstraint("owner", "request_id"),
     sa.Index("jobs_queue", "state", "number"),
+    sa.Index("jobs_turns", "state", "owner", "number"),
     sqlite_autoincrement=True,
 )
 
@@ -118,30 +124,91 @@ artifacts = sa.Table(
     sa.Column("file", sa.String(256), nullable=False),
 )
 
+#: Whose turn it is: the owner who was served longest ago is next.
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("owner", sa.String(256), primary_key=True),
+    sa.Column("served", sa.BigInteger, nullable=False),
+)
+
+#: The data folder that the rows speak of; one row.
+folders = sa.Table("folders", metadata, sa.Column("id", sa.String(32), primary_key=True))
+
+
+def _to_version_2(connection: sa.Connection) -> None:
+    """Turns by owner, imports, and the folder's id; the new tables are there already."""
+    connection.execute(sa.text("ALTER TABLE jobs ADD COLUMN dataset VARCHAR(32)"))
+    connection.execute(sa.text("CREATE INDEX jobs_turns ON jobs (state, owner, number)"))
+
+
 #: From version n to n + 1, in order; each runs in the transaction that raises the version.
-_MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {}
+_MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: _to_version_2}
 
 
 class Database:
-    """Transactions on one database. Safe for use from several threads."""
+    """Transactions on one database. Safe for use from several threads.
+
+    Parameters
+    ----------
+    url
+        "sqlite:///path" or "postgresql://...".
+
+    Raises
+    ------
+    MissingPackageError
+        PostgreSQL's driver is not installed.
+    """
 
     def __init__(self, url: str) -> None:
-        self.engine = sa.create_engine(url)
         self._writing: Any = nullcontext()
-        if self.engine.dialect.name == "sqlite":
+        self._lock: sa.Connection | None = None
+        if url.startswith("sqlite:"):
+            self.engine = sa.create_engine(url)
             # SQLite has one writer; queueing here is fair, its own busy loop is not.
             self._writing = threading.Lock()
             _prepare_sqlite(self.engine)
+        else:
+            self.engine = _postgresql(url)
 
-    def prepare(self) -> None:
-        """Make the tables, or bring old ones forward. Raises DataError for a database of a later version."""
+    def lock(self) -> None:
+        """Hold the database for one server, as the lock of the data folder holds that. Raises PreconditionError.
+
+        SQLite's file lies in the data folder. In PostgreSQL the lock goes with the connection, and so with the server.
+        """
+        if self.engine.dialect.name == "sqlite":
+            return
+        self._lock = self.engine.connect()
+        until = time.monotonic() + _LOCK_SECONDS
+        while not self._lock.execute(sa.select(sa.func.pg_try_advisory_lock(_LOCK_KEY))).scalar_one():
+            if time.monotonic() > until:
+                self._lock.close()
+                raise PreconditionError("Another fastclust server uses this database. Stop it, or take another one.")
+            time.sleep(0.1)
+        self._lock.commit()
+
+    def prepare(self, folder: str | None = None) -> None:
+        """Make the tables, or bring old ones forward.
+
+        Parameters
+        ----------
+        folder
+            Id of the data folder. The rows must speak of that one: files that no row knows are swept away.
+
+        Raises
+        ------
+        DataError
+            A database of a later version.
+        PreconditionError
+            A database of another data folder.
+        """
         with self.write() as connection:
             metadata.create_all(connection)
             found = connection.execute(sa.select(_schema.c.version)).scalar_one_or_none()
             if found is None:
                 connection.execute(sa.insert(_schema).values(version=SCHEMA_VERSION))
                 connection.execute(sa.insert(counters).values(name="jobs", value=0))
-                return
+                found = SCHEMA_VERSION
             if found > SCHEMA_VERSION:
                 raise DataError(
                     f"The database has schema version {found}; this server reads up to {SCHEMA_VERSION}. Upgrade it."
@@ -149,6 +216,12 @@ class Database:
             for version in range(found, SCHEMA_VERSION):
                 _MIGRATIONS[version](connection)
             connection.execute(sa.update(_schema).values(version=SCHEMA_VERSION))
+            if folder is not None:
+                known = connection.execute(sa.select(folders.c.id)).scalar_one_or_none()
+                if known is None:
+                    connection.execute(sa.insert(folders).values(id=folder))
+                elif known != folder:
+                    raise PreconditionError("The database belongs to another data folder. Take that one, or a new one.")
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -166,7 +239,29 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._lock is not None:
+            self._lock.close()
         self.engine.dispose()
+
+
+def _postgresql(url: str) -> sa.Engine:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
+        raise InputError("--database", repr(scheme), "postgresql://USER@HOST/NAME")
+    try:
+        return sa.create_engine(
+            f"postgresql+psycopg://{rest}",
+            pool_size=8,
+            max_overflow=24,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": 10,
+                # Whatever the server's default is: acknowledged means on disk.
+                "options": f"-c synchronous_commit=on -c lock_timeout={int(_BUSY_SECONDS * 1000)}",
+            },
+        )
+    except ModuleNotFoundError as error:
+        raise MissingPackageError('PostgreSQL needs psycopg. Run: pip install "fastclust[postgres]"') from error
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:

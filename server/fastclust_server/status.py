@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from sqlalchemy.exc import OperationalError
 
 from fastclust import errors
 from fastclust.v1 import common_pb2
@@ -16,7 +17,7 @@ from fastclust.v1 import common_pb2
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DOMAIN", "code_of", "deliberate", "describe", "job_error", "to_status", "trailers"]
+__all__ = ["DOMAIN", "StatusError", "code_of", "deliberate", "describe", "job_error", "to_status", "trailers"]
 
 DOMAIN = "fastclust"
 
@@ -38,10 +39,19 @@ _CODES: tuple[tuple[type[errors.FastclustError], grpc.StatusCode], ...] = (
     (errors.UnsupportedError, grpc.StatusCode.UNIMPLEMENTED),
     (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE),
     (errors.OperationCancelledError, grpc.StatusCode.CANCELLED),
+    (errors.WaitTimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),
 )
 #: Trailers over 8 KiB are dropped by some peers, with the code in them.
 _LONGEST_MESSAGE = 1000
 _LONGEST_VALUE = 300
+
+
+class StatusError(Exception):
+    """A call is to end with a status that another process made."""
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
 
 
 def deliberate(error: BaseException) -> errors.FastclustError:
@@ -50,6 +60,10 @@ def deliberate(error: BaseException) -> errors.FastclustError:
         return error
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return errors.StorageFullError("The server's disk is full. Delete data sets or jobs, or try again later.")
+    if isinstance(error, OperationalError):
+        if "full" in str(error.orig):
+            return errors.StorageFullError("The server's disk is full. Delete data sets or jobs, or try again later.")
+        return errors.UnavailableError("The server's database does not answer. Try again in a moment.")
     if isinstance(error, MemoryError):
         return errors.OverloadedError("The server has too little memory for this.")
     if isinstance(error, NotImplementedError):

@@ -188,11 +188,44 @@ def test_files_that_are_missing_or_broken_are_named(client, tmp_path):
         client.upload(tmp_path / "empty")
 
 
-def test_what_this_version_does_not_do_is_said(client, rows):
-    job = client.kmeans(client.upload(rows), n_clusters=2)
+def test_a_few_rows_are_answered_at_once_by_a_finished_jobs_model(client, address, rows):
+    data = client.upload(rows)
+    job = client.kmeans(data, n_clusters=5, random_state=3)
     job.wait(timeout=120)
-    with pytest.raises(errors.UnsupportedError):
-        client.assign(job, rows[:3])
+    here = fc.KMeans(5, random_state=3).fit(rows)
+    assert np.array_equal(client.assign(job, rows[:7]), here.predict(rows[:7]))
+    labels, distances = client.assign(job.name, rows[:7], return_distances=True)
+    np.testing.assert_allclose(distances, here.transform(rows[:7])[np.arange(7), labels], rtol=1e-5)
+    graph = client.neighbors(data, n_neighbors=4)
+    graph.wait(timeout=120)
+    far, near = client.search(graph, rows[:3], 2)
+    assert np.array_equal(near[:, 0], np.arange(3))
+    assert far.shape == (3, 2)
+    metric = client.mahalanobis(data)
+    metric.wait(timeout=120)
+    fitted = fc.MahalanobisMetric().fit(rows)
+    np.testing.assert_allclose(
+        client.distances(metric, rows[:3], rows[3:5]), fitted.pairwise(rows[:3], rows[3:5]), rtol=1e-4
+    )
+    assert client.distances(metric, rows[:3]).shape == (3,)
+    with pytest.raises(errors.InputError, match="rows"):
+        client.assign(job, rows[0])
+    with pytest.raises(errors.PreconditionError, match="kmeans"):
+        client.assign(graph, rows[:3])
+
+    async def ask():
+        async with AsyncClient(address) as other:
+            return await other.assign(job.name, rows[:7]), await other.search(graph.name, rows[:3], 2)
+
+    labels, (_, again) = asyncio.run(ask())
+    assert np.array_equal(labels, here.predict(rows[:7]))
+    assert np.array_equal(again, near)
+
+
+def test_an_embedding_of_a_few_rows_is_that_of_the_job(client, rows):
+    trained = client.train(client.upload(rows), embedding_dim=4, epochs=1, random_state=0)
+    embedding = trained.result(timeout=240).embedding
+    np.testing.assert_allclose(client.transform(trained, rows[:5]), embedding[:5], atol=1e-5)
 
 
 def test_a_wait_that_is_too_short_leaves_the_job_running(client, rows):

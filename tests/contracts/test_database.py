@@ -1,14 +1,97 @@
+import pathlib
+import sqlite3
+
 import pytest
 import sqlalchemy as sa
 
-from fastclust.errors import DataError
+from fastclust.errors import DataError, InputError, PreconditionError
 from fastclust_server import database
 from fastclust_server.database import Database
+from fastclust_server.jobs.records import QUEUED, RUNNING, SUCCEEDED
+from fastclust_server.jobs.store import JobStore
+from fastclust_server.storage.catalog import Catalog
+
+OLD = pathlib.Path(__file__).parent / "schema-1.sql"
 
 
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'jobs.db'}"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'jobs.db'}"
+    return request.getfixturevalue("new_postgres_database")()
+
+
+def test_a_database_that_version_1_left_comes_forward_with_all_it_holds(tmp_path):
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as old:
+        old.executescript(OLD.read_text())
+    opened = Database(f"sqlite:///{path}")
+    opened.prepare()
+    store = JobStore(opened)
+    done, queued, running = store.page("ann")[1], store.page("ann")[0], store.page("bob")[0]
+    assert (done.state, done.metrics, done.notes, done.dataset) == (
+        SUCCEEDED,
+        {"inertia": 1.5},
+        {"backend": "numba"},
+        None,
+    )
+    assert [one.key for one in store.artifacts(done.id)] == ["labels"]
+    assert Catalog(opened).get_dataset("ann", "a" * 32).row_count == 4
+    assert Catalog(opened).get_upload("bob", "b" * 32).persisted_bytes == 16
+    assert {queued.state, running.state} == {QUEUED, RUNNING}
+    store.recover("new server")
+    assert {store.claim("w", "s", 30).owner for _ in range(2)} == {"ann", "bob"}
+    opened.prepare()  # and is of this version now
+    opened.close()
+    with sqlite3.connect(path) as now:
+        assert now.execute("SELECT version FROM schema_version").fetchall() == [(database.SCHEMA_VERSION,)]
+
+
+def test_what_comes_forward_has_the_tables_and_indexes_of_what_is_new(tmp_path):
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        old.executescript(OLD.read_text())
+    shapes = []
+    for name in ("old.db", "new.db"):
+        opened = Database(f"sqlite:///{tmp_path / name}")
+        opened.prepare()
+        found = sa.inspect(opened.engine)
+        shapes.append(
+            {
+                table: (
+                    {column["name"]: str(column["type"]) for column in found.get_columns(table)},
+                    sorted(index["name"] for index in found.get_indexes(table)),
+                )
+                for table in found.get_table_names()
+            }
+        )
+        opened.close()
+    assert shapes[0] == shapes[1]
+
+
+def test_a_database_of_another_data_folder_is_refused(url):
+    opened = Database(url)
+    opened.prepare("a" * 32)
+    opened.prepare("a" * 32)
+    with pytest.raises(PreconditionError, match="another data folder"):
+        opened.prepare("b" * 32)
+    opened.close()
+
+
+def test_a_postgresql_database_is_one_servers(new_postgres_database, monkeypatch):
+    monkeypatch.setattr(database, "_LOCK_SECONDS", 0.2)
+    url = new_postgres_database()
+    first, second = Database(url), Database(url)
+    first.lock()
+    with pytest.raises(PreconditionError, match="Another fastclust server"):
+        second.lock()
+    first.close()
+    second.lock()
+    second.close()
+
+
+def test_other_databases_are_refused():
+    with pytest.raises(InputError, match="postgresql://"):
+        Database("mysql://x/y")
 
 
 def test_a_database_is_prepared_once_and_opened_again(url):
@@ -28,8 +111,8 @@ def test_a_database_of_a_later_version_is_refused(url, monkeypatch):
     opened.close()
 
 
-def test_sqlite_runs_with_a_write_ahead_log_and_full_sync(url):
-    opened = Database(url)
+def test_sqlite_runs_with_a_write_ahead_log_and_full_sync(tmp_path):
+    opened = Database(f"sqlite:///{tmp_path / 'jobs.db'}")
     with opened.read() as connection:
         assert connection.execute(sa.text("PRAGMA journal_mode")).scalar_one() == "wal"
         assert connection.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2

@@ -1,24 +1,38 @@
 """One suite for every job store: what its users rely on. A new store is one more fixture parameter."""
 
+import contextlib
 import threading
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from fastclust.errors import AlreadyExistsError, NotFoundError, OverloadedError, PreconditionError
 from fastclust.v1 import common_pb2, spec_pb2
-from fastclust_server.database import Database
+from fastclust_server.database import Database, artifacts, datasets, jobs, turns, uploads
 from fastclust_server.jobs.records import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, ArtifactRecord, Claim, NewJob
 from fastclust_server.jobs.rows import LostClaimError
 from fastclust_server.jobs.store import JobStore
 
 
-@pytest.fixture(params=["sqlite"])
-def database(request, tmp_path):
-    database = Database(f"sqlite:///{tmp_path / 'jobs.db'}")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared(request, tmp_path_factory):
+    """One database of each kind, emptied before each test."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path_factory.mktemp('store') / 'jobs.db'}")
+    else:
+        database = Database(request.getfixturevalue("new_postgres_database")())
     database.prepare()
     yield database
     database.close()
+
+
+@pytest.fixture
+def database(shared):
+    with shared.write() as connection:
+        for table in (jobs, artifacts, datasets, uploads, turns):
+            connection.execute(sa.delete(table))
+    return shared
 
 
 @pytest.fixture
@@ -48,7 +62,7 @@ def test_a_created_job_is_queued_and_found_again(store):
 
 def test_a_job_survives_the_process_that_made_it(store, database):
     job = store.create(new())
-    again = Database(str(database.engine.url))
+    again = Database(database.engine.url.render_as_string(hide_password=False))
     again.prepare()
     assert JobStore(again).get("ann", job.id) == job
     again.close()
@@ -97,7 +111,7 @@ def test_jobs_are_claimed_oldest_first_and_once(store):
 def test_workers_that_claim_at_once_never_get_the_same_job(store, database):
     made = {store.create(new()).id for _ in range(40)}
     claimed, guard = [], threading.Lock()
-    others = [Database(str(database.engine.url)) for _ in range(4)]
+    others = [Database(database.engine.url.render_as_string(hide_password=False)) for _ in range(4)]
 
     def work(mine, worker):
         while (record := JobStore(mine).claim(worker, "s", 30)) is not None:
@@ -112,6 +126,73 @@ def test_workers_that_claim_at_once_never_get_the_same_job(store, database):
     for one in others:
         one.close()
     assert sorted(claimed) == sorted(made)
+
+
+def test_owners_take_turns_and_each_has_his_oldest_job_first(store):
+    many = [store.create(new("ann")).id for _ in range(4)]
+    few = [store.create(new("bob")).id for _ in range(2)]
+    claimed = [store.claim("w", "s", 30).id for _ in range(6)]
+    assert claimed == [many[0], few[0], many[1], few[1], many[2], many[3]]
+
+
+def test_an_owner_may_have_so_many_jobs_and_others_are_not_kept_from_theirs(database):
+    store = JobStore(database, owner_jobs=2)
+    first, _ = store.create(new("ann")), store.create(new("ann"))
+    with pytest.raises(OverloadedError, match="2 of your jobs"):
+        store.create(new("ann"))
+    store.create(new("bob"))
+    store.request_cancel("ann", first.id)
+    store.create(new("ann"))
+
+
+def test_jobs_that_ended_before_a_moment_are_named(store):
+    store.create(new())
+    done = finish(store, store.claim("w", "s", 30).claim)
+    store.create(new())
+    assert store.ended_before(time.time() + 1) == [("ann", done.id)]
+    assert store.ended_before(time.time() - 100) == []
+
+
+def test_writers_of_all_kinds_at_once_neither_wait_for_each_other_for_ever_nor_lose_a_change(store, database):
+    """Claims, heartbeats, cancellations and reaping from several connections: each lock order is the same."""
+    made = [store.create(new(f"owner{number % 3}")) for number in range(30)]
+    errors, ended = [], []
+    url = database.engine.url.render_as_string(hide_password=False)
+
+    def work(name):
+        mine = Database(url)
+        mine_store = JobStore(mine)
+        try:
+            while (record := mine_store.claim(name, name, 30)) is not None:
+                with contextlib.suppress(LostClaimError):
+                    mine_store.heartbeat(record.claim, b"x")
+                    finish(mine_store, record.claim, artifacts=[artifact(job=record.id)])
+                    ended.append(record.id)
+        except Exception as error:  # noqa: BLE001 - a thread's error must fail the test
+            errors.append(error)
+        finally:
+            mine.close()
+
+    def disturb():
+        for job in made[::2]:
+            store.request_cancel(job.owner, job.id)
+            store.reap("nobody")
+
+    threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(3)]
+    threads.append(threading.Thread(target=disturb))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert len(ended) == len(set(ended))
+    states = {job.id: job.state for owner in ("owner0", "owner1", "owner2") for job in store.page(owner)}
+    # A worker may find a job of which it learns only later that it was cancelled.
+    for job, state in states.items():
+        if state == RUNNING:
+            store.cancelled(store.get(next(one.owner for one in made if one.id == job), job).claim)
+    assert set(states.values()) <= {SUCCEEDED, CANCELLED, RUNNING}
+    assert {job for job, state in states.items() if state == SUCCEEDED} == set(ended)
 
 
 def test_every_change_takes_a_higher_sequence(store):

@@ -43,13 +43,18 @@ class Server:
         self.token = token
         self.process = None
         self.channel = None
+        #: Put before the command, and into its environment.
+        self.prefix, self.environment = [], {}
 
     def start(self):
         """Start and wait until it says that it serves."""
         self.log = (self.data.parent / f"{self.data.name}.log").open("ab")
         command = [sys.executable, "-m", "fastclust_server", "--listen", self.listen, "--data", str(self.data)]
         self.process = subprocess.Popen(
-            [*command, "--grace", "3", *self.arguments], stdout=subprocess.PIPE, stderr=self.log
+            [*self.prefix, *command, "--grace", "3", *self.arguments],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=os.environ | self.environment,
         )
         ready, _, _ = select.select([self.process.stdout], [], [], 60)
         line = self.process.stdout.readline().decode() if ready else ""
@@ -182,6 +187,12 @@ class Server:
         assert last.state in ENDED
         return last
 
+    def succeed(self, **spec):
+        """Submit a job and return it when it has succeeded."""
+        done = self.wait(self.submit(**spec))
+        assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.error
+        return done
+
     def wait_until(self, job, reached, timeout=120):
         """The job when ``reached(job)``."""
         stream = self.watch(job, timeout=timeout)
@@ -271,9 +282,9 @@ def blobs():
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """One server for the tests of a file that leave it running."""
+    """One server for all tests that leave it running: starting one, and importing what its jobs need, takes seconds."""
     made = Server(tmp_path_factory.mktemp("server") / "data").start()
     yield made
     code = made.stop()

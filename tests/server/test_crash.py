@@ -107,7 +107,7 @@ def test_a_killed_pipeline_takes_its_finished_steps_over(new_server, blobs):
         dataset=data.name,
         steps=["report"],
         perplexity=10.0,
-        map_max_iter=1500,
+        map_max_iter=4000,
         clusters=spec_pb2.ClusterCount(fixed=4),
         random_state=0,
     )
@@ -120,6 +120,9 @@ def test_a_killed_pipeline_takes_its_finished_steps_over(new_server, blobs):
     assert {"features", "graph", "clusters"} <= reused
     assert not {"map", "report"} & reused
     assert server.read(done, "map").shape == (400, 2)
+    until = time.monotonic() + 10
+    while list((server.data / "work").iterdir()) and time.monotonic() < until:
+        time.sleep(0.05)
     assert not list((server.data / "work").iterdir())
 
 

@@ -133,7 +133,7 @@ def test_a_job_needs_a_data_set_that_exists(server, refused, kind):
     assert told["metadata"]["field"] == "dataset"
 
 
-@pytest.mark.parametrize("kind", ["evaluate", "insight", "import"])
+@pytest.mark.parametrize("kind", ["evaluate", "insight"])
 def test_kinds_of_later_versions_are_refused_with_those_of_this_one(server, refused, kind):
     with refused(CODE.UNIMPLEMENTED) as told:
         server.submit(**{kind: {}})
@@ -146,9 +146,29 @@ def test_a_job_without_a_kind_is_refused(server, refused):
         server.submit()
 
 
-def test_limits_are_refused_while_they_are_not_enforced(server, data, refused):
-    with refused(CODE.UNIMPLEMENTED):
-        server.submit(kmeans=kmeans(data, 4), limits=spec_pb2.JobLimits(memory_bytes=1))
+def test_limits_beyond_reason_are_refused_by_name(server, data, refused):
+    for limits, field in (
+        ({"memory_bytes": 1}, "limits.memory_bytes"),
+        ({"run_time": {"seconds": -1}}, "limits.run_time"),
+    ):
+        with refused(CODE.INVALID_ARGUMENT) as told:
+            server.submit(kmeans=kmeans(data, 4), limits=limits)
+        assert told["metadata"]["field"] == field
+
+
+def test_a_job_that_runs_longer_than_it_may_fails_and_says_so(server, blobs):
+    rows = server.upload(blobs(600, 8))
+    spec = {"dataset": rows.name, "max_iter": 10**6, "perplexity": [20.0]}
+    done = server.wait(server.submit(tsne=spec, limits={"run_time": {"seconds": 1}}))
+    assert (done.state, done.error.reason) == (job_pb2.JOB_STATE_FAILED, "TIME_LIMIT")
+
+
+def test_a_job_that_takes_more_memory_than_it_may_fails_and_says_so(server):
+    data = server.upload(np.random.default_rng(0).random((6000, 4), np.float32))
+    spec = {"dataset": data.name, "output": spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE}  # 144 MB and more
+    done = server.wait(server.submit(mahalanobis=spec, limits={"memory_bytes": 64 * 2**20}))
+    assert (done.state, done.error.reason) == (job_pb2.JOB_STATE_FAILED, "MEMORY_LIMIT")
+    assert server.wait(server.submit(kmeans=kmeans(data, 4))).state == job_pb2.JOB_STATE_SUCCEEDED
 
 
 def test_a_value_that_only_the_library_knows_fails_the_job_with_the_field(server, data):
@@ -199,15 +219,7 @@ def test_a_deleted_job_is_gone_with_its_files(server, data, refused, ids):
         server.get(job)
 
 
-def test_online_methods_say_that_they_are_not_there_yet(server, refused):
-    from fastclust.v1 import online_pb2
-
-    with refused(CODE.UNIMPLEMENTED) as told:
-        server.online.Assign(online_pb2.AssignRequest())
-    assert "cluster_centers" in told["message"]
-
-
 def test_the_server_lives_on_after_all_this(server, data):
     assert server.wait(server.submit(kmeans=kmeans(data, 4))).state == job_pb2.JOB_STATE_SUCCEEDED
     assert not server.events("call_failed")
-    assert len(server.events("worker_started")) == 1
+    assert len(server.events("worker_started")) == 1 + len(server.events("job_broken_off"))

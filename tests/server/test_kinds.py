@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastclust.v1 import common_pb2, dataset_pb2, job_pb2, spec_pb2
+from fastclust.v1 import common_pb2, dataset_pb2, spec_pb2
 
 CODE = grpc.StatusCode
 
@@ -23,20 +23,14 @@ def data(server, rows):
     return server.upload(rows)
 
 
-def succeed(server, **spec):
-    done = server.wait(server.submit(**spec))
-    assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.error
-    return done
-
-
 @pytest.fixture(scope="module")
 def metric(server, data):
-    return succeed(server, mahalanobis={"dataset": data.name, "output": spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE})
+    return server.succeed(mahalanobis={"dataset": data.name, "output": spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE})
 
 
 @pytest.fixture(scope="module")
 def graph(server, data):
-    return succeed(server, neighbors={"dataset": data.name, "n_neighbors": 40})
+    return server.succeed(neighbors={"dataset": data.name, "n_neighbors": 40})
 
 
 def test_mahalanobis_leaves_the_metric_and_distances_in_it(server, metric, rows):
@@ -59,7 +53,7 @@ def test_mahalanobis_to_components_has_a_column_a_component(server, data, rows):
         means=server.upload(means).name,
         covariances=server.upload(covariances).name,
     )
-    found = server.read(succeed(server, mahalanobis=spec), "distances")
+    found = server.read(server.succeed(mahalanobis=spec), "distances")
     expected = np.linalg.norm(rows[:, None].astype(float) - means[None], axis=2) / [1, 2, 3]
     assert np.allclose(found, expected, rtol=1e-4, atol=1e-3)
 
@@ -71,7 +65,7 @@ def test_kmeans_takes_the_metric_of_a_job(server, data, metric):
         metric=spec_pb2.MetricSpec(model=metric.name),
         random_state=0,
     )
-    assert server.read(succeed(server, kmeans=spec), "labels").shape == (200,)
+    assert server.read(server.succeed(kmeans=spec), "labels").shape == (200,)
 
 
 def test_neighbors_are_the_nearest_rows(server, graph, rows):
@@ -85,14 +79,14 @@ def test_neighbors_are_the_nearest_rows(server, graph, rows):
 
 def test_neighbors_of_other_rows_are_looked_up(server, data, rows):
     queries = server.upload(rows[:7] + np.float32(0.01))
-    done = succeed(server, neighbors={"dataset": data.name, "queries": queries.name, "n_neighbors": 3})
+    done = server.succeed(neighbors={"dataset": data.name, "queries": queries.name, "n_neighbors": 3})
     assert np.array_equal(server.read(done, "indices")[:, 0], np.arange(7))
 
 
 def test_tsne_keeps_clusters_together_from_rows_and_from_a_graph(server, data, graph):
-    from_rows = succeed(server, tsne={"dataset": data.name, "perplexity": [10.0], "max_iter": 300, "random_state": 0})
+    from_rows = server.succeed(tsne={"dataset": data.name, "perplexity": [10.0], "max_iter": 300, "random_state": 0})
     spec = {"graph": graph.name, "perplexity": [10.0], "max_iter": 300, "initialization": "random", "random_state": 0}
-    from_graph = succeed(server, tsne=spec)
+    from_graph = server.succeed(tsne=spec)
     for done in (from_rows, from_graph):
         places = server.read(done, "embedding")
         assert places.shape == (200, 2)
@@ -111,7 +105,7 @@ def test_a_graph_with_too_few_neighbours_is_refused(server, graph, refused):
 
 def test_neighbors_of_other_rows_are_no_graph(server, data, rows, refused):
     queries = server.upload(rows[:7])
-    done = succeed(server, neighbors={"dataset": data.name, "queries": queries.name, "n_neighbors": 3})
+    done = server.succeed(neighbors={"dataset": data.name, "queries": queries.name, "n_neighbors": 3})
     with refused(CODE.INVALID_ARGUMENT) as told:
         server.submit(tsne={"graph": done.name, "perplexity": [1.0]})
     assert told["metadata"]["field"] == "graph"
@@ -124,11 +118,11 @@ def test_a_graph_must_come_from_a_neighbors_job(server, metric, refused):
 
 
 def test_train_and_embed_give_the_same_embedding(server, data):
-    trained = succeed(server, train={"dataset": data.name, "embedding_dim": 8, "epochs": 2, "random_state": 0})
+    trained = server.succeed(train={"dataset": data.name, "embedding_dim": 8, "epochs": 2, "random_state": 0})
     embedding = server.read(trained, "embedding")
     assert embedding.shape == (200, 8)
     assert np.allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-4)
-    again = succeed(server, embed={"dataset": data.name, "model": trained.name})
+    again = server.succeed(embed={"dataset": data.name, "model": trained.name})
     assert np.allclose(server.read(again, "embedding"), embedding, atol=1e-5)
 
 
@@ -158,7 +152,7 @@ def test_the_pipeline_runs_on_images_with_labels(server):
         clusters=spec_pb2.ClusterCount(fixed=3),
         random_state=0,
     )
-    done = succeed(server, pipeline=pipeline)
+    done = server.succeed(pipeline=pipeline)
     keys = {artifact.key for artifact in done.artifacts}
     assert {"embedding", "labels", "map", "cluster_centers"} <= keys
     assert {"report.html", "map.png", "map.parquet", "quality.json", "insight.json", "run.json"} <= keys
@@ -167,5 +161,5 @@ def test_the_pipeline_runs_on_images_with_labels(server):
     assert {"accuracy", "nmi", "recall_at_1"} <= set(done.metrics)
     assert [step.name for step in done.progress.steps][-1] == "report"
     assert all(step.seconds > 0 and not step.reused for step in done.progress.steps)
-    again = succeed(server, embed={"dataset": images.name, "model": done.name})
+    again = server.succeed(embed={"dataset": images.name, "model": done.name})
     assert np.allclose(server.read(again, "embedding"), server.read(done, "embedding"), atol=1e-5)

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from fastclust.v1 import spec_pb2
+    from fastclust_server.config import Settings
     from fastclust_server.jobs.records import JobRecord
     from fastclust_server.jobs.store import JobStore
     from fastclust_server.storage.catalog import Catalog, DatasetRecord
 
-__all__ = ["FLOATS", "Inputs", "check_integer", "check_number", "chosen"]
+__all__ = ["FLOATS", "Inputs", "check_encoder", "check_integer", "check_limits", "check_number", "chosen"]
 
 FLOATS = ("float32", "float64")
 
@@ -30,7 +31,8 @@ FLOATS = ("float32", "float64")
 class Inputs:
     """Looks names up within one owner, and remembers what was used."""
 
-    def __init__(self, owner: str, store: JobStore, catalog: Catalog) -> None:
+    def __init__(self, owner: str, store: JobStore, catalog: Catalog, settings: Settings) -> None:
+        self.settings = settings
         self._owner = owner
         self._store = store
         self._catalog = catalog
@@ -137,3 +139,23 @@ def check_number(spec: Message, field: str, above: float, *, equal: bool = False
     value = getattr(spec, field)
     if not np.isfinite(value) or value < above or (value == above and not equal):
         raise InputError(field, f"{value:g}", f"a finite number {'of at least' if equal else 'above'} {above:g}")
+
+
+def check_limits(limits: spec_pb2.JobLimits, settings: Settings) -> None:
+    """Check what a job may take: within what the server lets any job take."""
+    if limits.HasField("memory_bytes"):
+        most = settings.job_memory or 2**62
+        if not 2**20 <= limits.memory_bytes <= most:
+            raise InputError("limits.memory_bytes", limits.memory_bytes, f"{2**20}..{most} bytes")
+    if limits.HasField("run_time"):
+        seconds, longest = limits.run_time.ToMilliseconds() / 1000, settings.job_seconds or 1e9
+        if not 0 < seconds <= longest:
+            raise InputError("limits.run_time", f"{seconds:g} s", f"more than 0, at most {longest:g} s")
+
+
+def check_encoder(spec: Message, settings: Settings) -> None:
+    """Refuse an encoder that this server does not allow: its weights could come from anywhere."""
+    encoder = getattr(spec, "encoder", "")
+    if ":" in encoder and encoder not in settings.encoders:
+        allowed = ", ".join(["those that come with fastclust", *settings.encoders])
+        raise InputError("encoder", repr(encoder[:100]), allowed, "The server's operator can allow more.")

@@ -1,120 +1,194 @@
-"""Tells watchers that their jobs changed: one query for all of them, and of fast changes only the newest state."""
+"""Tells watchers that their jobs changed: one query for all of them, and of fast changes only the newest state.
+
+A watch holds no thread while nothing changes. Each sends one state at a time, in a thread that it holds only for that:
+a watcher that does not read keeps nobody else waiting.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import contextmanager
+import threading
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from fastclust.errors import UnavailableError
 from fastclust_server import log
+from fastclust_server.jobs.records import ENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from concurrent.futures import Executor
 
     from fastclust_server.jobs.records import JobRecord
     from fastclust_server.jobs.store import JobStore
-    from fastclust_server.threads import Threads
 
 __all__ = ["Notifier", "Watch"]
 
 #: Workers write from their own processes, so changes are looked for; one number is read each time.
 _LOOK_SECONDS = 0.1
+_TROUBLE_SECONDS = 1.0
 
 
 class Watch:
-    """One watcher's view of one job."""
+    """One watcher's view of one job.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    seen
+        States up to this sequence are not sent.
+    send, end
+        Called with states one after another, and once with the reason of the end: None after the job's last state.
+    """
+
+    def __init__(
+        self,
+        seen: int,
+        send: Callable[[JobRecord], None],
+        end: Callable[[BaseException | None], None],
+        executor: Executor,
+    ) -> None:
+        self._seen = seen
+        self._send = send
+        self._end = end
+        self._executor = executor
+        self._guard = threading.Lock()
         self._newest: JobRecord | None = None
-        self._changed = asyncio.Event()
-        self._closed = False
+        self._reason: BaseException | None = None
+        self._closing = self._busy = self._over = False
 
     def put(self, record: JobRecord) -> None:
-        """Replace what was not read yet."""
-        self._newest = record
-        self._changed.set()
+        """Replace what was not sent yet."""
+        with self._guard:
+            if self._newest is None or record.sequence > self._newest.sequence:
+                self._newest = record
+        self._pump()
 
-    def close(self) -> None:
-        """End the watch: the server stops."""
-        self._closed = True
-        self._changed.set()
+    def close(self, reason: BaseException | None) -> None:
+        """End the watch after what is being sent."""
+        with self._guard:
+            if not self._closing:
+                self._closing, self._reason = True, reason
+        self._pump()
 
-    async def newer_than(self, sequence: int) -> JobRecord:
-        """Wait for a state beyond ``sequence``. Raises UnavailableError when the server stops."""
-        while True:
-            if self._newest is not None and self._newest.sequence > sequence:
-                return self._newest
-            if self._closed:
-                raise UnavailableError("The server is shutting down. Watch again in a moment; the job is safe.")
-            self._changed.clear()
-            await self._changed.wait()
+    def forget(self) -> None:
+        """The caller is gone: send nothing more."""
+        with self._guard:
+            self._over = True
+
+    def _pump(self) -> None:
+        with self._guard:
+            if self._busy or self._over or not (self._closing or self._newest is not None):
+                return
+            self._busy = True
+        self._executor.submit(self._run)
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._guard:
+                    record, self._newest = self._newest, None
+                    if self._over or (record is None and not self._closing):
+                        self._busy = False
+                        return
+                if record is None:
+                    self._finish(self._reason)
+                    return
+                if record.sequence > self._seen:
+                    self._send(record)
+                    self._seen = record.sequence
+                if record.state in ENDED:
+                    self._finish(None)
+                    return
+        except Exception as error:  # noqa: BLE001 - the call must end, whatever encoding or sending raises
+            self._finish(error)
+
+    def _finish(self, reason: BaseException | None) -> None:
+        with self._guard:
+            if self._over:
+                return
+            self._over = True
+        self._end(reason)
 
 
 class Notifier:
-    """One poller a server, at work only while somebody watches."""
+    """One thread a server, at work only while somebody watches."""
 
-    def __init__(self, store: JobStore, threads: Threads) -> None:
+    def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._threads = threads
+        self._guard = threading.Lock()
         self._watches: dict[str, set[Watch]] = {}
-        self._wake = asyncio.Event()
+        self._bell = threading.Event()
         self._closed = False
+        self._thread = threading.Thread(target=self._run, name="notifier")
 
-    @contextmanager
-    def watching(self, job: str) -> Iterator[Watch]:
-        """Watch a job inside the block."""
-        watch = Watch()
-        if self._closed:
-            watch.close()
-        self._watches.setdefault(job, set()).add(watch)
-        self._wake.set()
-        try:
-            yield watch
-        finally:
-            others = self._watches[job]
-            others.discard(watch)
-            if not others:
-                del self._watches[job]
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def add(self, job: str, watch: Watch) -> Callable[[], None]:
+        """Have ``watch`` told of changes of a job; call what is returned when it shall be no more."""
+        with self._guard:
+            closed = self._closed
+            if not closed:
+                self._watches.setdefault(job, set()).add(watch)
+        if closed:
+            watch.close(_shutting_down())
+        self._bell.set()
+
+        def remove() -> None:
+            watch.forget()
+            with self._guard:
+                others = self._watches.get(job, set())
+                others.discard(watch)
+                if not others:
+                    self._watches.pop(job, None)
+
+        return remove
 
     def wake(self) -> None:
-        """Look now: this process changed something."""
-        self._wake.set()
+        """Look now: this process changed something. Any thread."""
+        self._bell.set()
 
     def close(self) -> None:
         """End all watches."""
-        self._closed = True
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.close()
-        self._wake.set()
+        with self._guard:
+            self._closed = True
+            watches = [watch for some in self._watches.values() for watch in some]
+        for watch in watches:
+            watch.close(_shutting_down())
+        self._bell.set()
+        if self._thread.ident is not None:
+            self._thread.join()
 
-    async def run(self) -> None:
-        """Look for changes until the server stops."""
-        # A watcher reads its job after it has begun to watch, so changes before that are not missed.
-        seen = await self._threads.store(self._store.sequence)
-        while not self._closed:
+    def _run(self) -> None:
+        seen: int | None = None
+        while True:
+            # In this order: who closes rings after it has closed.
+            self._bell.clear()
+            if self._closed:
+                return
+            with self._guard:
+                watched = list(self._watches)
             try:
-                seen = await self._look(seen)
-            except Exception as error:  # noqa: BLE001 - one failed query must not end all watches for ever
+                if seen is None:
+                    # A watcher reads its job after it has begun to watch, so changes before that are not missed.
+                    seen = self._store.sequence()
+                seen = self._look(seen, watched)
+            except SQLAlchemyError as error:
                 log.failure("watch_failed", error)
-                await asyncio.sleep(1.0)
-            await self._pause()
+                self._bell.wait(_TROUBLE_SECONDS)
+            self._bell.wait(_LOOK_SECONDS if watched else None)
 
-    async def _look(self, seen: int) -> int:
-        newest = await self._threads.store(self._store.sequence)
-        if newest > seen and self._watches:
-            for record in await self._threads.store(self._store.changed_since, seen, list(self._watches)):
-                for watch in self._watches.get(record.id, ()):
+    def _look(self, seen: int, watched: list[str]) -> int:
+        newest = self._store.sequence()
+        if newest > seen and watched:
+            for record in self._store.changed_since(seen, watched):
+                with self._guard:
+                    watches = list(self._watches.get(record.id, ()))
+                for watch in watches:
                     watch.put(record)
         return newest
 
-    async def _pause(self) -> None:
-        if self._watches:
-            try:
-                await asyncio.wait_for(self._wake.wait(), _LOOK_SECONDS)
-            except TimeoutError:
-                return
-        else:
-            await self._wake.wait()
-        self._wake.clear()
+
+def _shutting_down() -> UnavailableError:
+    return UnavailableError("The server is shutting down. Watch again in a moment; the job is safe.")

@@ -94,6 +94,8 @@ class JobRecord:
     created: float
     started: float | None
     ended: float | None
+    #: Id of the data set that an import made.
+    dataset: str | None
 
     @property
     def name(self) -> str:
@@ -169,4 +171,5 @@ def encode_job(record: JobRecord, artifacts: Sequence[ArtifactRecord] = ()) -> j
         end_time=None if record.ended is None else timestamp(record.ended),
         metrics=record.metrics,
         notes=record.notes,
+        dataset="" if record.dataset is None else f"datasets/{record.dataset}",
     )

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fastclust.errors import AlreadyExistsError, FastclustError, NotFoundError
-from fastclust_server.database import counters, jobs
+from fastclust_server.database import counters, jobs, turns
 from fastclust_server.jobs.records import ACTIVE, CANCELLED, FAILED, QUEUED, RUNNING, Claim, JobRecord, NewJob
 from fastclust_server.status import job_error
 
@@ -23,8 +23,10 @@ __all__ = [
     "get_owned",
     "held",
     "must_hold",
+    "next_in_turn",
     "next_sequence",
     "put_back",
+    "served",
     "spec_digest",
 ]
 
@@ -102,11 +104,38 @@ def next_sequence(connection: sa.Connection) -> int:
     return int(connection.execute(query.returning(counters.c.value)).scalar_one())
 
 
-def change(connection: sa.Connection, which: sa.ColumnElement[bool], values: dict[str, Any]) -> JobRecord | None:
-    """Change the one row that ``which`` picks; None where it picks none."""
-    query = sa.update(jobs).where(which).values(sequence=next_sequence(connection), **values).returning(jobs)
+def change(
+    connection: sa.Connection, which: sa.ColumnElement[bool], values: dict[str, Any], sequence: int | None = None
+) -> JobRecord | None:
+    """Change the one row that ``which`` picks; None where it picks none. ``sequence``: taken before, if it was."""
+    number = next_sequence(connection) if sequence is None else sequence
+    query = sa.update(jobs).where(which).values(sequence=number, **values).returning(jobs)
     row = connection.execute(query).mappings().first()
     return None if row is None else JobRecord.from_row(row)
+
+
+def next_in_turn(connection: sa.Connection) -> int | None:
+    """Return the number of the job to run next: the oldest of the owner who was served longest ago."""
+    heads = (
+        sa.select(jobs.c.owner, sa.func.min(jobs.c.number).label("number"))
+        .where(jobs.c.state == QUEUED)
+        .group_by(jobs.c.owner)
+        .subquery()
+    )
+    query = (
+        sa.select(heads.c.number)
+        .outerjoin(turns, turns.c.owner == heads.c.owner)
+        .order_by(sa.func.coalesce(turns.c.served, 0), heads.c.number)
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def served(connection: sa.Connection, owner: str, sequence: int) -> None:
+    """Note that an owner's job began, so that the others come first now."""
+    changed = connection.execute(sa.update(turns).where(turns.c.owner == owner).values(served=sequence))
+    if not changed.rowcount:
+        connection.execute(sa.insert(turns).values(owner=owner, served=sequence))
 
 
 def put_back(connection: sa.Connection, record: JobRecord, *, counts: bool) -> JobRecord:

@@ -38,8 +38,10 @@ from fastclust_server.jobs.rows import (
     get_owned,
     held,
     must_hold,
+    next_in_turn,
     next_sequence,
     put_back,
+    served,
     spec_digest,
 )
 
@@ -47,19 +49,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fastclust_server.database import Database
+    from fastclust_server.storage.catalog import DatasetRecord
 
 __all__ = ["LEASE_SECONDS", "JobStore", "LostClaimError"]
 
 #: How long a claim lasts if nobody renews it; a supervisor renews it while the worker lives.
 LEASE_SECONDS = 30.0
+#: More ids than this are not put into one statement.
+_FEW = 500
 
 
 class JobStore:
     """Jobs and their artifacts on one database. Every method is one transaction."""
 
-    def __init__(self, database: Database, *, max_queued: int = 10_000) -> None:
+    def __init__(self, database: Database, *, max_queued: int = 10_000, owner_jobs: int = 1_000) -> None:
         self._database = database
         self._max_queued = max_queued
+        self._owner_jobs = owner_jobs
 
     # What callers of the API do: always within one owner. ------------------------------------------------------------
 
@@ -155,28 +161,21 @@ class JobStore:
             query = sa.select(counters.c.value).where(counters.c.name == "jobs")
             return int(connection.execute(query).scalar_one())
 
-    def changed_since(self, sequence: int, only: Sequence[str]) -> list[JobRecord]:
-        """Return those of the jobs ``only`` that changed after ``sequence``, as they are now."""
+    def changed_since(self, sequence: int, only: Sequence[str] | None = None) -> list[JobRecord]:
+        """Return those of the jobs ``only`` (None: all) that changed after ``sequence``, as they are now, in order."""
         query = sa.select(jobs).where(jobs.c.sequence > sequence).order_by(jobs.c.sequence)
-        wanted = set(only)
+        wanted = None if only is None else set(only)
+        if wanted is not None and len(wanted) <= _FEW:
+            query = query.where(jobs.c.id.in_(wanted))
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
-        return [JobRecord.from_row(row) for row in rows if row["id"] in wanted]
+        return [JobRecord.from_row(row) for row in rows if wanted is None or row["id"] in wanted]
 
     # What workers do. ------------------------------------------------------------------------------------------------
 
     def claim(self, worker: str, server: str, lease_seconds: float) -> JobRecord | None:
-        """Take the oldest queued job, if there is one; its attempt begins."""
+        """Take a queued job, if there is one; its attempt begins. Owners take turns, each with his oldest job."""
         now = time.time()
-        # On databases with row locks, two workers skip each other's candidates instead of waiting.
-        oldest = (
-            sa.select(jobs.c.number)
-            .where(jobs.c.state == QUEUED)
-            .order_by(jobs.c.number)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
         values = {
             "state": RUNNING,
             "attempt": jobs.c.attempt + 1,
@@ -190,7 +189,20 @@ class JobStore:
             if connection.execute(sa.select(jobs.c.number).where(jobs.c.state == QUEUED).limit(1)).first() is None:
                 return None  # an idle worker looks often, and must not take the write lock for it
         with self._database.write() as connection:
-            return change(connection, sa.and_(jobs.c.number == oldest, jobs.c.state == QUEUED), values)
+            sequence = next_sequence(connection)
+            number = next_in_turn(connection)
+            if number is None:
+                return None
+            # On databases with row locks, two workers skip each other's candidates instead of waiting.
+            free = sa.select(jobs.c.number).where(jobs.c.number == number, jobs.c.state == QUEUED)
+            candidate = connection.execute(free.with_for_update(skip_locked=True)).scalar_one_or_none()
+            if candidate is None:
+                oldest = sa.select(jobs.c.number).where(jobs.c.state == QUEUED).order_by(jobs.c.number).limit(1)
+                candidate = connection.execute(oldest.with_for_update(skip_locked=True)).scalar_one_or_none()
+            record = change(connection, sa.and_(jobs.c.number == candidate, jobs.c.state == QUEUED), values, sequence)
+            if record is not None:
+                served(connection, record.owner, record.sequence)
+            return record
 
     def heartbeat(self, claim: Claim, progress: bytes | None) -> bool:
         """Store progress, if there is new, and return whether the job was asked to stop. Raises LostClaimError."""
@@ -213,14 +225,16 @@ class JobStore:
         metrics: Mapping[str, float],
         notes: Mapping[str, str],
         progress: bytes,
+        dataset: DatasetRecord | None = None,
     ) -> JobRecord:
-        """Publish the result: from here on the artifacts exist. Raises LostClaimError."""
+        """Publish the result: from here on the artifacts, and an import's data set, exist. Raises LostClaimError."""
         values = {
             "state": SUCCEEDED,
             "ended": time.time(),
             "metrics": json.dumps(dict(metrics)),
             "notes": json.dumps(dict(notes)),
             "progress": progress,
+            "dataset": None if dataset is None else dataset.id,
             **NO_WORKER,
         }
         with self._database.write() as connection:
@@ -231,6 +245,9 @@ class JobStore:
             ]
             if rows:
                 connection.execute(sa.insert(artifacts), rows)
+            if dataset is not None:
+                row = {name: getattr(dataset, name) for name in dataset.__slots__ if name != "number"}
+                connection.execute(sa.insert(datasets).values(row))
             return record
 
     def fail(self, claim: Claim, error: bytes) -> JobRecord:
@@ -277,6 +294,18 @@ class JobStore:
         expired = sa.and_(jobs.c.state == RUNNING, jobs.c.server != server, jobs.c.lease_until < time.time())
         return self._put_back_all(expired, counts=True)
 
+    def queued(self) -> int:
+        """Return how many jobs wait."""
+        with self._database.read() as connection:
+            query = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.state == QUEUED)
+            return int(connection.execute(query).scalar_one())
+
+    def ended_before(self, moment: float, limit: int = 1000) -> list[tuple[str, str]]:
+        """Return (owner, id) of jobs that ended before ``moment``, in seconds since 1970."""
+        query = sa.select(jobs.c.owner, jobs.c.id).where(jobs.c.state.in_(ENDED), jobs.c.ended < moment)
+        with self._database.read() as connection:
+            return [(row.owner, row.id) for row in connection.execute(query.order_by(jobs.c.number).limit(limit))]
+
     def unfinished(self) -> set[str]:
         """Return ids of jobs that are queued or running."""
         with self._database.read() as connection:
@@ -293,6 +322,9 @@ class JobStore:
         waiting = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.state == QUEUED)
         if connection.execute(waiting).scalar_one() >= self._max_queued:
             raise OverloadedError(f"{self._max_queued} jobs are waiting already.", retry_after=10.0)
+        own = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.owner == new.owner, jobs.c.state.in_(ACTIVE))
+        if connection.execute(own).scalar_one() >= self._owner_jobs:
+            raise OverloadedError(f"{self._owner_jobs} of your jobs have not ended yet.", retry_after=10.0)
         for name in new.inputs:
             collection, _, found = name.partition("/")
             table = datasets if collection == "datasets" else jobs
@@ -329,5 +361,7 @@ class JobStore:
             if connection.execute(sa.select(jobs.c.number).where(which).limit(1)).first() is None:
                 return []
         with self._database.write() as connection:
+            # Rows are locked after the counter everywhere: in another order two transactions could wait for each other.
+            next_sequence(connection)
             found = connection.execute(sa.select(jobs).where(which).with_for_update()).mappings().all()
             return [put_back(connection, JobRecord.from_row(row), counts=counts) for row in found]

@@ -7,6 +7,7 @@ the thread that started it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -20,12 +21,14 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy.exc import SQLAlchemyError
 
 from fastclust_server import log, names
+from fastclust_server.child import ENVIRONMENT
 from fastclust_server.jobs.records import ENDED
 from fastclust_server.jobs.store import LEASE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fastclust_server.config import Settings
     from fastclust_server.jobs.records import JobRecord
     from fastclust_server.jobs.store import JobStore
     from fastclust_server.storage.folder import DataFolder
@@ -39,8 +42,6 @@ _LAST_SECONDS = 2.0
 #: A worker that died sooner than this after its start is started again later and later.
 _SETTLED_SECONDS = 10.0
 _LONGEST_PAUSE = 30.0
-#: Libraries must not start processes of their own: nobody would end them after a kill -9.
-_ENVIRONMENT = {"JOBLIB_MULTIPROCESSING": "0", "LOKY_MAX_CPU_COUNT": "1", "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass
@@ -64,18 +65,29 @@ class Supervisor:
     ----------
     changed
         Called, from the supervisor's thread, when it changed a job.
-    grace
-        Seconds that a cancelled job, or the worker at shutdown, gets to stop by itself.
+    settings
+        ``grace``: seconds that a cancelled job, or the worker at shutdown, gets to stop by itself.
     """
 
     def __init__(
-        self, folder: DataFolder, store: JobStore, *, server: str, changed: Callable[[], None], grace: float
+        self,
+        folder: DataFolder,
+        store: JobStore,
+        *,
+        server: str,
+        changed: Callable[[], None],
+        settings: Settings,
     ) -> None:
         self._folder = folder
         self._store = store
         self._server = server
         self._changed = changed
-        self._grace = grace
+        self._grace = settings.grace
+        self._told = json.dumps(settings.for_worker())
+        self._environment = os.environ | ENVIRONMENT
+        if settings.database is not None:
+            # Not on the command line, where everybody on the machine could read its password.
+            self._environment["FASTCLUST_DATABASE"] = settings.database
         self._thread = threading.Thread(target=self._run, name="supervisor")
         self._bell, self._rope = os.pipe()
         os.set_blocking(self._bell, False)
@@ -119,11 +131,12 @@ class Supervisor:
         worker = f"{self._server}-{names.new_id()[:8]}"
         command = [sys.executable, "-P", "-m", "fastclust_server.jobs.worker", "--data", str(self._folder.root)]
         command += ["--worker", worker, "--server", self._server, "--parent", str(os.getpid())]
+        command += ["--settings", self._told]
         process = subprocess.Popen(  # noqa: S603 - the command is ours, word by word
             command,
             stdin=subprocess.PIPE,
             stdout=2,  # the server's stdout is for its address alone
-            env=os.environ | _ENVIRONMENT,
+            env=self._environment,
             start_new_session=True,
         )
         log.event("worker_started", worker=worker, worker_pid=process.pid)

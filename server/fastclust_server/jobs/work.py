@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastclust.data import RowSource
     from fastclust.v1 import job_pb2
+    from fastclust_server.config import Settings
     from fastclust_server.jobs.records import ArtifactRecord, JobRecord
     from fastclust_server.jobs.store import JobStore
     from fastclust_server.storage.catalog import Catalog, DatasetRecord
@@ -30,7 +32,10 @@ __all__ = ["Work"]
 class Work:
     """One attempt of one job."""
 
-    def __init__(self, folder: DataFolder, store: JobStore, catalog: Catalog, record: JobRecord) -> None:
+    def __init__(
+        self, folder: DataFolder, store: JobStore, catalog: Catalog, record: JobRecord, settings: Settings
+    ) -> None:
+        self.settings = settings
         self._data = folder
         self._store = store
         self._catalog = catalog
@@ -41,8 +46,20 @@ class Work:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.metrics: dict[str, float] = {}
         self.notes: dict[str, str] = {}
+        #: The data set that an import made; it exists once the job has succeeded.
+        self.imported: DatasetRecord | None = None
         #: Steps as the work itself timed them; None: as they were reported.
         self.steps: Sequence[job_pb2.JobStep] | None = None
+
+    @property
+    def seed(self) -> int:
+        """The same in each attempt, for work that is to go on where another attempt left it."""
+        return int(self._record.id[:8], 16) & 0x7FFFFFFF
+
+    @property
+    def owner(self) -> str:
+        """Whose job it is."""
+        return self._record.owner
 
     @property
     def display_name(self) -> str:
@@ -59,9 +76,23 @@ class Work:
         """Return the file of a data set: ``.npy`` (tensors, labels), ``.tar`` (images) or ``.csv`` (labels)."""
         return self._data.datasets / self.dataset(name).file
 
+    def datasets_folder(self) -> Path:
+        """Where payloads of data sets lie."""
+        return self._data.datasets
+
+    def owner_bytes(self) -> int:
+        """What the owner keeps already."""
+        return self._catalog.owner_bytes(self._record.owner)
+
     def array(self, name: str) -> NDArray[Any]:
         """Map a TENSOR data set."""
         return load_array(self.path(name), mmap=True)
+
+    def rows(self, name: str) -> RowSource:
+        """Open a TENSOR data set in two dimensions; what does not fit in memory stays in its file."""
+        from fastclust.data import open_rows
+
+        return open_rows(self.path(name))
 
     def artifact(self, job: str, key: str) -> Path:
         """Return the file of another job's artifact. Raises DataLossError where it has none with this key."""

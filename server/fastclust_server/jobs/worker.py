@@ -7,7 +7,8 @@ the pipe to its stdin closes.
 from __future__ import annotations
 
 import argparse
-import ctypes
+import contextlib
+import json
 import os
 import signal
 import sys
@@ -19,8 +20,10 @@ from fastclust import progress
 from fastclust.errors import FastclustError, OperationCancelledError
 from fastclust.v1 import spec_pb2
 from fastclust_server import log, status
+from fastclust_server.child import die_with
+from fastclust_server.config import Settings
 from fastclust_server.database import Database
-from fastclust_server.jobs.heartbeat import CANCEL, SHUTDOWN, Heartbeat
+from fastclust_server.jobs.heartbeat import CANCEL, MEMORY, SHUTDOWN, TIME, Heartbeat, Limits
 from fastclust_server.jobs.store import LEASE_SECONDS, JobStore, LostClaimError
 from fastclust_server.jobs.tasks import TASKS
 from fastclust_server.jobs.tracker import Tracker
@@ -36,16 +39,25 @@ if TYPE_CHECKING:
 __all__ = ["Worker", "main"]
 
 _IDLE_SECONDS = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
     """Runs jobs of one store."""
 
-    def __init__(self, folder: DataFolder, store: JobStore, catalog: Catalog, *, worker: str, server: str) -> None:
+    def __init__(
+        self,
+        folder: DataFolder,
+        store: JobStore,
+        catalog: Catalog,
+        settings: Settings,
+        *,
+        worker: str,
+        server: str,
+    ) -> None:
         self._folder = folder
         self._store = store
         self._catalog = catalog
+        self._settings = settings
         self._worker = worker
         self._server = server
         self._wake = threading.Event()
@@ -79,21 +91,31 @@ class Worker:
         claim, about = record.claim, {"job": record.name, "attempt": record.attempt, "kind": record.kind}
         task = TASKS[record.kind]
         tracker = Tracker(task.steps)
-        self._heartbeat = heartbeat = Heartbeat(self._store, claim, tracker)
+        spec = spec_pb2.JobSpec.FromString(record.spec)
+        limits = self._limits(spec)
+        self._heartbeat = heartbeat = Heartbeat(
+            self._store, claim, tracker, limits, lambda reason: self._break_off(record, reason)
+        )
         if self._stopping:
             heartbeat.stop(SHUTDOWN)
         log.event("job_started", **about)
         heartbeat.start()
         try:
-            spec = getattr(spec_pb2.JobSpec.FromString(record.spec), record.kind)
-            work = Work(self._folder, self._store, self._catalog, record)
+            work = Work(self._folder, self._store, self._catalog, record, self._settings)
             with progress.listening(heartbeat.listen):
                 heartbeat.check()
-                task.run(spec, work)
+                task.run(getattr(spec, record.kind), work)
             artifacts = work.close()
             heartbeat.close()
             done = tracker.finished(work.steps).SerializeToString()
-            self._store.complete(claim, artifacts_=artifacts, metrics=work.metrics, notes=work.notes, progress=done)
+            self._store.complete(
+                claim,
+                artifacts_=artifacts,
+                metrics=work.metrics,
+                notes=work.notes,
+                progress=done,
+                dataset=work.imported,
+            )
             log.event("job_succeeded", **about)
         except OperationCancelledError as error:
             heartbeat.close()
@@ -115,10 +137,34 @@ class Worker:
                 self._store.cancelled(record.claim)
             elif heartbeat.reason == SHUTDOWN:
                 self._store.release(record.claim)
+            elif heartbeat.reason in {TIME, MEMORY}:
+                self._store.fail(record.claim, self._over(heartbeat.reason, record))
             elif heartbeat.reason is None:
                 self._failed(record, error)
         except LostClaimError:
             log.event("job_lost", job=record.name, attempt=record.attempt)
+
+    def _limits(self, spec: spec_pb2.JobSpec) -> Limits:
+        """The tighter of what the job and the set-up say."""
+        asked = spec.limits
+        seconds = [asked.run_time.ToMilliseconds() / 1000, self._settings.job_seconds]
+        memory = [asked.memory_bytes, self._settings.job_memory]
+        return Limits(min(filter(None, seconds), default=0.0), min(filter(None, memory), default=0))
+
+    def _over(self, reason: str, record: JobRecord) -> bytes:
+        limits = self._limits(spec_pb2.JobSpec.FromString(record.spec))
+        if reason == TIME:
+            told = status.job_error("TIME_LIMIT", f"The job ran for longer than its {limits.seconds:g} seconds.")
+        else:
+            told = status.job_error("MEMORY_LIMIT", f"The job took more memory than its {limits.memory_bytes} bytes.")
+        return told.SerializeToString()
+
+    def _break_off(self, record: JobRecord, reason: str) -> None:
+        """End the job and, because nothing else stops its work, this process; the supervisor starts another."""
+        with contextlib.suppress(LostClaimError):
+            self._store.fail(record.claim, self._over(reason, record))
+        log.event("job_broken_off", job=record.name, attempt=record.attempt, reason=reason)
+        os._exit(1)
 
     def _failed(self, record: JobRecord, error: Exception) -> None:
         told = status.deliberate(error)
@@ -143,15 +189,6 @@ class Worker:
             log.failure("tidy_failed", error, job=record.name)
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends, or end now if it has ended already."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        log.event("no_parent_death_signal", errno=ctypes.get_errno())
-    if os.getppid() != parent:
-        os._exit(0)
-
-
 def _listen(worker: Worker) -> None:
     """Obey the supervisor: lines "wake" and "stop" on stdin; its end is the server's end."""
     for line in sys.stdin:
@@ -173,12 +210,16 @@ def main() -> None:
     parser.add_argument("--worker", required=True)
     parser.add_argument("--server", required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--settings", type=json.loads, default={})
     arguments = parser.parse_args()
-    _die_with(arguments.parent)
+    die_with(arguments.parent)
     signal.signal(signal.SIGTERM, _end)
     folder = DataFolder(arguments.data)
-    database = Database(folder.database_url)
-    worker = Worker(folder, JobStore(database), Catalog(database), worker=arguments.worker, server=arguments.server)
+    database = Database(os.environ.get("FASTCLUST_DATABASE") or folder.database_url)
+    settings = Settings(arguments.data, **arguments.settings)
+    worker = Worker(
+        folder, JobStore(database), Catalog(database), settings, worker=arguments.worker, server=arguments.server
+    )
     threading.Thread(target=_listen, args=(worker,), name="supervisor", daemon=True).start()
     worker.run()
     # Threads of numeric libraries may still be there; nothing that counts is in memory.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import starmap
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from fastclust import chunks
+from fastclust.ahead import ahead
 from fastclust.errors import NotFoundError, PreconditionError
 from fastclust.v1 import artifact_pb2, artifact_pb2_grpc
 from fastclust_server import calls, names
@@ -13,16 +16,14 @@ from fastclust_server.jobs.records import SUCCEEDED, encode_artifact
 from fastclust_server.storage.artifacts import read_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
 
-    from grpc import aio
+    import grpc
 
     from fastclust_server.jobs.records import ArtifactRecord
     from fastclust_server.jobs.store import JobStore
+    from fastclust_server.stalls import Stalls
     from fastclust_server.storage.folder import DataFolder
-    from fastclust_server.threads import Threads
-
-    Context = aio.ServicerContext[Any, Any]
 
 __all__ = ["ArtifactService"]
 
@@ -30,37 +31,39 @@ __all__ = ["ArtifactService"]
 class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
     """What finished jobs left."""
 
-    def __init__(self, folder: DataFolder, store: JobStore, threads: Threads) -> None:
+    def __init__(self, folder: DataFolder, store: JobStore, stalls: Stalls) -> None:
         self._folder = folder
         self._store = store
-        self._threads = threads
+        self._stalls = stalls
 
     @override
-    async def ListArtifacts(
-        self, request: artifact_pb2.ListArtifactsRequest, context: Context
+    def ListArtifacts(
+        self, request: artifact_pb2.ListArtifactsRequest, context: grpc.ServicerContext
     ) -> artifact_pb2.ListArtifactsResponse:
         """List the artifacts of a job that succeeded."""
         job, size = names.parse(request.parent, "jobs", "parent"), names.page_size(request.page_size)
         begin = names.read_token(request.page_token, "artifacts", job) or 0
-        found = await self._threads.store(self._artifacts, calls.current().owner, job)
+        found = self._artifacts(calls.current().owner, job)
         page = [encode_artifact(job, record) for record in found[begin : begin + size]]
         token = names.write_token(begin + size, "artifacts", job) if begin + size < len(found) else ""
         return artifact_pb2.ListArtifactsResponse(artifacts=page, next_page_token=token)
 
     @override
-    async def ReadArtifact(
-        self, request: artifact_pb2.ReadArtifactRequest, context: Context
-    ) -> AsyncIterator[artifact_pb2.ReadArtifactResponse]:
-        """Send a header, then blocks of whole rows."""
+    def ReadArtifact(  # type: ignore[override] # blocks are bytes already
+        self, request: artifact_pb2.ReadArtifactRequest, context: grpc.ServicerContext
+    ) -> Iterator[artifact_pb2.ReadArtifactResponse | bytes]:
+        """Send a header, then blocks of whole rows, as the bytes that such a message is."""
         job, key = names.parse_artifact(request.name)
-        found = await self._threads.store(self._artifacts, calls.current().owner, job)
+        found = self._artifacts(calls.current().owner, job)
         record = next((record for record in found if record.key == key), None)
         if record is None:
             raise NotFoundError(f"{request.name}: no such artifact; there are {', '.join(r.key for r in found)}.")
         blocks = read_blocks(self._folder.artifacts, record, request.row_offset, request.row_limit)
-        yield artifact_pb2.ReadArtifactResponse(header=encode_artifact(job, record))
-        while (block := await self._threads.disk(next, blocks, None)) is not None:
-            yield artifact_pb2.ReadArtifactResponse(block=block)
+        with self._stalls.watching(context):
+            yield artifact_pb2.ReadArtifactResponse(header=encode_artifact(job, record))
+            for message in ahead(starmap(chunks.encode_block, blocks), depth=1):
+                self._stalls.moved(context)
+                yield message
 
     def _artifacts(self, owner: str, job: str) -> list[ArtifactRecord]:
         record = self._store.get(owner, job)

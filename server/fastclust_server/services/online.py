@@ -1,47 +1,35 @@
-"""OnlineService: in the contract, not in this version."""
+"""OnlineService: hands each call, as the bytes it came in, to the online process."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
-from typing_extensions import override
+import grpc
 
-from fastclust.errors import UnsupportedError
-from fastclust.v1 import online_pb2, online_pb2_grpc
+from fastclust.v1 import online_pb2
+from fastclust_server import calls
+from fastclust_server.online.frames import METHODS
 
 if TYPE_CHECKING:
-    from grpc import aio
+    from collections.abc import Callable
 
-    Context = aio.ServicerContext[Any, Any]
+    from fastclust_server.online.handle import OnlineHandle
 
-__all__ = ["OnlineService"]
+__all__ = ["add_to_server"]
 
-
-class OnlineService(online_pb2_grpc.OnlineServiceServicer):
-    """Refuses, and says what to do instead."""
-
-    @override
-    async def Assign(self, request: online_pb2.AssignRequest, context: Context) -> online_pb2.AssignResponse:
-        """Refuse."""
-        _refuse("Assign", 'the job\'s artifact "cluster_centers" assigns rows on your side')
-
-    @override
-    async def Search(self, request: online_pb2.SearchRequest, context: Context) -> online_pb2.SearchResponse:
-        """Refuse."""
-        _refuse("Search", "a neighbors job with queries does the same for many rows at once")
-
-    @override
-    async def Embed(self, request: online_pb2.EmbedRequest, context: Context) -> online_pb2.EmbedResponse:
-        """Refuse."""
-        _refuse("Embed", "an embed job does the same for many rows at once")
-
-    @override
-    async def Mahalanobis(
-        self, request: online_pb2.MahalanobisRequest, context: Context
-    ) -> online_pb2.MahalanobisResponse:
-        """Refuse."""
-        _refuse("Mahalanobis", "a mahalanobis job with output PAIRWISE does the same for many rows at once")
+_NAME = online_pb2.DESCRIPTOR.services_by_name["OnlineService"].full_name
 
 
-def _refuse(method: str, instead: str) -> NoReturn:
-    raise UnsupportedError(f"OnlineService.{method}: this version of the server has jobs only; {instead}.")
+def add_to_server(online: OnlineHandle, server: grpc.Server) -> None:
+    """Serve the four methods. The front end neither parses nor builds their messages."""
+
+    def behaviour(number: int) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            return online.call(number, calls.current().owner, request, context)
+
+        return answer
+
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        name: grpc.unary_unary_rpc_method_handler(behaviour(number)) for number, name in enumerate(METHODS)
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_NAME, handlers),))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from fastclust import wire
 from fastclust.artifacts import replacing, save_array
 from fastclust.errors import DataLossError, InputError
-from fastclust.v1 import artifact_pb2, common_pb2
+from fastclust.v1 import common_pb2
 from fastclust_server.jobs.records import ArtifactRecord
 from fastclust_server.storage.folder import sync_folder
 
@@ -97,10 +98,10 @@ class ArtifactWriter:
         )
 
 
-def read_blocks(
-    root: Path, record: ArtifactRecord, row_offset: int, row_limit: int
-) -> Iterator[artifact_pb2.ArtifactBlock]:
-    """Yield rows ``row_offset`` .. ``row_offset + row_limit`` (0: to the end) in blocks of about 1 MiB.
+def read_blocks(root: Path, record: ArtifactRecord, row_offset: int, row_limit: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of the first row, bytes) in blocks of about 1 MiB, from ``row_offset`` on.
+
+    ``row_limit``: how many rows; 0: to the end.
 
     Raises InputError before anything is read where there are no such rows.
     """
@@ -119,18 +120,25 @@ def read_blocks(
 
 def _blocks(
     path: Path, record: ArtifactRecord, starts: range, stop: int, row_bytes: int
-) -> Iterator[artifact_pb2.ArtifactBlock]:
+) -> Iterator[tuple[int, bytes]]:
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
         raise DataLossError(f"{record.key}: the server lost this file.") from error
     with file:
-        # What stands before the payload is the .npy header.
-        head = path.stat().st_size - record.byte_count
+        head = 0 if record.is_file else _header_bytes(file)
+        if os.fstat(file.fileno()).st_size != head + record.byte_count:
+            raise DataLossError(f"{record.key}: the server's file is not as long as it was written.")
         for start in starts:
             wanted = (min(start + starts.step, stop) - start) * row_bytes
             file.seek(head + start * row_bytes)
             data = file.read(wanted)
             if len(data) != wanted:
                 raise DataLossError(f"{record.key}: the server's file is too short.")
-            yield artifact_pb2.ArtifactBlock(row_offset=start, data=data, crc32c=wire.crc32c(data))
+            yield start, data
+
+
+def _header_bytes(file: BinaryIO) -> int:
+    """Length of a .npy header of version 1, with what stands before it."""
+    start = file.read(10)
+    return 10 + int.from_bytes(start[8:10], "little")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from fastclust.errors import AlreadyExistsError, NotFoundError, PreconditionError, StorageFullError
+from fastclust.errors import AlreadyExistsError, NotFoundError, OverloadedError, PreconditionError, StorageFullError
 from fastclust.v1 import common_pb2, dataset_pb2
-from fastclust_server.database import datasets, uploads
+from fastclust_server.database import artifacts, datasets, jobs, uploads
 from fastclust_server.jobs.records import timestamp
 from fastclust_server.jobs.rows import active_reader
 
@@ -94,8 +94,16 @@ class Catalog:
             raise AlreadyExistsError(f"request_id {request_id!r} belongs to {found.name}, which is another upload.")
         return found
 
-    def create_upload(self, record: UploadRecord, room: int) -> None:
-        """Insert a row. Raises StorageFullError if what all uploads still lack, with this one, is over ``room``."""
+    def create_upload(self, record: UploadRecord, room: int, most: int = 2**62) -> None:
+        """Insert a row.
+
+        Raises
+        ------
+        StorageFullError
+            What all uploads still lack, with this one, is over ``room``.
+        OverloadedError
+            The owner would keep more than ``most`` bytes.
+        """
         lacking = sa.select(sa.func.coalesce(sa.func.sum(uploads.c.byte_count - uploads.c.persisted_bytes), 0))
         with self._database.write() as connection:
             promised = int(connection.execute(lacking.where(uploads.c.dataset.is_(None))).scalar_one())
@@ -104,8 +112,19 @@ class Catalog:
                     f"The upload needs {record.byte_count} bytes; the server's disk has "
                     f"{max(room - promised, 0)} bytes that are not promised to other uploads."
                 )
+            kept = _owner_bytes(connection, record.owner)
+            if kept + record.byte_count > most:
+                raise OverloadedError(
+                    f"The upload needs {record.byte_count} bytes; you keep {kept} of the {most} that you may. "
+                    "Delete data sets, uploads or jobs."
+                )
             values = {name: getattr(record, name) for name in UploadRecord.__slots__}
             connection.execute(sa.insert(uploads).values(values))
+
+    def owner_bytes(self, owner: str) -> int:
+        """Return what an owner keeps: uploads as declared, data sets, and results of jobs."""
+        with self._database.read() as connection:
+            return _owner_bytes(connection, owner)
 
     def get_upload(self, owner: str, upload: str) -> UploadRecord:
         """Return one upload. Raises NotFoundError, for another owner's too."""
@@ -190,6 +209,17 @@ class Catalog:
         """Return file names of data sets."""
         with self._database.read() as connection:
             return set(connection.execute(sa.select(datasets.c.file)).scalars())
+
+
+def _owner_bytes(connection: sa.Connection, owner: str) -> int:
+    unfinished = sa.and_(uploads.c.owner == owner, uploads.c.dataset.is_(None))
+    results = artifacts.join(jobs, jobs.c.id == artifacts.c.job)
+    sums = (
+        sa.select(sa.func.sum(uploads.c.byte_count)).where(unfinished),
+        sa.select(sa.func.sum(datasets.c.byte_count)).where(datasets.c.owner == owner),
+        sa.select(sa.func.sum(artifacts.c.byte_count)).select_from(results).where(jobs.c.owner == owner),
+    )
+    return sum(int(connection.execute(query).scalar_one() or 0) for query in sums)
 
 
 def _upload(row: RowMapping) -> UploadRecord:

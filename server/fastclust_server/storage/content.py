@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import math
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from fastclust_server.storage.catalog import UploadRecord
 
-__all__ = ["check_declared", "check_payload", "npy_header"]
+__all__ = ["Checker", "check_declared", "check_payload", "count_rows", "npy_header"]
 
 _BLOCK_BYTES = 4 * 2**20
 _MAX_DIMS = 4
@@ -75,8 +76,36 @@ def npy_header(dtype: np.dtype[Any], shape: list[int]) -> bytes:
     return head.getvalue()
 
 
-def check_payload(path: Path, record: UploadRecord, checksum: common_pb2.Checksum) -> tuple[int, int]:
-    """Read a whole payload once and check it; return its rows and its CRC32C.
+class Checker:
+    """Checks a payload piece by piece, in order: its CRC32C, and that its numbers may stand in a data set."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = dataset_pb2.Dataset.FromString(content)
+        self._dtype = wire.dtype_of(self.content.tensor) if self.content.WhichOneof("content") == "tensor" else None
+        #: Bytes seen.
+        self.position = 0
+        self.crc32c = 0
+        self.bad: InputError | None = None
+        #: The beginning of an element whose end has not come.
+        self._rest = b""
+
+    def add(self, data: bytes | memoryview) -> None:
+        """Take the next piece."""
+        self.crc32c = wire.crc32c(data, self.crc32c)
+        dtype = self._dtype
+        if dtype is not None and dtype.kind in "fb" and self.bad is None:
+            first = (self.position - len(self._rest)) // dtype.itemsize
+            piece = self._rest + bytes(data) if self._rest else data
+            whole = len(piece) // dtype.itemsize * dtype.itemsize
+            self._rest = bytes(piece[whole:])
+            self.bad = _bad_element(np.frombuffer(piece[:whole], dtype), first, list(self.content.tensor.shape))
+        self.position += len(data)
+
+
+def check_payload(
+    path: Path, record: UploadRecord, checksum: common_pb2.Checksum, checker: Checker, *, most_pixels: int
+) -> tuple[int, int]:
+    """Check a whole payload; return its rows and its CRC32C. ``checker`` saw what it saw while that was written.
 
     Raises
     ------
@@ -85,34 +114,39 @@ def check_payload(path: Path, record: UploadRecord, checksum: common_pb2.Checksu
     InputError, DataError
         The content is not what it was said to be: numbers that are not finite, an archive that is none.
     """
-    content = dataset_pb2.Dataset.FromString(record.content)
-    which = content.WhichOneof("content")
-    dtype = wire.dtype_of(content.tensor) if which == "tensor" else None
-    crc, sha = 0, hashlib.sha256()
-    want_sha = checksum.WhichOneof("value") == "sha256"
-    bad: InputError | None = None
-    place = 0
-    with path.open("rb") as file:
-        file.seek(record.head_bytes)
-        while block := file.read(_BLOCK_BYTES):
-            crc = wire.crc32c(block, crc)
-            if want_sha:
+    size = path.stat().st_size - record.head_bytes
+    if size != record.byte_count:
+        raise DataLossError(f"{record.name}: the server holds {size} bytes of {record.byte_count}.")
+    _feed(path, record.head_bytes, checker)
+    sha = hashlib.sha256()
+    if checksum.WhichOneof("value") == "sha256":
+        with path.open("rb") as file:
+            file.seek(record.head_bytes)
+            while block := file.read(_BLOCK_BYTES):
                 sha.update(block)
-            if dtype is not None and bad is None:
-                bad = _bad_element(np.frombuffer(block, dtype), place // dtype.itemsize, list(content.tensor.shape))
-            place += len(block)
-    if place != record.byte_count:
-        raise DataLossError(f"{record.name}: the server holds {place} bytes of {record.byte_count}.")
-    _compare(record, checksum, crc, sha.digest())
-    if bad is not None:
-        raise bad
+    _compare(record, checksum, checker.crc32c, sha.digest())
+    if checker.bad is not None:
+        raise checker.bad
+    return count_rows(path, checker.content, most_pixels), checker.crc32c
+
+
+def _feed(path: Path, head: int, checker: Checker) -> None:
+    with path.open("rb") as file:
+        file.seek(head + checker.position)
+        while block := file.read(_BLOCK_BYTES):
+            checker.add(block)
+
+
+def count_rows(path: Path, content: dataset_pb2.Dataset, most_pixels: int) -> int:
+    """Look through a payload whose numbers were checked, and count its rows, images or labels."""
+    which = content.WhichOneof("content")
     if which == "tensor":
-        return content.tensor.shape[0], crc
+        return content.tensor.shape[0]
     if which == "images":
-        return _count_images(path, content.images), crc
+        return _count_images(path, content.images, most_pixels)
     if content.labels.encoding == dataset_pb2.LABELS_ENCODING_ROWS_INT64:
-        return content.labels.row_count, crc
-    return _count_labels(path, content.labels), crc
+        return content.labels.row_count
+    return _count_labels(path, content.labels)
 
 
 def _must_be(which: str | None, wanted: str) -> None:
@@ -147,7 +181,10 @@ def _compare(record: UploadRecord, checksum: common_pb2.Checksum, crc: int, sha:
 def _bad_element(block: NDArray[Any], start: int, shape: list[int]) -> InputError | None:
     """Find the first element that may not stand in a data set; ``start`` is the flat place of the block's first."""
     if block.dtype.kind == "f":
-        wrong, allowed = ~np.isfinite(block), "finite numbers"
+        finite = np.isfinite(block)
+        if finite.all():
+            return None
+        wrong, allowed = ~finite, "finite numbers"
     elif block.dtype.kind == "b":
         wrong, allowed = block.view(np.uint8) > 1, "0 and 1 as bool"
         block = block.view(np.uint8)
@@ -165,10 +202,11 @@ def _bad_element(block: NDArray[Any], start: int, shape: list[int]) -> InputErro
     return InputError("array", f"{block[first]} at {where}", allowed, "Drop such rows or fill them in.")
 
 
-def _count_images(path: Path, declared: dataset_pb2.ImagesSpec) -> int:
+def _count_images(path: Path, declared: dataset_pb2.ImagesSpec, most_pixels: int) -> int:
     from fastclust.data import open_images
 
     try:
+        _count_pixels(path, most_pixels)
         images = open_images(path)
     except DataError as error:
         raise DataError(str(error).replace(str(path), "images")) from error
@@ -176,6 +214,28 @@ def _count_images(path: Path, declared: dataset_pb2.ImagesSpec) -> int:
     if declared.HasField("image_count") and declared.image_count != found:
         raise InputError("images.image_count", declared.image_count, f"{found}, the images that the archive holds")
     return len(images)
+
+
+def _count_pixels(path: Path, most: int) -> None:
+    """Refuse an archive whose images would be too large together, by their headers: nothing is decoded yet."""
+    from PIL import Image, UnidentifiedImageError
+
+    total = 0
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isreg() else None
+                if file is None:
+                    continue
+                try:
+                    with Image.open(file) as image:
+                        total += image.width * image.height
+                except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                    continue  # reported as unreadable when the archive is opened
+                if total > most:
+                    raise InputError("images", f"more than {most} pixels in all", f"at most {most} when decoded")
+    except tarfile.TarError as error:
+        raise DataError(f"{path}: not a readable tar ({error}).") from error
 
 
 def _count_labels(path: Path, declared: dataset_pb2.LabelsSpec) -> int:

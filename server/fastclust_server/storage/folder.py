@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastclust.artifacts import replacing
 from fastclust.errors import PreconditionError
+from fastclust_server import names
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -57,6 +59,15 @@ class DataFolder:
         file.write(f"{os.getpid()}\n")
         file.flush()
         self._lock = file
+
+    @property
+    def id(self) -> str:
+        """What tells this folder from others; made once."""
+        path = self.root / "id"
+        if not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_text(f"{names.new_id()}\n", encoding="ascii")
+        return path.read_text(encoding="ascii").strip()
 
     def close(self) -> None:
         """Give the lock back."""

@@ -9,6 +9,7 @@ import hashlib
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
@@ -17,14 +18,16 @@ from fastclust import wire
 from fastclust.errors import DataLossError, InputError, PreconditionError
 from fastclust_server import names
 from fastclust_server.storage.catalog import UploadRecord
-from fastclust_server.storage.content import check_declared, check_payload
+from fastclust_server.storage.content import Checker, check_declared, check_payload
 from fastclust_server.storage.folder import sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
     from fastclust.v1 import common_pb2, dataset_pb2
+    from fastclust_server.config import Settings
     from fastclust_server.storage.catalog import Catalog, DatasetRecord
     from fastclust_server.storage.folder import DataFolder
 
@@ -34,15 +37,25 @@ __all__ = ["UploadWriter", "Uploads"]
 SYNC_BYTES = 16 * 2**20
 #: What the disk must keep for the database and for results.
 _SPARE_BYTES = 64 * 2**20
-_KEEP_SECONDS = 24 * 3600.0
 
 
 class Uploads:
     """Everything that happens to an upload. Blocking: call it from a thread that may wait for the disk."""
 
-    def __init__(self, folder: DataFolder, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        folder: DataFolder,
+        catalog: Catalog,
+        settings: Settings,
+        received: Callable[[int], None] = lambda _count: None,
+    ) -> None:
         self._folder = folder
         self._catalog = catalog
+        self._settings = settings
+        self._keep_seconds = settings.keep_uploads * 3600.0
+        self._received = received
+        #: What was checked while it came, of unfinished uploads; after a restart it is read again at the end.
+        self._checkers: dict[str, Checker] = {}
         self._guard = threading.Lock()
         self._writers: dict[str, UploadWriter] = {}
         self._finishing: dict[str, threading.Lock] = {}
@@ -56,10 +69,15 @@ class Uploads:
             Nothing like that can be stored.
         StorageFullError
             The disk has no room that is not promised.
+        OverloadedError
+            The owner has no room.
         AlreadyExistsError
             The request id belongs to another upload.
         """
         content, suffix, head = check_declared(request)
+        rows = next(iter(request.tensor.shape), 1) if request.HasField("tensor") else 1
+        if rows > self._settings.dataset_rows:
+            raise InputError("array", f"{rows} rows", f"at most {self._settings.dataset_rows} on this server")
         names.check_text("display_name", request.display_name, 200)
         names.check_text("request_id", request.request_id, 128)
         digest = hashlib.sha256(content + request.byte_count.to_bytes(8, "little")).hexdigest()
@@ -81,7 +99,7 @@ class Uploads:
             persisted_bytes=0,
             dataset=None,
             created=now,
-            expires=now + _KEEP_SECONDS,
+            expires=now + self._keep_seconds,
         )
         path = self._folder.uploads / record.file
         try:
@@ -90,7 +108,7 @@ class Uploads:
                 file.flush()
                 os.fsync(file.fileno())
             sync_folder(self._folder.uploads)
-            self._catalog.create_upload(record, self._folder.free_bytes() - _SPARE_BYTES)
+            self._catalog.create_upload(record, self._folder.free_bytes() - _SPARE_BYTES, self._settings.owner_bytes)
         except IntegrityError:
             # The same request came twice at once, and the other was first.
             path.unlink(missing_ok=True)
@@ -113,7 +131,14 @@ class Uploads:
             record = self._catalog.get_upload(owner, upload)
             if record.dataset is not None:
                 raise PreconditionError(f"{record.name} is finished: datasets/{record.dataset}.")
-            self._writers[upload] = writer = UploadWriter(self._folder, self._catalog, record)
+            checker = self._checkers.get(upload)
+            if checker is None or checker.position > record.persisted_bytes:
+                # What it saw beyond was never stored, or will be stored anew: all is read again at the end.
+                checker = Checker(record.content)
+            self._checkers[upload] = checker
+            self._writers[upload] = writer = UploadWriter(
+                self._folder, self._catalog, record, checker, self._received, self._keep_seconds
+            )
         return writer
 
     def done(self, writer: UploadWriter) -> None:
@@ -159,7 +184,9 @@ class Uploads:
                 f"Send the rest, from byte {record.persisted_bytes}.",
             )
         source, target = self._folder.uploads / record.file, self._folder.datasets / record.file
-        row_count, crc32c = check_payload(source, record, checksum)
+        with self._guard:
+            checker = self._checkers.pop(upload, None) or Checker(record.content)
+        row_count, crc32c = check_payload(source, record, checksum, checker, most_pixels=self._settings.image_pixels)
         source.rename(target)
         sync_folder(self._folder.datasets)
         sync_folder(self._folder.uploads)
@@ -176,6 +203,8 @@ class Uploads:
             writing = self._writers.get(upload)
         if writing is not None:
             self.done(writing)
+        with self._guard:
+            self._checkers.pop(upload, None)
         self._catalog.delete_upload(record.id)
         if record.dataset is None:
             (self._folder.uploads / record.file).unlink(missing_ok=True)
@@ -191,10 +220,24 @@ class Uploads:
 class UploadWriter:
     """Writes one stream of chunks. Chunks come in order; what is persisted already is skipped."""
 
-    def __init__(self, folder: DataFolder, catalog: Catalog, record: UploadRecord) -> None:
+    def __init__(
+        self,
+        folder: DataFolder,
+        catalog: Catalog,
+        record: UploadRecord,
+        checker: Checker,
+        received: Callable[[int], None],
+        keep_seconds: float,
+    ) -> None:
         self.record = record
         self._catalog = catalog
+        self._checker = checker
+        self._received = received
+        self._keep_seconds = keep_seconds
         self._lock = threading.Lock()
+        self._syncing = False
+        self._trouble: Exception | None = None
+        self._syncer = ThreadPoolExecutor(1, "sync")
         path = folder.uploads / record.file
         try:
             self._file: int | None = os.open(path, os.O_WRONLY)
@@ -215,7 +258,7 @@ class UploadWriter:
         """Close it."""
         self.close()
 
-    def add(self, offset: int, data: bytes, crc32c: int) -> None:
+    def add(self, offset: int, data: bytes | memoryview, crc32c: int) -> None:
         """Write one chunk.
 
         Raises
@@ -239,13 +282,20 @@ class UploadWriter:
                 raise InputError(
                     "data", f"{len(data)} bytes at byte {offset}", f"{record.byte_count} bytes in all, as declared"
                 )
-            rest = memoryview(data)[self.position - offset :]
+            rest = memoryview(data)[max(self.position - offset, 0) :]
+            if len(rest) and self._checker.position == self.position:
+                self._checker.add(data if len(rest) == len(data) else rest)
+            self._received(len(rest))
             while rest:
                 written = os.pwrite(self._file, rest, record.head_bytes + self.position)
                 self.position += written
                 rest = rest[written:]
-            if self.position - self.persisted >= SYNC_BYTES:
-                self._sync(self._file)
+            if self._trouble is not None:
+                raise self._trouble
+            if self.position - self.persisted >= SYNC_BYTES and not self._syncing:
+                # The stream goes on meanwhile.
+                self._syncing = True
+                self._syncer.submit(self._sync_aside, self._file, self.position)
 
     def close(self) -> None:
         """Sync, acknowledge and close."""
@@ -253,13 +303,26 @@ class UploadWriter:
             file, self._file = self._file, None
             if file is None:
                 return
+            self._syncer.shutdown()
             try:
-                self._sync(file)
+                # After a sync that failed, a second one may succeed although bytes were lost.
+                if self._trouble is not None:
+                    raise self._trouble
+                self._sync(file, self.position)
             finally:
                 os.close(file)
 
-    def _sync(self, file: int) -> None:
-        if self.position > self.persisted:
+    def _sync(self, file: int, position: int) -> None:
+        """Have what was written up to ``position`` on disk, then say so."""
+        if position > self.persisted:
             os.fsync(file)
-            self._catalog.persisted(self.record.id, self.position, time.time() + _KEEP_SECONDS)
-            self.persisted = self.position
+            self._catalog.persisted(self.record.id, position, time.time() + self._keep_seconds)
+            self.persisted = position
+
+    def _sync_aside(self, file: int, position: int) -> None:
+        try:
+            self._sync(file, position)
+        except Exception as error:  # noqa: BLE001 - raised again in the stream's own thread
+            self._trouble = error
+        finally:
+            self._syncing = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastclust_server.jobs.tasks import embed, kmeans, mahalanobis, neighbors, pipeline, train, tsne
+from fastclust_server.jobs.tasks import embed, importing, kmeans, mahalanobis, neighbors, pipeline, train, tsne
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,4 +34,4 @@ class Task:
 TASKS: dict[str, Task] = {
     module.__name__.rpartition(".")[2]: Task(module.check, module.run, module.STEPS)
     for module in (kmeans, mahalanobis, neighbors, tsne, train, embed, pipeline)
-}
+} | {"import": Task(importing.check, importing.run, importing.STEPS)}

@@ -19,6 +19,8 @@ __all__ = ["STEPS", "check", "check_clusters", "run"]
 STEPS = {"seed": 0.2, "kmeans": 0.8}
 
 _DEFAULT_CLUSTERS = 8
+#: Rows x columns x clusters: an iteration of this takes longer than to write its state and wait for the disk.
+_LONG = 10**9
 #: Fields of methods that this version does not have.
 _LATER = ("batch_size", "size_min", "size_max", "n_neighbors", "n_components")
 
@@ -74,11 +76,16 @@ def run(spec: KMeansSpec, work: Work) -> None:
     if spec.HasField("metric"):
         arguments["metric"] = load_metric(spec.metric, work)
     weights = work.array(spec.sample_weight) if spec.sample_weight else None
-    model = KMeans(**arguments).fit(work.array(spec.dataset), sample_weight=weights)
+    rows = work.rows(spec.dataset)
+    # A long fit is kept after each iteration, and another attempt goes on from there; that needs a seed.
+    arguments.setdefault("random_state", work.seed)
+    long = rows.shape[0] * rows.shape[1] * arguments.get("n_clusters", _DEFAULT_CLUSTERS) >= _LONG
+    folder = work.folder / "kmeans" if long else None
+    model = KMeans(**arguments).fit(rows, sample_weight=weights, checkpoint=folder)
     work.tensor("labels", model.labels_)
     work.tensor("cluster_centers", model.cluster_centers_)
     path = work.new_file("kmeans.safetensors")
     model.save(path)
     work.written(path)
     work.metric(inertia=model.inertia_, n_iter=model.n_iter_)
-    work.note(backend=model.backend_)
+    work.note(backend=model.backend_, random_state=arguments["random_state"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastclust.artifacts import load_array, load_json, load_model
 from fastclust.errors import UnsupportedError
 from fastclust.v1 import common_pb2
-from fastclust_server.jobs.inputs import FLOATS, chosen
+from fastclust_server.jobs.inputs import FLOATS, check_encoder, chosen
 from fastclust_server.jobs.tasks.kmeans import check_clusters, check_method
 from fastclust_server.jobs.tracker import encode_steps
 
@@ -58,6 +58,7 @@ def check(spec: PipelineSpec, inputs: Inputs) -> None:
         else:
             inputs.tensor("dataset", spec.dataset, (2, 3, 4), ("uint8",))
     check_method(spec.method)
+    check_encoder(spec, inputs.settings)
     if spec.HasField("backend"):
         raise UnsupportedError("backend: this version of the server does not take it here; leave it out.")
     if spec.metric.WhichOneof("kind") == "model":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastclust.errors import InputError, UnsupportedError
 from fastclust.v1 import common_pb2
-from fastclust_server.jobs.inputs import check_integer, check_number, chosen
+from fastclust_server.jobs.inputs import check_encoder, check_integer, check_number, chosen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +41,7 @@ def check(spec: TrainSpec, inputs: Inputs) -> None:
         raise UnsupportedError(f"{field}: this version of the server does not take it; leave it out.")
     if spec.labels:
         inputs.labels("labels", spec.labels, rows)
+    check_encoder(spec, inputs.settings)
     for field in ("embedding_dim", "epochs", "batch_size"):
         check_integer(spec, field, 1)
     check_integer(spec, "image_size", 4)

@@ -1,0 +1,252 @@
+"""The front end's side of the online process: starts it with the first call, and again when it died."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from google.rpc import status_pb2
+
+from fastclust.errors import OperationCancelledError, OverloadedError, UnavailableError, WaitTimeoutError
+from fastclust_server import log
+from fastclust_server.child import ENVIRONMENT, ONE_THREAD
+from fastclust_server.online.frames import Frame, Kind, Link, pack_call
+from fastclust_server.status import StatusError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import grpc
+
+    from fastclust_server.config import Settings
+
+__all__ = ["OnlineHandle"]
+
+_END_SECONDS = 3.0
+_LONGEST_PAUSE = 10.0
+_GONE = "The online process ended. Call again: it is started anew."
+
+
+class _Waiter:
+    """A thread that waits for an answer. A bare lock: it is quicker than an Event, and each call makes one."""
+
+    __slots__ = ("answer", "gave_up", "lock", "size")
+
+    def __init__(self, size: int) -> None:
+        self.lock = threading.Lock()
+        self.lock.acquire()
+        self.size = size
+        self.answer: Frame | None = None
+        self.gave_up = False
+
+
+class OnlineHandle:
+    """One online process.
+
+    Parameters
+    ----------
+    batched
+        Called with method and rows of each batch.
+    """
+
+    def __init__(self, root: Path, settings: Settings, batched: Callable[[str, int], None]) -> None:
+        self._root = root
+        self._settings = settings
+        self._batched = batched
+        self._guard = threading.Lock()
+        self._waiters: dict[int, _Waiter] = {}
+        self._numbers = itertools.count(1)
+        self._bytes = 0
+        self._link: Link | None = None
+        self._wanted = threading.Event()
+        self._up = threading.Event()
+        self._closed = False
+        # One thread for as long as the server lives: the kernel ties the child's death to it.
+        self._thread = threading.Thread(target=self._run, name="online")
+
+    def start(self) -> None:
+        """Get ready; the process itself is started by the first call."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the process."""
+        self._closed = True
+        self._wanted.set()
+        with self._guard:
+            link = self._link
+        if link is not None:
+            link.hang_up()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def forget(self, job: str) -> None:
+        """Say that a job is no more."""
+        with self._guard:
+            link = self._link
+        if link is not None:
+            try:
+                link.send(Frame(Kind.FORGET, 0, job.encode()))
+            except OSError:
+                return  # it died, and forgot everything
+
+    def call(self, method: int, owner: str, request: bytes, context: grpc.ServicerContext) -> bytes:
+        """Have a call answered; returns the response's bytes.
+
+        Raises
+        ------
+        StatusError
+            With the status that the caller gets.
+        OverloadedError
+            Too many bytes wait.
+        UnavailableError
+            The process died over it, or the server stops.
+        WaitTimeoutError
+            The caller's time is over.
+        """
+        seconds = context.time_remaining()
+        left = float("inf") if seconds is None else seconds
+        waiter = _Waiter(len(request))
+        number = next(self._numbers)
+        link = self._connected(left)
+        with self._guard:
+            if self._bytes + waiter.size > self._settings.online_bytes and self._waiters:
+                raise OverloadedError(f"{self._bytes} bytes of online calls are waiting already.", retry_after=0.5)
+            if self._link is not link:
+                raise UnavailableError(_GONE)
+            self._waiters[number] = waiter
+            self._bytes += waiter.size
+        try:
+            _deliver(link, Frame(Kind.CALL, number, pack_call(method, owner, left, request)))
+            if not context.add_callback(lambda: self._gave_up(number)):
+                self._gave_up(number)
+            if not waiter.lock.acquire(timeout=-1 if left > threading.TIMEOUT_MAX else left):
+                self._gave_up(number)
+                waiter.gave_up = False
+                raise WaitTimeoutError("The call's time is over.")
+        finally:
+            self._settle(number)
+        answer = waiter.answer
+        if waiter.gave_up:
+            raise OperationCancelledError("The caller went away.")
+        if answer is None:
+            raise UnavailableError(_GONE)
+        if answer.kind is Kind.REFUSAL:
+            raise StatusError(status_pb2.Status.FromString(answer.payload))
+        return answer.payload
+
+    def _connected(self, seconds: float) -> Link:
+        link = self._link
+        if link is None:
+            self._wanted.set()
+            self._up.wait(min(seconds, 60.0))
+            link = self._link
+            if link is None:
+                raise UnavailableError("The online process is not up. Call again in a moment.")
+        return link
+
+    def _settle(self, number: int) -> _Waiter | None:
+        with self._guard:
+            waiter = self._waiters.pop(number, None)
+            if waiter is not None:
+                self._bytes -= waiter.size
+        return waiter
+
+    def _gave_up(self, number: int) -> None:
+        """The call has ended; if it was not answered, nobody waits for it any more."""
+        waiter = self._settle(number)
+        if waiter is None:
+            return
+        waiter.gave_up = True
+        waiter.lock.release()
+        link = self._link
+        if link is not None:
+            try:
+                link.send(Frame(Kind.CANCEL, number, b""))
+            except OSError:
+                return
+
+    def _run(self) -> None:
+        pause = 0.0
+        while True:
+            self._wanted.wait()
+            if self._closed:
+                return
+            process, link = self._spawn()
+            answered = self._read(link)
+            with self._guard:
+                self._link = None
+                self._up.clear()
+                waiting, self._waiters = self._waiters, {}
+                self._bytes = 0
+            for waiter in waiting.values():
+                waiter.lock.release()
+            link.close()
+            self._end(process)
+            # In this order: who closes rings after it has closed.
+            self._wanted.clear()
+            if self._closed:
+                return
+            pause = 0.0 if answered else min(max(2 * pause, 0.25), _LONGEST_PAUSE)
+            if pause:
+                threading.Event().wait(pause)
+
+    def _spawn(self) -> tuple[subprocess.Popen[bytes], Link]:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "fastclust_server.online.process", "--data", str(self._root)]
+        command += ["--socket", str(theirs.fileno()), "--parent", str(os.getpid())]
+        command += ["--memory", str(self._settings.online_memory), "--delay", str(self._settings.online_delay / 1000)]
+        environment = os.environ | ENVIRONMENT | ONE_THREAD
+        if self._settings.database is not None:
+            environment["FASTCLUST_DATABASE"] = self._settings.database
+        process = subprocess.Popen(  # noqa: S603 - the command is ours, word by word
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            env=environment,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        log.event("online_started", online_pid=process.pid)
+        link = Link(ours)
+        with self._guard:
+            self._link = link
+        self._up.set()
+        if self._closed:
+            link.hang_up()
+        return process, link
+
+    def _read(self, link: Link) -> bool:
+        """Hand answers to those who wait until the process is gone; return whether there was any."""
+        answered = False
+        for frame in link.frames():
+            answered = True
+            if frame.kind is Kind.BATCH:
+                self._batched(frame.payload.decode(), frame.number)
+                continue
+            waiter = self._settle(frame.number)
+            if waiter is not None:
+                waiter.answer = frame
+                waiter.lock.release()
+        return answered
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            code = process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        log.event("online_ended", online_pid=process.pid, code=code)
+
+
+def _deliver(link: Link, frame: Frame) -> None:
+    try:
+        link.send(frame)
+    except OSError as error:
+        raise UnavailableError(_GONE) from error

@@ -1,0 +1,143 @@
+"""The online process: reads calls, answers them in batches. Started by the front end only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from fastclust.errors import InputError
+from fastclust_server import log, names, status
+from fastclust_server.child import die_with
+from fastclust_server.database import Database
+from fastclust_server.jobs.store import JobStore
+from fastclust_server.online.answers import METHODS
+from fastclust_server.online.batching import Batcher, Item
+from fastclust_server.online.frames import METHODS as NAMES
+from fastclust_server.online.frames import Frame, Kind, Link, unpack_call
+from fastclust_server.online.models import Models
+from fastclust_server.storage.catalog import Catalog
+from fastclust_server.storage.folder import DataFolder
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from fastclust_server.online.answers import Asked
+    from fastclust_server.online.models import Loaded
+
+__all__ = ["Online", "main"]
+
+#: Rows of one batch. Larger ones gain nothing and make others wait.
+_BATCH_BYTES = 4 * 2**20
+
+
+class Online:
+    """Answers what comes over a link, until its other end is gone."""
+
+    def __init__(self, link: Link, models: Models, delay: float) -> None:
+        self._link = link
+        self._models = models
+        self._batcher = Batcher(_BATCH_BYTES, delay)
+
+    def run(self) -> None:
+        """Read calls in this thread; answer them in another."""
+        answering = threading.Thread(target=self._answer, name="answering")
+        answering.start()
+        for frame in self._link.frames():
+            if frame.kind is Kind.CALL:
+                try:
+                    self._take(frame)
+                except Exception as error:  # noqa: BLE001 - one call's error is that call's
+                    self._refuse(frame.number, error)
+            elif frame.kind is Kind.CANCEL:
+                self._batcher.cancel(frame.number)
+            else:
+                self._models.forget(frame.payload.decode())
+        self._batcher.close()
+        answering.join()
+
+    def _take(self, frame: Frame) -> None:
+        number, owner, seconds, data = unpack_call(frame.payload)
+        method = NAMES[number]
+        deadline = time.monotonic() + seconds
+        try:
+            request = METHODS[method].parse(data)
+        except DecodeError as error:
+            raise InputError("request", "bytes that are no such message", f"{method}Request") from error
+        job = names.parse(request.model, "jobs", "model")
+        future = self._models.get(owner, job, method)
+        if future.done():
+            self._queue(frame.number, method, deadline, request, future)
+        else:
+            future.add_done_callback(lambda done: self._queue(frame.number, method, deadline, request, done))
+
+    def _queue(self, number: int, method: str, deadline: float, request: object, model: Future[Loaded]) -> None:
+        """Check a call against its model, which is ready now, and let it wait for a batch."""
+        try:
+            loaded = model.result()
+            asked = METHODS[method].check(request, loaded)
+        except Exception as error:  # noqa: BLE001 - one call's error is that call's
+            self._refuse(number, error)
+            return
+        key = (method, loaded.record.id, asked.key)
+        self._batcher.put(Item(number, key, asked.nbytes, deadline, (method, asked, loaded)))
+
+    def _answer(self) -> None:
+        while (batch := self._batcher.take()) is not None:
+            method, _, loaded = batch[0].work
+            calls: list[Asked] = [item.work[1] for item in batch]
+            try:
+                answers = METHODS[method].answer(calls, loaded)
+            except Exception as error:  # noqa: BLE001 - it becomes the calls' status
+                answers = [error] * len(batch)
+            frames = [
+                self._refusal(item.number, one)
+                if isinstance(one, Exception)
+                else Frame(Kind.REPLY, item.number, one.SerializeToString())
+                for item, one in zip(batch, answers, strict=True)
+            ]
+            rows = sum(len(call.rows) for call in calls)
+            self._send(*frames, Frame(Kind.BATCH, rows, method.encode()))
+
+    def _refuse(self, number: int, error: Exception) -> None:
+        self._send(self._refusal(number, error))
+
+    @staticmethod
+    def _refusal(number: int, error: Exception) -> Frame:
+        told = status.deliberate(error)
+        if told is not error:
+            log.failure("online_failed", error)
+        return Frame(Kind.REFUSAL, number, status.to_status(told).SerializeToString())
+
+    def _send(self, *frames: Frame) -> None:
+        try:
+            self._link.send(*frames)
+        except OSError:
+            return  # the front end is gone; the reader ends this process
+
+
+def main() -> None:
+    """Run the online process."""
+    parser = argparse.ArgumentParser(prog="fastclust_server.online.process")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--memory", type=int, required=True)
+    parser.add_argument("--delay", type=float, required=True)
+    arguments = parser.parse_args()
+    die_with(arguments.parent)
+    folder = DataFolder(arguments.data)
+    database = Database(os.environ.get("FASTCLUST_DATABASE") or folder.database_url)
+    models = Models(folder, JobStore(database), Catalog(database), arguments.memory)
+    Online(Link(socket.socket(fileno=arguments.socket)), models, arguments.delay).run()
+    os._exit(0)  # threads of numeric libraries may still be there
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ from fastclust.learning.networks import Heads, fit_projection
 from fastclust.learning.samplers import NeighborhoodSampler
 from fastclust.learning.teacher import follow, teacher_of
 from fastclust.learning.trainer import _with_dataset
-from fastclust.mining import affinity, normalised
+from fastclust.neighbors.affinity import affinity, normalised
 
 
 def silent():

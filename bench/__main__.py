@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from bench import cases, machine, report
 from bench.measure import run_problem
@@ -21,12 +22,20 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--rounds", type=int, help="timings a contender")
     run.add_argument("--threads", type=int, default=machine.threads_available())
     run.add_argument("--only", default="", help="problems whose name contains this")
+    learn = verbs.add_parser("learning", help="quality of what is learned without labels; tens of minutes")
+    learn.add_argument("--out", type=Path, help="JSON to write and to go on from")
+    learn.add_argument("--only", default="", help="rows of the table whose name contains this")
+    learn.add_argument("--seeds", type=int, nargs="*")
     verbs.add_parser("report", help="write results/tables.md from the stored results")
     chosen = parser.parse_args(arguments)
     if chosen.verb == "list":
         return _list()
     if chosen.verb == "report":
         return _report()
+    if chosen.verb == "learning":
+        from bench import learning
+
+        return learning.main(chosen.out, chosen.only, chosen.seeds)
     return _run(chosen)
 
 

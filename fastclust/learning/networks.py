@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +21,10 @@ __all__ = ["EmbeddingNet", "Heads", "Projection", "Student", "fit_projection", "
 
 #: Rows that the principal components are estimated from, and numbers in them.
 _SAMPLE, _NUMBERS = 20_000, 1 << 25
-#: Rows in one product of the front: its activations stay in the cache. Rows that one thread takes at once.
-_CHUNK, _BLOCK = 16, 512
+#: Columns up to which all components are computed, and products that find the leading ones beyond.
+_DENSE, _POWERS = 1024, 6
+#: Rows in one product of the front: its activations stay in the cache.
+_CHUNK = 4
 
 
 def fit_projection(
@@ -35,8 +35,6 @@ def fit_projection(
     p is ``n_components`` or the rank of the data, if that is less. Component i is divided by variance_i^(whitening /
     2): 0 leaves the variances, 1 makes them equal. Raises InputError where all rows are equal.
     """
-    from scipy.linalg import eigh
-
     rng = np.random.default_rng(seed)
     most = min(_SAMPLE, max(2 * rows.shape[1], _NUMBERS // rows.shape[1]))
     if len(rows) > most:
@@ -44,10 +42,8 @@ def fit_projection(
     sample = rows.astype(np.float64)
     mean = sample.mean(0)
     sample -= mean
-    # Only the leading ones are wanted; rows of many columns would take a minute otherwise.
-    d = sample.shape[1]
-    values, vectors = eigh(sample.T @ sample / len(sample), subset_by_index=[max(0, d - n_components), d - 1])
-    values, vectors = values[::-1], vectors[:, ::-1]
+    with one_thread():
+        values, vectors = _components(sample, n_components, rng)
     rank = int((values > max(values[0], 0) * 1e-10).sum())
     if values[0] <= np.finfo(np.float32).tiny or rank == 0:
         raise InputError("X", "rows that are all equal", "rows that differ", "There is nothing to learn from them.")
@@ -58,6 +54,23 @@ def fit_projection(
     scaled = values[:kept] ** (1 - whitening)
     components = components / (values[:kept] ** (whitening / 2) * np.sqrt(scaled.sum()))
     return mean.astype(np.float32), components.astype(np.float32)
+
+
+def _components(
+    sample: NDArray[np.float64], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the largest eigenvalues, descending, of the covariance of centred rows, and their vectors ``[d, ..]``."""
+    covariance = sample.T @ sample / len(sample)
+    d = len(covariance)
+    if d <= max(_DENSE, 2 * count):
+        values, vectors = np.linalg.eigh(covariance)
+        return values[::-1], vectors[:, ::-1]
+    # All eigenvectors of wide rows take a minute. Powers of a subspace (Halko, Martinsson, Tropp, 2011) take seconds.
+    basis = rng.standard_normal((d, count + count // 8 + 8))
+    for _ in range(_POWERS):
+        basis, _ = np.linalg.qr(covariance @ basis)
+    values, turns = np.linalg.eigh(basis.T @ covariance @ basis)
+    return values[::-1], basis @ turns[:, ::-1]
 
 
 class Projection(nn.Module):
@@ -144,7 +157,7 @@ class EmbeddingNet(nn.Module):
         self.student = student
 
     def prepared(self, rows: Tensor, message: str = "") -> Tensor:
-        """Return what the student is given of all rows: ``[n, p]``. Threads share out the rows, not a product."""
+        """Return what the student is given of all rows: ``[n, p]``."""
         if isinstance(self.front, nn.Identity):
             return rows
         return through(self.front, rows, message)
@@ -160,18 +173,11 @@ class EmbeddingNet(nn.Module):
 
 @torch.no_grad()
 def through(module: Callable[[Tensor], Tensor], rows: Tensor, message: str = "", *, chunk: int = _CHUNK) -> Tensor:
-    """Return ``module`` of all rows, a few at a time, each on one thread: the same bits for any number of threads."""
-
-    def work(start: int) -> Tensor:
-        stop = min(start + block, len(rows))
-        return torch.cat([module(rows[first : min(first + chunk, stop)]) for first in range(start, stop, chunk)])
-
-    block = max(_BLOCK, chunk)
-    starts = range(0, len(rows), block)
+    """Return ``module`` of all rows, a few at a time and on one thread: the same bits on every machine."""
     parts = []
-    with one_thread(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for number, part in enumerate(pool.map(work, starts)):
-            parts.append(part)
-            if message:
-                report("encode", number + 1, len(starts), message)
+    with one_thread():
+        for start in range(0, len(rows), chunk):
+            parts.append(module(rows[start : start + chunk]))
+            if message and start // chunk % 64 == 0:
+                report("encode", start, len(rows), message)
     return torch.cat(parts)

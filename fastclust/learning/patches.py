@@ -106,7 +106,7 @@ def learn_patches(
             len(flat) // count
         )
         drawn.append(flat[torch.from_numpy(places.ravel())].numpy())
-        variances.append(float(flat.var(1, correction=0).mean()))
+        variances.append(flat.var(1, correction=0).numpy().mean(dtype=np.float64))
     contrast = _CONTRAST * float(np.mean(variances))
     patches = np.concatenate(drawn).astype(np.float64)
     patches -= patches.mean(1, keepdims=True)

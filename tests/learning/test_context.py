@@ -9,9 +9,9 @@ from sklearn.datasets import load_digits
 from fastclust.learning.context import dataset_context, propagate
 from fastclust.learning.losses import contextual_similarity
 from fastclust.learning.networks import Heads, fit_projection
+from fastclust.learning.objectives import with_dataset
 from fastclust.learning.samplers import NeighborhoodSampler
 from fastclust.learning.teacher import follow, teacher_of
-from fastclust.learning.objectives import with_dataset
 from fastclust.neighbors.affinity import affinity, normalised
 
 

@@ -37,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     convert = verbs.add_parser("convert", help="ann-benchmarks' HDF5 to big-ann-benchmarks' files, and back")
     convert.add_argument("source", type=Path, help="an HDF5 file, or a folder of base.*bin, query.*bin, truth.ibin")
     convert.add_argument("target", type=Path, help="the other of the two")
+    learn = verbs.add_parser("learning", help="quality of what is learned without labels; tens of minutes")
+    learn.add_argument("--out", type=Path, help="JSON to write and to go on from")
+    learn.add_argument("--only", default="", help="rows of the table whose name contains this")
+    learn.add_argument("--seeds", type=int, nargs="*")
     verbs.add_parser(
         "report", help="write the tables, plots, targets and the rows in README.md from the stored results"
     )
@@ -48,6 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _list()
     if chosen.verb == "report":
         return _report()
+    if chosen.verb == "learning":
+        from bench import learning
+
+        return learning.main(chosen.out, chosen.only, chosen.seeds)
     try:
         return _convert(chosen) if chosen.verb == "convert" else _run(chosen)
     except ValueError as error:

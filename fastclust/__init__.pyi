@@ -4,6 +4,7 @@ from . import insight as insight
 from .cluster import BalancedKMeans as BalancedKMeans
 from .cluster import HierarchicalKMeans as HierarchicalKMeans
 from .cluster import KMeans as KMeans
+from .cluster import ManifoldKMeans as ManifoldKMeans
 from .cluster import MiniBatchKMeans as MiniBatchKMeans
 from .data import open_images as open_images
 from .data import open_rows as open_rows

@@ -3,6 +3,7 @@
 from fastclust.cluster.balanced import BalancedKMeans
 from fastclust.cluster.hierarchical import HierarchicalKMeans
 from fastclust.cluster.kmeans import KMeans
+from fastclust.cluster.manifold import ManifoldKMeans
 from fastclust.cluster.minibatch import MiniBatchKMeans
 
-__all__ = ["BalancedKMeans", "HierarchicalKMeans", "KMeans", "MiniBatchKMeans"]
+__all__ = ["BalancedKMeans", "HierarchicalKMeans", "KMeans", "ManifoldKMeans", "MiniBatchKMeans"]

@@ -6,8 +6,11 @@ import sys
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from fastclust.errors import BackendError, InputError, InputTypeError
-from fastclust.learning.networks import ENCODERS
+from fastclust.learning.encoders import ENCODERS
+from fastclust.learning.plan import OBJECTIVES
 
 if TYPE_CHECKING:
     from fastclust.learning.learner import SelfTaughtLearner
@@ -19,10 +22,18 @@ _LEAST = {
     "embedding_dim": 1,
     "teacher_dim": 1,
     "hidden": 1,
-    "n_components": 1,
     "batch_size": 2,
     "n_nearest": 2,
     "n_views": 1,
+    "accumulate": 1,
+}
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "objective": OBJECTIVES,
+    "precision": ("full", "bf16"),
+    "train_encoder": ("auto", True, False),
+    "use_context": (True, False),
+    "use_g": (True, False),
+    "use_distillation": (True, False),
 }
 _ABOVE_ZERO = ("sigma", "margin", "temperature", "learning_rate")
 _SHARES = ("context_weight", "momentum")
@@ -31,17 +42,17 @@ _FROM_ZERO = ("weight_decay", "augment")
 
 def check_params(learner: SelfTaughtLearner, epochs: int | str | None = None) -> None:
     """Raise InputError, InputTypeError or BackendError for the first parameter that is not allowed."""
-    if learner.encoder not in ("auto", *ENCODERS):
-        raise InputError("encoder", repr(learner.encoder), ", ".join(("auto", *ENCODERS)))
+    _check_encoder(learner.encoder)
+    _check_choices(learner)
     if learner.device not in ("auto", "cpu"):
         raise BackendError(
             f"device={learner.device!r}: heads are trained on the CPU in this version. Allowed: auto, cpu."
         )
     for name, least in _LEAST.items():
         _check_integer(name, getattr(learner, name), least)
-    for wanted in (learner.epochs, epochs):
+    for name, wanted in (("n_components", learner.n_components), ("epochs", learner.epochs), ("epochs", epochs)):
         if wanted is not None and wanted != "auto":
-            _check_integer("epochs", wanted, 1)
+            _check_integer(name, wanted, 1)
     for names, lowest, highest, allowed in (
         (_ABOVE_ZERO, _TINY, _HUGE, "a number above 0"),
         (_SHARES, 0.0, 1.0, "a number in 0..1"),
@@ -53,6 +64,19 @@ def check_params(learner: SelfTaughtLearner, epochs: int | str | None = None) ->
                 raise InputTypeError(name, f"{type(value).__name__} {value!r}", allowed)
             if not lowest <= float(value) <= highest:
                 raise InputError(name, value, allowed)
+
+
+def _check_choices(learner: SelfTaughtLearner) -> None:
+    for name, choices in _CHOICES.items():
+        if getattr(learner, name) not in choices:
+            raise InputError(name, repr(getattr(learner, name)), ", ".join(map(str, choices)))
+
+
+def _check_encoder(encoder: Any) -> None:
+    if isinstance(encoder, nn.Module) or encoder in ("auto", *ENCODERS):
+        return
+    if not isinstance(encoder, str) or not encoder.startswith(("timm:", "hf:")):
+        raise InputError("encoder", repr(encoder), f"{', '.join(('auto', *ENCODERS))}, timm:NAME, hf:NAME or a module")
 
 
 def _check_integer(name: str, value: Any, least: int) -> None:

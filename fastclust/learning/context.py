@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastclust.cluster.spectral import leading
 from fastclust.learning.threads import one_thread
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ __all__ = ["Context", "dataset_context", "propagate"]
 
 #: Damping of the diffusion, as in mining.
 _ALPHA = 0.99
-#: Below this many rows for each wanted eigenvector, the dense solver is both faster and safer.
-_DENSE = 512
 #: Steps that labels are spread over.
 _SPREAD = 300
 
@@ -51,8 +50,8 @@ def dataset_context(
 
     ``labels`` ``[n]``, -1 where unknown, are spread along the graph.
     """
-    from fastclust.mining import affinity, normalised
     from fastclust.neighbors import knn_graph
+    from fastclust.neighbors.affinity import affinity, normalised
 
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = rows / np.where(lengths > 0, lengths, 1)
@@ -61,7 +60,8 @@ def dataset_context(
     tick()
     transition = normalised(affinity(graph.indices, cosines, exponent=3.0, mutual=False))
     with one_thread():
-        values, vectors = _leading(transition, min(n_coordinates, len(rows) - 1), seed, tick)
+        # What does not converge soon is left out; the rest of the similarity comes from the batch.
+        values, vectors = leading(transition, min(n_coordinates, len(rows) - 1), seed=seed, tick=tick, restarts=60)
     coordinates = vectors / np.sqrt(1 - _ALPHA * np.minimum(values, 1.0))
     norms = np.linalg.norm(coordinates, axis=1, keepdims=True)
     # A row in a component that no kept eigenvector touches has only rounding errors for coordinates.
@@ -94,29 +94,3 @@ def propagate(transition: Any, labels: NDArray[np.int64]) -> tuple[NDArray[np.in
     found = np.where(reached, names[best], -1)
     found[known], confidence[known] = labels[known], 1
     return found, confidence.astype(np.float32)
-
-
-def _leading(
-    matrix: Any, count: int, seed: int, tick: Callable[[], None]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the largest ``count`` eigenvalues of a symmetric matrix, and their vectors; those that converged."""
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-
-    n = matrix.shape[0]
-    if n <= _DENSE:
-        values, vectors = np.linalg.eigh(matrix.toarray())
-        return values[-count:], vectors[:, -count:]
-
-    def multiply(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        tick()
-        product: NDArray[np.float64] = matrix @ vector
-        return product
-
-    operator = LinearOperator((n, n), matvec=multiply, dtype=np.float64)
-    start = np.random.default_rng(seed).standard_normal(n)
-    try:
-        values, vectors = eigsh(operator, k=count, which="LA", v0=start, tol=1e-4, ncv=3 * count, maxiter=60)
-    except ArpackNoConvergence as error:
-        # What converged is exact enough; the rest of the similarity comes from the batch.
-        values, vectors = error.eigenvalues, error.eigenvectors
-    return values, vectors

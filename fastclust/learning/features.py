@@ -33,7 +33,7 @@ class FeatureSet:
     values: NDArray[np.float32]
     #: float32 [n, v, d]: the same of v randomly changed copies of each image; None where none were asked for.
     views: NDArray[np.float32] | None
-    #: What was computed: "pixels" or "efficientnet-lite0".
+    #: What was computed: "pixels", or the name of a net.
     name: str
     #: Pixels a side that images were brought to; None where they were taken as they are.
     image_size: int | None
@@ -60,7 +60,8 @@ def compute_features(
     images
         What :func:`fastclust.open_images` returns.
     features
-        "pixels", "efficientnet-lite0", or "auto": pixels for images of up to 64 pixels a side, else
+        "pixels", "efficientnet-lite0", "timm:NAME" or "hf:NAME" (pooled features of a net of the timm or transformers
+        package, with its weights), or "auto": pixels for images of up to 64 pixels a side, else
         "efficientnet-lite0" where its packages are installed, else pixels. The choice is in ``name``.
     size
         Pixels a side to bring images to, at least 4.
@@ -74,19 +75,20 @@ def compute_features(
     InputError
         An unknown name, or a size or number of views out of range.
     MissingPackageError
-        "efficientnet-lite0" was asked for and is not installed.
+        A net was asked for whose package is not installed.
     """
-    if features not in _NAMES:
-        raise InputError("features", repr(features), ", ".join(_NAMES))
+    outside = isinstance(features, str) and features.startswith(("timm:", "hf:"))
+    if features not in _NAMES and not outside:
+        raise InputError("features", repr(features), f"{', '.join(_NAMES)}, timm:NAME, hf:NAME")
     if size is not None and size < 4:
         raise InputError("size", size, "at least 4 pixels")
     if views < 1:
         raise InputError("views", views, "at least 1")
     name = _choose(images, size) if features == "auto" else features
-    if name == "efficientnet-lite0":
+    if name not in ("auto", "pixels"):
         from fastclust.learning import pretrained
 
-        return pretrained.compute(images, size=size, views=views, random_state=random_state)
+        return pretrained.compute(images, name, size=size, views=views, random_state=random_state)
     if size is None and _needs_size(images):
         size = LARGEST_PIXELS
     blocks = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,46 +12,56 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastclust.errors import InputError
-from fastclust.learning import storage
+from fastclust.learning import encoders, storage
+from fastclust.learning.checkpoint import Checkpoint, said
 from fastclust.learning.checks import check_params
 from fastclust.learning.inputs import Inputs, check_labels, read_inputs
 from fastclust.learning.losses import ContrastiveLoss, TripletLoss
-from fastclust.learning.networks import EmbeddingNet, Heads, fit_projection
+from fastclust.learning.objectives import Supervision
+from fastclust.learning.plan import Plan
 from fastclust.learning.seeds import seed_of
-from fastclust.learning.trainer import Plan, Supervision, train
-from fastclust.learning.views import GivenViews, ImageViews, MixedViews
+from fastclust.learning.sessions import train
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
 
-    from fastclust.learning.context import Context
-    from fastclust.learning.views import Views
-
 __all__ = ["SelfTaughtLearner"]
 
 #: Steps that "auto" aims at, and the most epochs it takes for that.
 _STEPS, _MOST_EPOCHS = 1500, 6
-#: Largest part of the way to a neighbour that rows without views are moved.
-_MIX = 0.5
+#: Principal components that "auto" takes.
+_PATCH_COMPONENTS, _ROW_COMPONENTS = 400, 64
 
 
 class SelfTaughtLearner(TransformerMixin, BaseEstimator):
     """Embedding whose distances say what belongs together, taught by its own earlier self; labels are never seen.
 
-    Two heads f (the embedding) and g are trained on fixed features (principal components of the rows) with relaxed
-    contrastive losses and self-distillation (Kim, Kim, Cho, Kwak, "Self-Taught Metric Learning without Labels",
-    CVPR 2022). To the contextual similarity of a batch comes one along the neighbour graph of the whole data set.
+    Two heads f (the embedding) and g are trained on an encoder with relaxed contrastive losses and self-distillation
+    (Kim, Kim, Cho, Kwak, "Self-Taught Metric Learning without Labels", CVPR 2022). To the contextual similarity of a
+    batch comes one along the neighbour graph of the whole data set. The second objective trains on hard positives
+    and negatives that are mined on the manifold (Iscen et al., CVPR 2018).
 
     Parameters
     ----------
     encoder
-        "mlp": one hidden layer; "linear": none; "auto": "mlp". The choice is in ``encoder_``.
+        For rows: "mlp" (principal components, then one hidden layer) or "linear" (without it). For small images:
+        "patches" (a dictionary of patches by k-means, its principal components) or "resnet" (a small residual net).
+        For images of any size, the features of a fixed net and then "mlp": "efficientnet-lite0", "timm:NAME" or
+        "hf:NAME". A ``torch.nn.Module`` from images ``[b, c, h, w]`` (rows of length 1) to ``[b, d]``. "auto":
+        "patches" for images of 8 to 64 pixels a side, else "mlp" on what :func:`compute_features` takes. The choice
+        is in ``encoder_``.
     embedding_dim, teacher_dim, hidden
         Widths of f, g and the hidden layer.
+    train_encoder
+        Whether the encoder's weights are trained too, or the heads only. "auto": yes for "resnet" and a module, no
+        for "patches" (frozen, it costs a tenth and is no worse). Fixed features cannot be trained.
     n_components
-        Principal components that the heads are given; fewer where the rows have less rank.
+        Principal components that the heads are given; fewer where the rows have less rank. "auto": 400 of patches,
+        64 of rows.
+    objective
+        "self_taught", or mined on the manifold: "manifold_triplet", "manifold_contrastive".
     epochs
         Times that every row is a query; "auto": as many as make about 1,500 steps, from 1 to 6.
     batch_size
@@ -68,6 +80,13 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         Of the teacher's moving average.
     augment
         Strength of the random shifts, turns and scalings of images.
+    accumulate
+        Batches whose mean gradient makes one step. In a torch.distributed process group (torchrun) each process does
+        its share of ``accumulate * processes`` batches.
+    precision
+        "full", or "bf16": mixed precision by torch.autocast.
+    use_context, use_g, use_distillation
+        Parts of the self-taught loss that may be left out: W^C, the second head, its distillation.
     device
         "auto" or "cpu": training runs on the CPU in this version.
     random_state
@@ -75,8 +94,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    encoder_, device_, n_features_in_, n_epochs_
-        What was chosen and given.
+    encoder_, trained_, device_, n_features_in_, n_epochs_
+        What was chosen and given; ``trained_`` says whether the encoder was trained.
     features_, image_size_, image_shape_
         What was computed from images ("given" for rows), and their size.
     views_
@@ -87,14 +106,16 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        encoder: str = "auto",
+        encoder: Any = "auto",
         embedding_dim: int = 128,
         *,
+        train_encoder: bool | str = "auto",
+        objective: str = "self_taught",
         teacher_dim: int = 512,
         hidden: int = 256,
-        n_components: int = 64,
+        n_components: int | str = "auto",
         epochs: int | str = "auto",
-        batch_size: int = 120,
+        batch_size: int = 240,
         n_nearest: int = 5,
         n_views: int = 2,
         sigma: float = 3.0,
@@ -105,11 +126,18 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         weight_decay: float = 1e-2,
         momentum: float = 0.99,
         augment: float = 1.0,
+        accumulate: int = 1,
+        precision: str = "full",
+        use_context: bool = True,
+        use_g: bool = True,
+        use_distillation: bool = True,
         device: str = "auto",
         random_state: Any = None,
     ) -> None:
         self.encoder = encoder
         self.embedding_dim = embedding_dim
+        self.train_encoder = train_encoder
+        self.objective = objective
         self.teacher_dim = teacher_dim
         self.hidden = hidden
         self.n_components = n_components
@@ -125,10 +153,24 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         self.weight_decay = weight_decay
         self.momentum = momentum
         self.augment = augment
+        self.accumulate = accumulate
+        self.precision = precision
+        self.use_context = use_context
+        self.use_g = use_g
+        self.use_distillation = use_distillation
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None, *, views: Any = None, image_shape: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,  # noqa: ARG002 - scikit-learn's signature
+        *,
+        views: Any = None,
+        image_shape: Any = None,
+        checkpoint: Any = None,
+        log: Any = None,
+    ) -> Self:
         """Learn from rows or images.
 
         Parameters
@@ -142,33 +184,34 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         image_shape
             (height, width, channels) where rows are flattened pixels: views are then drawn as for images. Known for
             images and FeatureSets of pixels.
+        checkpoint
+            A folder where training is kept. Fitted again with the same folder, rows and parameters (with an integer
+            as ``random_state``), it goes on from there to the same bits.
+        log
+            A folder for TensorBoard (needs the package tensorboard), or a callable (name, value, step).
 
         Raises
         ------
         InputError, InputTypeError
             Parameters out of range; fewer than 2 rows, NaN, a wrong shape or dtype; rows that are all equal.
+        PreconditionError
+            The checkpoint is of another run; mining found nothing to train on.
+        MissingPackageError
+            The encoder's or the log's package is not installed.
         """
         check_params(self)
-        inputs = read_inputs(X, views, image_shape)
+        inputs = read_inputs(X, views, image_shape, features=encoders.features_of(self.encoder))
         rows = inputs.rows
         if len(rows) < 2:
             raise InputError("X", f"{len(rows)} row", "at least 2 rows")
+        name, trained = encoders.choose(self.encoder, self.train_encoder, inputs)
         seed = seed_of(self.random_state)
-        mean, components = fit_projection(rows, self.n_components, seed)
-        encoder = "mlp" if self.encoder == "auto" else self.encoder
-        heads = Heads(
-            components.shape[1],
-            hidden=self.hidden,
-            embedding_dim=self.embedding_dim,
-            teacher_dim=self.teacher_dim,
-            encoder=encoder,
-            seed=seed,
-        )
-        net = EmbeddingNet(torch.from_numpy(mean), torch.from_numpy(components), heads)
+        widths = encoders.Widths(self.hidden, self.embedding_dim, self.teacher_dim, self._components(name))
+        net = encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed)
         plan = self._plan(len(rows), seed)
-        curve = train(net, torch.from_numpy(rows), lambda context: self._views(inputs, context), plan)
+        curve = train(net, inputs, plan, augment=self.augment, checkpoint=self._keeper(checkpoint, inputs), log=log)
         self._net = net
-        self.encoder_ = encoder
+        self.encoder_, self.trained_ = name, trained
         self.device_ = "cpu"
         self.n_features_in_ = rows.shape[1]
         self.n_epochs_ = plan.epochs
@@ -200,6 +243,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         epochs: int | str = "auto",
         views: Any = None,
         image_shape: Any = None,
+        checkpoint: Any = None,
+        log: Any = None,
     ) -> Self:
         """Go on from what was learned, now with labels for some of the rows.
 
@@ -208,7 +253,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, views, image_shape
+        X, views, image_shape, checkpoint, log
             As in fit. The image shape of fit is taken where none is given.
         labels
             int ``[n]``; -1 where unknown.
@@ -234,11 +279,10 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         if len(inputs.rows) < 2:
             raise InputError("X", f"{len(inputs.rows)} row", "at least 2 rows")
         known = check_labels(labels, len(inputs.rows))
-        seed = seed_of(self.random_state)
         supervision = Supervision(losses[loss](), known)
-        plan = self._plan(len(inputs.rows), seed, epochs)
-        rows = torch.from_numpy(inputs.rows)
-        self.loss_curve_ = train(self._net, rows, lambda context: self._views(inputs, context), plan, supervision)
+        plan = replace(self._plan(len(inputs.rows), seed_of(self.random_state), epochs), objective="self_taught")
+        keeper = self._keeper(checkpoint, inputs, labels=known, loss=loss)
+        self.loss_curve_ = train(self._net, inputs, plan, supervision, augment=self.augment, checkpoint=keeper, log=log)
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -247,10 +291,13 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         storage.save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what :meth:`save` wrote. Raises NotFoundError, DataError."""
+    def load(cls, path: str | os.PathLike[str], *, encoder: Any = None) -> Self:
+        """Read what :meth:`save` wrote; ``encoder`` is the module of a learner that had one of the user's.
+
+        Raises NotFoundError, DataError.
+        """
         learner = cls()
-        storage.load_into(learner, path)
+        storage.load_into(learner, path, encoder)
         return learner
 
     def _read(self, X: Any, views: Any = None, image_shape: Any = None) -> Inputs:
@@ -260,6 +307,19 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
             raise InputError("X", f"{inputs.rows.shape[1]} columns", f"{self.n_features_in_}, as in fit")
         return inputs if inputs.image_shape else inputs._replace(image_shape=self.image_shape_)
 
+    def _components(self, name: str) -> int:
+        if isinstance(self.n_components, str):
+            return _PATCH_COMPONENTS if name == "patches" else _ROW_COMPONENTS
+        return self.n_components
+
+    def _keeper(self, folder: Any, inputs: Inputs, **more: Any) -> Checkpoint | None:
+        if folder is None:
+            return None
+        if not isinstance(self.random_state, Integral):
+            raise InputError("random_state", repr(self.random_state), "an integer, for a checkpoint")
+        params = {name: said(value) for name, value in {**self.get_params(deep=False), **more}.items()}
+        return Checkpoint(folder, {"rows": said(inputs.rows), "views": said(inputs.views), **params})
+
     def _plan(self, n_rows: int, seed: int, epochs: int | str | None = None) -> Plan:
         n_nearest = min(self.n_nearest, n_rows)
         n_queries = min(max(1, self.batch_size // n_nearest), n_rows)
@@ -267,28 +327,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         if isinstance(wanted, str):
             per_epoch = max(1, n_rows // n_queries)
             wanted = min(max(1, round(_STEPS / per_epoch)), _MOST_EPOCHS)
-        return Plan(
-            epochs=wanted,
-            n_queries=n_queries,
-            n_nearest=n_nearest,
-            n_views=self.n_views,
-            sigma=self.sigma,
-            margin=self.margin,
-            temperature=self.temperature,
-            context_weight=self.context_weight,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            seed=seed,
-        )
-
-    def _views(self, inputs: Inputs, context: Context) -> Views:
-        rows = torch.from_numpy(inputs.rows)
-        if inputs.views is not None:
-            return GivenViews(rows, torch.from_numpy(inputs.views))
-        if inputs.image_shape is not None:
-            return ImageViews(rows, inputs.image_shape, self.augment)
-        return MixedViews(rows, torch.from_numpy(context.neighbors), _MIX)
+        given = {field.name: getattr(self, field.name) for field in fields(Plan) if hasattr(self, field.name)}
+        return Plan(**{**given, "epochs": wanted, "n_queries": n_queries, "n_nearest": n_nearest, "seed": seed})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

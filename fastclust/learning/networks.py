@@ -1,4 +1,4 @@
-"""The heads that are trained, and the fixed projection before them."""
+"""The net: a fixed front, a body that may be trained, and two linear heads."""
 
 from __future__ import annotations
 
@@ -10,32 +10,40 @@ from torch import Tensor, nn
 
 from fastclust.errors import InputError
 from fastclust.learning.threads import one_thread
+from fastclust.progress import report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-__all__ = ["ENCODERS", "EmbeddingNet", "Heads", "fit_projection"]
+__all__ = ["EmbeddingNet", "Heads", "Projection", "Student", "fit_projection", "through"]
 
-ENCODERS = ("mlp", "linear")
-#: Rows that the principal components are estimated from.
-_SAMPLE = 20_000
+#: Rows that the principal components are estimated from, and numbers in them.
+_SAMPLE, _NUMBERS = 20_000, 1 << 25
+#: Columns up to which all components are computed, and products that find the leading ones beyond.
+_DENSE, _POWERS = 1024, 6
+#: Rows in one product of the front: its activations stay in the cache.
+_CHUNK = 4
 
 
 def fit_projection(
-    rows: NDArray[np.float32], n_components: int, seed: int
+    rows: NDArray[np.float32], n_components: int, seed: int, *, whitening: float = 0.0
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean ``[d]`` and components ``[d, p]`` of a PCA, scaled so that projected rows have mean square length 1.
 
-    p is ``n_components`` or the rank of the data, if that is less. Raises InputError where all rows are equal.
+    p is ``n_components`` or the rank of the data, if that is less. Component i is divided by variance_i^(whitening /
+    2): 0 leaves the variances, 1 makes them equal. Raises InputError where all rows are equal.
     """
     rng = np.random.default_rng(seed)
-    if len(rows) > _SAMPLE:
-        rows = rows[np.sort(rng.choice(len(rows), _SAMPLE, replace=False))]
+    most = min(_SAMPLE, max(2 * rows.shape[1], _NUMBERS // rows.shape[1]))
+    if len(rows) > most:
+        rows = rows[np.sort(rng.choice(len(rows), most, replace=False))]
     sample = rows.astype(np.float64)
     mean = sample.mean(0)
     sample -= mean
-    values, vectors = np.linalg.eigh(sample.T @ sample / len(sample))
-    values, vectors = values[::-1], vectors[:, ::-1]
+    with one_thread():
+        values, vectors = _components(sample, n_components, rng)
     rank = int((values > max(values[0], 0) * 1e-10).sum())
     if values[0] <= np.finfo(np.float32).tiny or rank == 0:
         raise InputError("X", "rows that are all equal", "rows that differ", "There is nothing to learn from them.")
@@ -43,8 +51,50 @@ def fit_projection(
     components = vectors[:, :kept]
     # A component's sign is arbitrary: its largest entry is made positive, so that builds of LAPACK agree.
     components = components * np.sign(components[np.abs(components).argmax(0), np.arange(kept)])
-    components = components / np.sqrt(values[:kept].sum())
+    scaled = values[:kept] ** (1 - whitening)
+    components = components / (values[:kept] ** (whitening / 2) * np.sqrt(scaled.sum()))
     return mean.astype(np.float32), components.astype(np.float32)
+
+
+def _components(
+    sample: NDArray[np.float64], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the largest eigenvalues, descending, of the covariance of centred rows, and their vectors ``[d, ..]``."""
+    covariance = sample.T @ sample / len(sample)
+    d = len(covariance)
+    if d <= max(_DENSE, 2 * count):
+        values, vectors = np.linalg.eigh(covariance)
+        return values[::-1], vectors[:, ::-1]
+    # All eigenvectors of wide rows take a minute. Powers of a subspace (Halko, Martinsson, Tropp, 2011) take seconds.
+    basis = rng.standard_normal((d, count + count // 8 + 8))
+    for _ in range(_POWERS):
+        basis, _ = np.linalg.qr(covariance @ basis)
+    values, turns = np.linalg.eigh(basis.T @ covariance @ basis)
+    return values[::-1], basis @ turns[:, ::-1]
+
+
+class Projection(nn.Module):
+    """(rows - mean) @ components, fixed.
+
+    Parameters
+    ----------
+    mean, components
+        ``[d]`` and ``[d, p]``.
+    """
+
+    mean: Tensor
+    components: Tensor
+
+    def __init__(self, mean: Tensor, components: Tensor) -> None:
+        super().__init__()
+        self.config = {"shape": list(components.shape)}
+        self.width = components.shape[1]
+        self.register_buffer("mean", mean)
+        self.register_buffer("components", components)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return ``[b, p]``."""
+        return (rows - self.mean) @ self.components
 
 
 class Heads(nn.Module):
@@ -55,7 +105,7 @@ class Heads(nn.Module):
     n_inputs, hidden, embedding_dim, teacher_dim
         Widths.
     encoder
-        "mlp": one hidden layer with batch normalisation; "linear": none.
+        "mlp": one hidden layer with batch normalisation; anything else: none.
     seed
         Of the first weights.
     """
@@ -64,6 +114,7 @@ class Heads(nn.Module):
         self, n_inputs: int, *, hidden: int, embedding_dim: int, teacher_dim: int, encoder: str, seed: int
     ) -> None:
         super().__init__()
+        self.n_inputs = n_inputs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             body: list[nn.Module] = []
@@ -78,31 +129,55 @@ class Heads(nn.Module):
                 nn.init.zeros_(head.bias)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return f ``[b, embedding_dim]`` and g ``[b, teacher_dim]`` of projected rows."""
+        """Return f ``[b, embedding_dim]`` and g ``[b, teacher_dim]``."""
         shared = self.body(rows)
         return self.f(shared), self.g(shared)
 
 
-class EmbeddingNet(nn.Module):
-    """A fixed projection onto principal components, then the heads."""
+class Student(nn.Module):
+    """What is trained: a body and the heads on it."""
 
-    mean: Tensor
-    components: Tensor
-
-    def __init__(self, mean: Tensor, components: Tensor, heads: Heads) -> None:
+    def __init__(self, body: nn.Module, heads: Heads) -> None:
         super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("components", components)
+        self.body = body
         self.heads = heads
 
-    def project(self, rows: Tensor) -> Tensor:
-        """Return what the heads are given, ``[b, p]``."""
-        return (rows - self.mean) @ self.components
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f and g of what the front gives."""
+        found: tuple[Tensor, Tensor] = self.heads(self.body(rows))
+        return found
 
-    @torch.no_grad()
-    def embed(self, rows: Tensor, *, block: int = 4096) -> Tensor:
+
+class EmbeddingNet(nn.Module):
+    """A fixed front, then the student."""
+
+    def __init__(self, front: nn.Module, student: Student) -> None:
+        super().__init__()
+        self.front = front.requires_grad_(requires_grad=False).eval()
+        self.student = student
+
+    def prepared(self, rows: Tensor, message: str = "") -> Tensor:
+        """Return what the student is given of all rows: ``[n, p]``."""
+        if isinstance(self.front, nn.Identity):
+            return rows
+        return through(self.front, rows, message)
+
+    def embed(self, rows: Tensor) -> Tensor:
         """Return f of rows, L2-normalised, ``[n, embedding_dim]``, with the statistics learned in training."""
-        self.heads.eval()
-        with one_thread():
-            parts = [self.heads(self.project(rows[start : start + block]))[0] for start in range(0, len(rows), block)]
-        return nn.functional.normalize(torch.cat(parts), dim=1)
+        self.student.eval()
+        plain = isinstance(self.student.body, nn.Identity)
+        given = self.prepared(rows)
+        found = through(lambda part: self.student(part)[0], given, chunk=4096 if plain else _CHUNK)
+        return nn.functional.normalize(found, dim=1)
+
+
+@torch.no_grad()
+def through(module: Callable[[Tensor], Tensor], rows: Tensor, message: str = "", *, chunk: int = _CHUNK) -> Tensor:
+    """Return ``module`` of all rows, a few at a time and on one thread: the same bits on every machine."""
+    parts = []
+    with one_thread():
+        for start in range(0, len(rows), chunk):
+            parts.append(module(rows[start : start + chunk]))
+            if message and start // chunk % 64 == 0:
+                report("encode", start, len(rows), message)
+    return torch.cat(parts)

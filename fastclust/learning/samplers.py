@@ -1,4 +1,4 @@
-"""Which rows make a batch."""
+"""Which rows make a batch. Batches are asked for by number, so that training can go on anywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["NeighborhoodSampler"]
+    from fastclust.mining import ManifoldPools
+
+__all__ = ["NeighborhoodSampler", "TripletSampler"]
+
+#: Of the hard negatives, the nearest that one is drawn from (Iscen et al., 2018).
+_NEAREST = 10
 
 
 class NeighborhoodSampler:
@@ -33,21 +38,25 @@ class NeighborhoodSampler:
         self.seed = seed
         self.epoch = 0
         self._neighbors: NDArray[np.int64] = np.empty((0, 0), np.int64)
+        self._order: NDArray[np.int64] = np.empty(0, np.int64)
 
     def set_epoch(self, epoch: int, neighbors: NDArray[np.int64]) -> None:
         """Take this epoch's graph, ``[n, k >= n_nearest - 1]``."""
         self.epoch = epoch
         self._neighbors = neighbors[:, : self.n_nearest - 1]
+        self._order = np.random.default_rng([self.seed, epoch]).permutation(len(neighbors))
 
     def __len__(self) -> int:
         return max(1, len(self._neighbors) // self.n_queries)
 
+    def batch(self, number: int) -> NDArray[np.int64]:
+        """Return the rows of one batch; the few queries that fill no batch are left for another epoch."""
+        queries = self._order[number * self.n_queries : (number + 1) * self.n_queries]
+        return np.concatenate([queries[:, None], self._neighbors[queries]], axis=1).ravel()
+
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the rows of each batch; the few queries that fill no batch are left for another epoch."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self._neighbors))
-        for batch in range(len(self)):
-            queries = order[batch * self.n_queries : (batch + 1) * self.n_queries]
-            yield np.concatenate([queries[:, None], self._neighbors[queries]], axis=1).ravel()
+        """Yield the batches of the epoch."""
+        return (self.batch(number) for number in range(len(self)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what :meth:`load_state_dict` takes."""
@@ -55,4 +64,55 @@ class NeighborhoodSampler:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; the epoch's graph comes with the next :meth:`set_epoch`."""
+        self.epoch, self.seed = int(state["epoch"]), int(state["seed"])
+
+
+class TripletSampler:
+    """Anchors of the mined pools, each with a hard positive and a hard negative.
+
+    The positive is any of its pool, the negative one of the 10 nearest to the anchor by the epoch's embedding; both
+    are drawn anew whenever the anchor comes.
+
+    Parameters
+    ----------
+    n_anchors
+        Anchors in a batch.
+    seed
+        With the epoch's and the batch's number it fixes what is drawn.
+    """
+
+    def __init__(self, n_anchors: int, seed: int) -> None:
+        self.n_anchors = n_anchors
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int, pools: ManifoldPools, embedding: NDArray[np.float32]) -> None:
+        """Take the pools and this epoch's embedding ``[n, d]``, of length 1."""
+        self.epoch, self._pools = epoch, pools
+        self._hardest = []
+        for place, anchor in enumerate(pools.anchors):
+            pool = pools.negatives[place]
+            near = np.argsort(-(embedding[pool] @ embedding[anchor]), kind="stable")[:_NEAREST]
+            self._hardest.append(pool[near])
+
+    def batch(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return rows ``[3, a]`` (anchors, positives, negatives) and the weight of each triplet ``[a]``."""
+        rng = np.random.default_rng([self.seed, self.epoch, number])
+        places = rng.integers(len(self._pools.anchors), size=self.n_anchors)
+        rows = np.empty((3, self.n_anchors), np.int64)
+        weights = np.empty(self.n_anchors, np.float32)
+        for column, place in enumerate(places):
+            choice = rng.integers(len(self._pools.positives[place]))
+            rows[0, column] = self._pools.anchors[place]
+            rows[1, column] = self._pools.positives[place][choice]
+            rows[2, column] = rng.choice(self._hardest[place])
+            weights[column] = self._pools.weights[place][choice]
+        return rows, weights
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what :meth:`load_state_dict` takes."""
+        return {"epoch": self.epoch, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state; pools and embedding come with the next :meth:`set_epoch`."""
         self.epoch, self.seed = int(state["epoch"]), int(state["seed"])

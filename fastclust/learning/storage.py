@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fastclust.artifacts import load_model, save_model
 from fastclust.errors import DataError
-from fastclust.learning.networks import EmbeddingNet, Heads
+from fastclust.learning.encoders import describe, rebuild
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +21,7 @@ __all__ = ["load_into", "save"]
 _KIND = "self_taught_learner"
 _FITTED = (
     "encoder_",
+    "trained_",
     "device_",
     "n_features_in_",
     "n_epochs_",
@@ -33,32 +34,36 @@ _FITTED = (
 
 
 def save(learner: SelfTaughtLearner, path: str | os.PathLike[str]) -> None:
-    """Write a fitted learner. A ``random_state`` that is no integer is written as None."""
-    params = learner.get_params()
+    """Write a fitted learner. A ``random_state`` that is no integer is written as None, a module as "module"."""
+    params = learner.get_params(deep=False)
     state = params["random_state"]
     params["random_state"] = int(state) if isinstance(state, Integral) else None
+    if isinstance(params["encoder"], torch.nn.Module):
+        params["encoder"] = "module"
     fitted = {name: getattr(learner, name) for name in _FITTED}
-    heads = learner._net.heads  # noqa: SLF001 - the learner's own storage
-    widths = {"embedding_dim": heads.f.out_features, "teacher_dim": heads.g.out_features, "hidden": heads.f.in_features}
-    tensors = {name: value.numpy() for name, value in learner._net.state_dict().items()}  # noqa: SLF001 - the same
-    save_model(path, _KIND, {"params": params, "fitted": fitted, "widths": widths}, tensors)
+    net = learner._net  # noqa: SLF001 - the learner's own storage
+    tensors = {name: value.numpy() for name, value in net.state_dict().items()}
+    save_model(path, _KIND, {"params": params, "fitted": fitted, "net": describe(net)}, tensors)
 
 
-def load_into(learner: SelfTaughtLearner, path: str | os.PathLike[str]) -> None:
+def load_into(learner: SelfTaughtLearner, path: str | os.PathLike[str], encoder: Any = None) -> None:
     """Bring a learner to the state in the file. Raises NotFoundError, DataError."""
     stored, tensors = load_model(path, _KIND)
     try:
-        learner.set_params(**stored["params"])
-        fitted, widths = stored["fitted"], stored["widths"]
+        params = stored["params"]
+        if params["encoder"] == "module" and encoder is not None:
+            params["encoder"] = encoder
+        learner.set_params(**params)
+        fitted = stored["fitted"]
         for name in _FITTED:
             setattr(learner, name, fitted[name])
         if learner.image_shape_ is not None:
             height, width, channels = learner.image_shape_
             learner.image_shape_ = (height, width, channels)
-        state = {name: torch.from_numpy(value.copy()) for name, value in tensors.items()}
-        heads = Heads(state["components"].shape[1], encoder=learner.encoder_, seed=0, **widths)
-        net = EmbeddingNet(state["mean"], state["components"], heads)
-        net.load_state_dict(state)
+        net = rebuild(stored["net"], encoder, learner.image_shape_)
+        net.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in tensors.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{path}: a learner that this version cannot read ({error}).") from error
     learner._net = net.eval()  # noqa: SLF001 - the learner's own storage

@@ -1,154 +1,193 @@
-"""Self-taught training of the heads (Kim, Kim, Cho, Kwak, CVPR 2022), with the data set's graph for context."""
+"""The training loop: an epoch's graph, its batches, the optimiser, the teacher; resumable, and over many processes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastclust.learning import ranks
 from fastclust.learning.context import Context, dataset_context
-from fastclust.learning.losses import RelaxedContrastiveLoss, SelfDistillationLoss, contextual_similarity
-from fastclust.learning.samplers import NeighborhoodSampler
+from fastclust.learning.networks import through
+from fastclust.learning.objectives import Supervision, make_objective
 from fastclust.learning.teacher import follow, teacher_of
 from fastclust.learning.threads import one_thread
 from fastclust.progress import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from fastclust.learning.networks import EmbeddingNet
+    from fastclust.learning.checkpoint import Checkpoint
+    from fastclust.learning.networks import Student
+    from fastclust.learning.plan import Plan
     from fastclust.learning.views import Views
 
-__all__ = ["Plan", "Supervision", "train"]
+__all__ = ["Trainer"]
 
 #: Neighbours in the graph that the context is computed from.
 GRAPH_NEIGHBORS = 15
 _COORDINATES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What :func:`train` is told; names as in :class:`fastclust.SelfTaughtLearner`."""
+class Trainer:
+    """Trains a student on rows; its state is what a checkpoint holds.
 
-    epochs: int
-    n_queries: int
-    n_nearest: int
-    n_views: int
-    sigma: float
-    margin: float
-    temperature: float
-    context_weight: float
-    learning_rate: float
-    weight_decay: float
-    momentum: float
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Supervision:
-    """Labels for a part of the rows, as an additional loss."""
-
-    loss: nn.Module
-    #: int64 [n], -1 where unknown.
-    labels: NDArray[np.int64]
-
-
-def train(
-    net: EmbeddingNet,
-    rows: Tensor,
-    make_views: Callable[[Context], Views],
-    plan: Plan,
-    supervision: Supervision | None = None,
-) -> list[float]:
-    """Train the heads of ``net`` on ``rows`` ``[n, d]``; return each epoch's mean loss.
-
-    Each epoch embeds all rows with the teacher's g (the first takes the projected rows), builds their graph, and goes
-    once through all rows as queries. ``make_views`` is called once with the first epoch's context.
+    Parameters
+    ----------
+    student
+        Trained in place.
+    rows
+        What the student is given of each row, ``[n, p]``.
+    start
+        What rows are known by before training, ``[n, q]``: the first graph is built from it.
+    make_views
+        Called once with the first epoch's context.
+    plan, supervision
+        See :class:`Plan` and :class:`Supervision`.
+    log
+        Called with (name, value, step) for each figure, where given.
     """
-    student, teacher = net.heads, teacher_of(net.heads)
-    sampler = NeighborhoodSampler(plan.n_queries, plan.n_nearest, plan.seed)
-    optimiser = torch.optim.AdamW(student.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    generator = torch.Generator().manual_seed(plan.seed)
-    steps = plan.epochs * max(1, len(rows) // plan.n_queries)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    history: list[float] = []
-    views: Views | None = None
-    for epoch in range(plan.epochs):
-        done = epoch * steps // plan.epochs
-        tick = partial(report, "learn", done, steps, f"epoch {epoch + 1} graph")
-        tick()
-        context = dataset_context(
-            _described(net, teacher, rows, first=epoch == 0),
-            n_neighbors=max(GRAPH_NEIGHBORS, plan.n_nearest - 1),
-            n_coordinates=_COORDINATES,
-            seed=plan.seed,
-            tick=tick,
-            labels=None if supervision is None else supervision.labels,
+
+    def __init__(
+        self,
+        student: Student,
+        rows: Tensor,
+        start: NDArray[np.float32],
+        make_views: Callable[[NDArray[np.int64]], Views],
+        plan: Plan,
+        supervision: Supervision | None = None,
+        log: Callable[[str, float, int], None] | None = None,
+    ) -> None:
+        self.student, self.teacher = student, teacher_of(student)
+        self.rows, self.plan = rows, plan
+        self.optimiser = torch.optim.AdamW(
+            student.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, foreach=False
         )
-        views = views or make_views(context)
-        coordinates = torch.from_numpy(context.coordinates)
-        sampler.set_epoch(epoch, context.neighbors)
-        student.train()
-        teacher.train()
-        total, loss_now = torch.zeros(()), float("nan")
+        self.objective = make_objective(plan, supervision, start)
+        self.epoch, self.step, self.total = 0, 0, 0.0
+        self.history: list[float] = []
+        #: The epoch's context, and the neighbours of the first one.
+        self.context: Context | None = None
+        self.first: NDArray[np.int64] | None = None
+        self._start, self._supervision, self._log = start, supervision, log
+        self._make_views = make_views
+        self._views: Views | None = None
+
+    def run(self, checkpoint: Checkpoint | None = None) -> list[float]:
+        """Train to the end of the plan; return each epoch's mean loss.
+
+        With a checkpoint it goes on from where that is, and keeps its state there.
+        """
+        if checkpoint is not None:
+            checkpoint.restore(self)
+        while self.epoch < self.plan.epochs:
+            if self.context is None:
+                self.context = self._look(self.epoch)
+                self.first = self.context.neighbors if self.first is None else self.first
+                if checkpoint is not None:
+                    checkpoint.keep(self)
+            self._run_epoch(checkpoint)
+            self.epoch, self.step, self.total, self.context = self.epoch + 1, 0, 0.0, None
+        self.student.eval()
+        return self.history
+
+    def _run_epoch(self, checkpoint: Checkpoint | None) -> None:
+        plan, context = self.plan, self.context
+        assert context is not None
+        assert self.first is not None
+        self._views = self._views or self._make_views(self.first)
+        batches = self.objective.begin(self.epoch, context, self._described)
+        together = plan.accumulate * ranks.world()
+        steps = max(1, batches // together)
+        self.student.train()
+        self.teacher.train()
+        shown = float("nan")
         with one_thread():
-            for step, batch in enumerate(sampler, start=1):
-                groups = torch.from_numpy(batch).repeat(plan.n_views)
-                drawn = net.project(views.draw(groups, generator))
-                heads = student(drawn)
-                loss = _self_taught(heads, teacher(drawn)[1], groups, coordinates, plan)
-                if supervision is not None and context.spread is not None:
-                    labels, confidence = (torch.from_numpy(values)[groups] for values in context.spread)
-                    weights = confidence[:, None] * confidence[None, :]
-                    loss = loss + supervision.loss(heads[0], labels, pair_weights=weights)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                schedule.step()
-                follow(teacher, student, plan.momentum)
-                total += loss.detach()
-                if step % 10 == 1:
-                    loss_now = float(loss.detach())
-                report("learn", done + step, steps, f"epoch {epoch + 1} loss {loss_now:.4f}")
-        history.append(float(total) / len(sampler))
-    student.eval()
-    return history
+            while self.step < steps:
+                rate = _rate(plan, self.epoch * steps + self.step, plan.epochs * steps)
+                loss = self._update([(self.step * together + place) % batches for place in range(together)], rate)
+                self.total += loss
+                shown = loss if self.step % 10 == 0 else shown
+                self.step += 1
+                done = self.epoch * steps + self.step
+                report("learn", done, plan.epochs * steps, f"epoch {self.epoch + 1} loss {shown:.4f}")
+                if self._log is not None:
+                    self._log("loss", loss, done)
+                    self._log("learning_rate", rate, done)
+                if checkpoint is not None and checkpoint.due(self.step):
+                    checkpoint.keep(self)
+        ranks.same_buffers(self.student)
+        ranks.same_buffers(self.teacher)
+        self.history.append(self.total / steps)
+
+    def _update(self, numbers: list[int], rate: float) -> float:
+        """One step of the optimiser over some batches, of which this process does its share; return its mean loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        own = numbers[ranks.rank() :: ranks.world()]
+        total = 0.0
+        for number in own:
+            loss = self._loss(number) / len(own)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        ranks.average_gradients(self.student)
+        self.optimiser.step()
+        follow(self.teacher, self.student, self.plan.momentum)
+        return total
+
+    def _loss(self, number: int) -> Tensor:
+        assert self._views is not None
+        batch = self.objective.batch(number)
+        # A batch's own generator: what is drawn does not depend on what ran before it, here or in another process.
+        state = np.random.SeedSequence([self.plan.seed, self.epoch, number]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state[0] >> 1))
+        drawn = self._views.draw(batch.rows, generator)
+        with self._casting():
+            student = self.student(drawn)
+            teacher = None
+            if self.objective.needs_teacher:
+                with torch.no_grad():
+                    teacher = self.teacher(drawn)[1].float()
+        return self.objective.loss(batch, (student[0].float(), student[1].float()), teacher)
+
+    def _casting(self) -> AbstractContextManager[Any]:
+        if self.plan.precision == "bf16":
+            return torch.autocast("cpu", dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _look(self, epoch: int) -> Context:
+        """Build the epoch's graph from the teacher's g, the first one from what rows are known by before."""
+        tick = partial(report, "learn", epoch, self.plan.epochs, f"epoch {epoch + 1} graph")
+        tick()
+        return dataset_context(
+            self._start if epoch == 0 else self._embedded(self.teacher, 1),
+            n_neighbors=max(GRAPH_NEIGHBORS, self.plan.n_nearest - 1),
+            n_coordinates=_COORDINATES,
+            seed=self.plan.seed,
+            tick=tick,
+            labels=None if self._supervision is None else self._supervision.labels,
+        )
+
+    def _described(self) -> NDArray[np.float32]:
+        return self._embedded(self.student, 0)
+
+    def _embedded(self, module: nn.Module, head: int) -> NDArray[np.float32]:
+        module.eval()
+        chunk = 4096 if self.rows.shape[1] <= 1024 and isinstance(self.student.body, nn.Identity) else 64
+        found = through(lambda part: nn.functional.normalize(module(part)[head], dim=1), self.rows, chunk=chunk)
+        embedded: NDArray[np.float32] = found.numpy()
+        return embedded
 
 
-def _described(net: EmbeddingNet, teacher: nn.Module, rows: Tensor, *, first: bool) -> NDArray[np.float32]:
-    """Return what the epoch's graph is built from: the teacher's g, or the projected rows before any training."""
-    teacher.eval()
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(rows), 4096):
-            projected = net.project(rows[start : start + 4096])
-            parts.append(projected if first else nn.functional.normalize(teacher(projected)[1], dim=1))
-    return torch.cat(parts).numpy()
-
-
-def _self_taught(
-    student: tuple[Tensor, Tensor], teacher: Tensor, groups: Tensor, coordinates: Tensor, plan: Plan
-) -> Tensor:
-    """Return (RC(f) + RC(g)) / 2 + KL for one batch."""
-    f, g = student
-    similarity = contextual_similarity(teacher, groups, k=plan.n_nearest * plan.n_views, sigma=plan.sigma)
-    similarity = _with_dataset(similarity, coordinates[groups], plan.context_weight)
-    relaxed = RelaxedContrastiveLoss(plan.margin)
-    distilled: Tensor = SelfDistillationLoss(plan.temperature)(f, g)
-    contrast: Tensor = (relaxed(f, similarity) + relaxed(g, similarity)) / 2
-    return contrast + distilled
-
-
-def _with_dataset(similarity: Tensor, coordinates: Tensor, weight: float) -> Tensor:
-    """Mix a batch's similarity with that along the data set's graph, where both rows have a place in it."""
-    if weight == 0:
-        return similarity
-    told = coordinates.any(1).to(similarity)
-    along = (coordinates @ coordinates.T).clamp(0, 1)
-    return similarity + weight * (told[:, None] * told[None, :]) * (along - similarity)
+def _rate(plan: Plan, step: int, steps: int) -> float:
+    """Cosine schedule from the learning rate to 0."""
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))

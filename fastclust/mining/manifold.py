@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.errors import InputError
-from fastclust.mining.affinity import affinity, degree_maxima, normalised
+from fastclust.mining.anchors import degree_maxima
 from fastclust.mining.diffusion import manifold_similarity
 from fastclust.mining.neighbourhood import Neighbourhood
 from fastclust.mining.pools import ManifoldPools, Ragged
+from fastclust.neighbors.affinity import affinity, normalised
 from fastclust.progress import report
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.errors import InputError, InputTypeError
+from fastclust.neighbors.affinity import to_cosine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Neighbourhood:
             )
         self.n_rows = rows
         self._graph = graph
-        self._unit = _to_cosine(graph)
+        self._unit = to_cosine(graph)
         self.indices: NDArray[np.int64] = graph.indices[:, :n_neighbors]
         self.cosines = self._unit(graph.distances[:, :n_neighbors])
 
@@ -70,26 +71,6 @@ class Neighbourhood:
         index = NeighborIndex(metric=graph.metric).fit(X)
         distances, indices = index.kneighbors(X[anchors], n_neighbors=k + 1)
         return indices.astype(np.int64, copy=False), self._unit(distances)
-
-
-def _to_cosine(graph: NeighborGraph) -> Any:
-    """Return the function that turns the graph's distances into cosines."""
-    if graph.metric == "cosine":
-        return lambda distances: 1 - np.asarray(distances, np.float64)
-    if graph.metric != "euclidean":
-        raise InputError("graph_or_X", f"a graph of metric {graph.metric!r}", '"cosine", or "euclidean" of unit rows')
-    if graph.source is not None:
-        lengths = np.linalg.norm(np.asarray(graph.source, np.float64), axis=1)
-        if not np.allclose(lengths, 1, atol=1e-3):
-            raise InputError(
-                "graph_or_X",
-                f"a euclidean graph of rows of length {lengths.min():.3g}..{lengths.max():.3g}",
-                "rows of length 1",
-                'Build the graph with metric="cosine".',
-            )
-    elif np.max(graph.distances, initial=0.0) > 2.001:
-        raise InputError("graph_or_X", f"a distance of {np.max(graph.distances):.3g}", "at most 2, as of unit rows")
-    return lambda distances: 1 - np.asarray(distances, np.float64) ** 2 / 2
 
 
 def _rows(X: Any) -> NDArray[Any]:

@@ -9,10 +9,10 @@ from sklearn.datasets import load_digits
 from fastclust.learning.context import dataset_context, propagate
 from fastclust.learning.losses import contextual_similarity
 from fastclust.learning.networks import Heads, fit_projection
+from fastclust.learning.objectives import with_dataset
 from fastclust.learning.samplers import NeighborhoodSampler
 from fastclust.learning.teacher import follow, teacher_of
-from fastclust.learning.trainer import _with_dataset
-from fastclust.mining import affinity, normalised
+from fastclust.neighbors.affinity import affinity, normalised
 
 
 def silent():
@@ -68,7 +68,7 @@ def test_rows_that_no_label_reaches_stay_unknown():
 def test_rows_without_a_place_in_the_graph_keep_the_similarity_of_the_batch():
     W = contextual_similarity(torch.randn(4, 3), torch.arange(4), k=2, sigma=1.0)
     coordinates = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 0.0], [-1.0, 0.0]])
-    mixed = _with_dataset(W, coordinates, 0.25)
+    mixed = with_dataset(W, coordinates, 0.25)
     assert torch.equal(mixed[2], W[2])
     torch.testing.assert_close(mixed[0, 1], 0.75 * W[0, 1] + 0.25 * 0.6)
     torch.testing.assert_close(mixed[0, 3], 0.75 * W[0, 3])

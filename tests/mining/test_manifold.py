@@ -8,8 +8,9 @@ from sklearn.datasets import load_digits
 
 import fastclust as fc
 from fastclust.errors import InputError, InputTypeError, OperationCancelledError
-from fastclust.mining import affinity, manifold_similarity, normalised
-from fastclust.mining.affinity import degree_maxima
+from fastclust.mining import manifold_similarity
+from fastclust.mining.anchors import degree_maxima
+from fastclust.neighbors.affinity import affinity, normalised
 from fastclust.progress import listening
 
 

@@ -20,7 +20,7 @@ __all__ = ["contextual_similarity", "top_k"]
 
 
 @torch.no_grad()
-def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: float) -> Tensor:
+def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: float, contextual: bool = True) -> Tensor:
     """Return the similarity W that a batch's embeddings should have by their teacher's, ``[N, N]``, in [0, 1].
 
     W = (W^P + W^C) / 2. W^P_ij = exp(-|t_i - t_j|^2 / sigma) on L2-normalised rows t. W^C is the share of mutual
@@ -37,6 +37,8 @@ def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: flo
         Neighbours, itself included: number of views times images that belong together.
     sigma
         Width of W^P.
+    contextual
+        False: return W^P alone.
 
     Raises
     ------
@@ -53,6 +55,8 @@ def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: flo
         raise InputError("sigma", sigma, "a number above 0")
     unit = torch.nn.functional.normalize(teacher, dim=1)
     near = torch.exp(-pairwise_distances(unit, squared=True) / sigma)
+    if not contextual:
+        return near
     order = top_k(near.masked_fill(groups[:, None] == groups[None, :], 1), k)  # [N, k]
     chosen = torch.zeros_like(near).scatter_(1, order, 1)
     mutual = chosen * chosen.T

@@ -1,0 +1,110 @@
+"""A trainer's state on disk, without pickle: a run that was killed goes on from it to the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fastclust.artifacts import load_model, save_model
+from fastclust.errors import PreconditionError
+from fastclust.learning import ranks
+from fastclust.learning.context import Context
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from fastclust.learning.trainer import Trainer
+
+__all__ = ["Checkpoint", "said"]
+
+_KIND = "learner_checkpoint"
+_FILE = "checkpoint.safetensors"
+
+
+def said(value: Any) -> str:
+    """Return a short text that differs where a parameter or an array does; a module is known by its class."""
+    if isinstance(value, np.ndarray):
+        digest = hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()
+        return f"{value.shape} {digest}"
+    return type(value).__name__ if isinstance(value, torch.nn.Module) else repr(value)
+
+
+class Checkpoint:
+    """One file in a folder: student, teacher, optimiser, the epoch's graph, and how far it is.
+
+    Random numbers are drawn from the seed, the epoch and the batch's number: no generator's state is needed.
+
+    Parameters
+    ----------
+    folder
+        Where the file lies; made where it is missing.
+    about
+        What must be the same for a run to be taken up: texts by name.
+    every
+        Steps between two states that are kept.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], about: dict[str, str], *, every: int = 100) -> None:
+        self._path = Path(folder) / _FILE
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._about, self._every = about, every
+
+    def due(self, step: int) -> bool:
+        """Whether the state after this step is kept."""
+        return step % self._every == 0
+
+    def keep(self, trainer: Trainer) -> None:
+        """Write the trainer's state; with many processes the first one does."""
+        if ranks.rank() != 0:
+            return
+        tensors: dict[str, NDArray[Any]] = {}
+        for name, module in (("student", trainer.student), ("teacher", trainer.teacher)):
+            tensors |= {f"{name}.{key}": value.numpy() for key, value in module.state_dict().items()}
+        for number, state in trainer.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{key}": value.numpy() for key, value in state.items()}
+        context, first = trainer.context, trainer.first
+        assert context is not None
+        assert first is not None
+        tensors |= {"neighbors": context.neighbors, "coordinates": context.coordinates, "first": first}
+        if context.spread is not None:
+            tensors |= {"spread_labels": context.spread[0], "spread_confidence": context.spread[1]}
+        exact = {"total": repr(trainer.total), "history": [repr(loss) for loss in trainer.history]}
+        params = {"about": self._about, "epoch": trainer.epoch, "step": trainer.step, **exact}
+        save_model(self._path, _KIND, params, tensors)
+
+    def restore(self, trainer: Trainer) -> None:
+        """Bring the trainer to the state kept, if there is one.
+
+        Raises PreconditionError where that is of another run, DataError where it cannot be read.
+        """
+        if not self._path.exists():
+            return
+        params, tensors = load_model(self._path, _KIND)
+        differ = sorted(name for name, said in self._about.items() if params["about"].get(name) != said)
+        if differ:
+            raise PreconditionError(
+                f"{self._path}: is of a run with another {', '.join(differ)}. Take another folder, or remove the file."
+            )
+        held = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
+        for name, module in (("student", trainer.student), ("teacher", trainer.teacher)):
+            module.load_state_dict({key: held[f"{name}.{key}"] for key in module.state_dict()})
+        moments: dict[int, dict[str, Any]] = {}
+        for name, value in held.items():
+            if name.startswith("optimiser."):
+                _, number, key = name.split(".")
+                moments.setdefault(int(number), {})[key] = value
+        groups = trainer.optimiser.state_dict()["param_groups"]
+        trainer.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        spread = None
+        if "spread_labels" in tensors:
+            spread = tensors["spread_labels"], tensors["spread_confidence"]
+        trainer.context = Context(tensors["neighbors"], tensors["coordinates"], spread)
+        trainer.first = tensors["first"]
+        trainer.epoch, trainer.step = params["epoch"], params["step"]
+        trainer.total, trainer.history = float(params["total"]), [float(loss) for loss in params["history"]]

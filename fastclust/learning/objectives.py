@@ -1,0 +1,189 @@
+"""What is learned from a batch: the self-taught loss, or triplets mined on the manifold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fastclust.errors import PreconditionError
+from fastclust.learning.losses import (
+    ContrastiveLoss,
+    RelaxedContrastiveLoss,
+    SelfDistillationLoss,
+    TripletLoss,
+    contextual_similarity,
+)
+from fastclust.learning.samplers import NeighborhoodSampler, TripletSampler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fastclust.learning.context import Context
+    from fastclust.learning.plan import Plan
+
+__all__ = ["Batch", "Objective", "Supervision", "make_objective"]
+
+#: Of the triplet loss over mined triplets (Iscen et al., 2018), and of its contrastive form.
+_TRIPLET_MARGIN, _CONTRASTIVE_MARGIN = 0.5, 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """Labels for a part of the rows, as an additional loss."""
+
+    loss: nn.Module
+    #: int64 [n], -1 where unknown.
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch: the rows to draw, and what the objective needs to know of them."""
+
+    #: int64 [b].
+    rows: Tensor
+    #: float32 [triplets], where the objective has triplets.
+    weights: Tensor | None = None
+
+
+class Objective(Protocol):
+    """What a trainer asks of an objective."""
+
+    #: Whether the loss looks at the teacher.
+    needs_teacher: bool
+
+    def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:
+        """Take an epoch's context and a function that gives its embedding; return the number of batches."""
+        ...
+
+    def batch(self, number: int) -> Batch:
+        """Return one batch of the epoch."""
+        ...
+
+    def loss(self, batch: Batch, student: tuple[Tensor, Tensor], teacher: Tensor | None) -> Tensor:
+        """Return the loss of a batch by the student's f and g and the teacher's g."""
+        ...
+
+
+class SelfTaught:
+    """(RC(f) + RC(g)) / 2 + KL (Kim et al., CVPR 2022), with similarity along the data set's graph mixed in."""
+
+    needs_teacher = True
+
+    def __init__(self, plan: Plan, supervision: Supervision | None) -> None:
+        self._plan = plan
+        self._supervision = supervision
+        self._sampler = NeighborhoodSampler(plan.n_queries, plan.n_nearest, plan.seed)
+        self._relaxed = RelaxedContrastiveLoss(plan.margin)
+        self._distilled = SelfDistillationLoss(plan.temperature)
+
+    def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:  # noqa: ARG002 - other objectives look at it
+        """Take the epoch's graph."""
+        self._context = context
+        self._coordinates = torch.from_numpy(context.coordinates)
+        self._sampler.set_epoch(epoch, context.neighbors)
+        return len(self._sampler)
+
+    def batch(self, number: int) -> Batch:
+        """Return queries and their neighbours, each ``n_views`` times."""
+        return Batch(torch.from_numpy(self._sampler.batch(number)).repeat(self._plan.n_views))
+
+    def loss(self, batch: Batch, student: tuple[Tensor, Tensor], teacher: Tensor | None) -> Tensor:
+        """Return the self-taught loss, and the supervised one where there are labels."""
+        plan, rows, (f, g) = self._plan, batch.rows, student
+        assert teacher is not None
+        similarity = contextual_similarity(
+            teacher,
+            rows,
+            k=min(plan.n_nearest * plan.n_views, len(rows)),
+            sigma=plan.sigma,
+            contextual=plan.use_context,
+        )
+        similarity = with_dataset(similarity, self._coordinates[rows], plan.context_weight)
+        loss: Tensor = self._relaxed(f, similarity)
+        if plan.use_g:
+            loss = (loss + self._relaxed(g, similarity)) / 2
+            if plan.use_distillation:
+                loss = loss + self._distilled(f, g)
+        if self._supervision is not None and self._context.spread is not None:
+            labels, confidence = (torch.from_numpy(values)[rows] for values in self._context.spread)
+            weights = confidence[:, None] * confidence[None, :]
+            loss = loss + self._supervision.loss(f, labels, pair_weights=weights)
+        return loss
+
+
+class Mined:
+    """Triplets or pairs of hard positives and negatives that mining on the manifold found before training."""
+
+    needs_teacher = False
+
+    def __init__(self, plan: Plan, start: NDArray[np.float32]) -> None:
+        self._plan = plan
+        self._start = start
+        self._sampler = TripletSampler(max(1, plan.n_queries * plan.n_nearest // 3), plan.seed)
+        self._pools: Any = None
+        self._loss: nn.Module = (
+            TripletLoss(_TRIPLET_MARGIN, squared_distances=True)
+            if plan.objective == "manifold_triplet"
+            else ContrastiveLoss(0.0, _CONTRASTIVE_MARGIN, hinge="squared")
+        )
+
+    def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:  # noqa: ARG002 - other objectives look at it
+        """Mine, the first time; then look for the hardest negatives by the epoch's embedding."""
+        embedding = described()
+        if self._pools is None:
+            self._pools = _pools(self._start)
+        if not len(self._pools.anchors):
+            raise PreconditionError(
+                f"mining found no anchor with hard positives and negatives among {len(embedding)} rows. "
+                'Use objective="self_taught", or more rows.'
+            )
+        self._sampler.set_epoch(epoch, self._pools, embedding)
+        return max(1, len(embedding) // (self._plan.n_queries * self._plan.n_nearest))
+
+    def batch(self, number: int) -> Batch:
+        """Return anchors, positives and negatives, one view of each."""
+        rows, weights = self._sampler.batch(number)
+        return Batch(torch.from_numpy(rows.ravel()), torch.from_numpy(weights))
+
+    def loss(self, batch: Batch, student: tuple[Tensor, Tensor], teacher: Tensor | None) -> Tensor:  # noqa: ARG002 - other objectives look at it
+        """Return the loss of the batch's triplets on f."""
+        assert batch.weights is not None
+        count = len(batch.weights)
+        triplets = tuple(torch.arange(3 * count).view(3, count))
+        loss: Tensor = self._loss(student[0], indices_tuple=triplets, pair_weights=batch.weights)
+        return loss
+
+
+def _pools(rows: NDArray[np.float32]) -> Any:
+    """Mine the rows that training starts from."""
+    from fastclust.mining import mine_manifold
+
+    wide = len(rows) - 1
+    return mine_manifold(
+        rows,
+        k_positive=min(50, wide),
+        k_negative=min(100, wide),
+        n_neighbors=min(30, wide),
+        max_anchors=max(1500, len(rows) // 20),
+    )
+
+
+def with_dataset(similarity: Tensor, coordinates: Tensor, weight: float) -> Tensor:
+    """Mix a batch's similarity with that along the data set's graph, where both rows have a place in it."""
+    if weight == 0:
+        return similarity
+    told = coordinates.any(1).to(similarity)
+    along = (coordinates @ coordinates.T).clamp(0, 1)
+    return similarity + weight * (told[:, None] * told[None, :]) * (along - similarity)
+
+
+def make_objective(plan: Plan, supervision: Supervision | None, start: NDArray[np.float32]) -> Objective:
+    """Return the objective that the plan names; ``start`` ``[n, d]`` is what rows are known by before training."""
+    return SelfTaught(plan, supervision) if plan.objective == "self_taught" else Mined(plan, start)

@@ -1,0 +1,112 @@
+"""One training of a net on inputs: what the student is given, where its views come from, where figures go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastclust.errors import MissingPackageError
+from fastclust.learning.networks import through
+from fastclust.learning.patches import PatchEncoder
+from fastclust.learning.trainer import Trainer
+from fastclust.learning.views import GivenViews, ImageViews, MixedViews, Views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastclust.learning.checkpoint import Checkpoint
+    from fastclust.learning.inputs import Inputs
+    from fastclust.learning.networks import EmbeddingNet
+    from fastclust.learning.objectives import Supervision
+    from fastclust.learning.plan import Plan
+
+__all__ = ["train"]
+
+#: Changed copies of each image that a front which is slow is given once.
+_COPIES = 2
+#: Largest part of the way to a neighbour that rows without views are moved.
+_MIX = 0.5
+
+
+def train(
+    net: EmbeddingNet,
+    inputs: Inputs,
+    plan: Plan,
+    supervision: Supervision | None = None,
+    *,
+    augment: float = 1.0,
+    checkpoint: Checkpoint | None = None,
+    log: Any = None,
+) -> list[float]:
+    """Train the student of ``net`` in place; return each epoch's mean loss. Raises MissingPackageError for the log."""
+    record, close = _logger(log)
+    raw = torch.from_numpy(inputs.rows)
+    rows = net.prepared(raw, "images")
+    start = through(net.student.body, rows, "a start") if _tells(net.student.body) else rows
+    make_views = _views(net, inputs, raw, rows, plan, augment)
+    try:
+        return Trainer(net.student, rows, start.numpy(), make_views, plan, supervision, record).run(checkpoint)
+    finally:
+        close()
+
+
+def _tells(body: nn.Module) -> bool:
+    """Whether a body that is trained says more of rows than they do themselves, before any training."""
+    return isinstance(body, nn.Sequential) and isinstance(body[0], PatchEncoder)
+
+
+def _views(
+    net: EmbeddingNet, inputs: Inputs, raw: Tensor, rows: Tensor, plan: Plan, augment: float
+) -> Callable[[NDArray[np.int64]], Views]:
+    if inputs.views is not None:
+        given = torch.from_numpy(inputs.views)
+        shape = (len(rows), given.shape[1], rows.shape[1])
+        prepared = net.prepared(given.reshape(-1, raw.shape[1]), "views").view(shape)
+        return lambda _: GivenViews(rows, prepared)
+    if inputs.image_shape is None:
+        return lambda neighbors: MixedViews(rows, torch.from_numpy(neighbors), _MIX)
+    source = ImageViews(raw, inputs.image_shape, augment)
+    if isinstance(net.front, nn.Identity):
+        return lambda _: source
+    if not any(isinstance(part, nn.Conv2d | PatchEncoder) for part in net.front.modules()):
+        return lambda _: _Prepared(source, net.front)
+    copies = []
+    for copy in range(_COPIES):
+        drawn = []
+        for number, first in enumerate(range(0, len(rows), 4096)):
+            part = torch.arange(first, min(first + 4096, len(rows)))
+            state = np.random.SeedSequence([plan.seed, copy, number]).generate_state(1, np.uint64)
+            drawn.append(source.draw(part, torch.Generator().manual_seed(int(state[0] >> 1))))
+        copies.append(net.prepared(torch.cat(drawn), f"views {copy + 1} of {_COPIES}"))
+    fixed = torch.stack(copies, 1)
+    return lambda _: GivenViews(rows, fixed)
+
+
+class _Prepared:
+    """Views that are drawn each time and then sent through a front which is quick."""
+
+    def __init__(self, views: Views, front: nn.Module) -> None:
+        self._views = views
+        self._front = front
+
+    def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return one view of each row."""
+        found: Tensor = self._front(self._views.draw(rows, generator))
+        return found
+
+
+def _logger(log: Any) -> tuple[Callable[[str, float, int], None] | None, Callable[[], None]]:
+    """Return where figures go, and what closes that."""
+    if log is None or callable(log):
+        return log, lambda: None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingPackageError("log=FOLDER needs TensorBoard: pip install tensorboard.") from error
+    writer = SummaryWriter(str(log))
+    return writer.add_scalar, writer.close

@@ -103,8 +103,9 @@ class Vectors:
             mine = range(first, first + together)
             starts = [builder.inttoptr(self.load(addresses, row, align=8), self.scalar.as_pointer()) for row in mine]
             sums = [[cgutils.alloca_once_value(builder, zero) for _ in panels] for _ in mine]
-            for total in sum(sums, []):
-                builder.store(zero, total)
+            for totals in sums:
+                for total in totals:
+                    builder.store(zero, total)
             with cgutils.for_range(builder, self.value(width)) as column:
                 loaded = []
                 for one in panels:

@@ -24,9 +24,11 @@ def bounds_hold(X, centers, moving):
     own = distances[rows, labels].copy()
     assert (bounds.upper >= own * (1 - 1e-12)).all()
     distances[rows, labels] = np.inf
-    for g, members in enumerate(groups.members):
-        nearest = distances[:, members[members >= 0]].min(axis=1)
-        assert (bounds.lower[:, g] <= nearest * (1 + 1e-12)).all()
+    parts = bounds.lower.shape[1] // len(groups.members)
+    for place, bound in enumerate(bounds.lower.T):
+        members = groups.members[place // parts, place % parts :: parts]
+        nearest = distances[:, members[members >= 0]].min(axis=1, initial=np.inf)
+        assert (bound <= nearest * (1 + 1e-12)).all()
 
 
 def follow(X, centers, steps, **how):

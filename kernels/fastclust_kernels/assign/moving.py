@@ -19,6 +19,8 @@ __all__ = ["MovingAssignment"]
 
 #: Bounds save more than they cost from this many centres on, or if a row is this long and so is dear to read.
 _WORTH_CENTERS, _WORTH_COLUMNS = 17, 256
+#: Bytes of bounds beyond which a group has one.
+_MOST_BOUNDS = 96 * 2**20
 
 
 class MovingAssignment:
@@ -87,10 +89,13 @@ class MovingAssignment:
         moved = centers - self._frame.shift if self._frame.shifted else centers.copy()
         first = self._bounds is None
         if self._bounds is None or self._groups is None:
-            self._groups = groups_of(moved)
-            n = len(self._rows)
+            n, d = self._rows.shape
+            parts = _parts(n, len(centers), d * self._rows.itemsize)
+            self._groups = groups_of(moved, parts)
             self._bounds = _bounded.Bounds(
-                np.empty(n), np.full(n, np.inf, np.float32), np.zeros((n, len(self._groups.members)), np.float32)
+                np.empty(n),
+                np.full(n, np.inf, np.float32),
+                np.zeros((n, len(self._groups.members) * parts), np.float32),
             )
             drift = np.zeros(len(centers), np.float32)
         else:
@@ -101,6 +106,17 @@ class MovingAssignment:
         self._before = moved
         self.share = tiles * 128 / (len(self._rows) * len(centers))
         return self._labels
+
+
+def _parts(n: int, k: int, row_bytes: int) -> int:
+    """How many bounds a group of 16 centres has: the more, the fewer rows are read and scored, the more bounds are.
+
+    One a centre where a row's bounds are a small part of the row, 4 a group where they are not much more than the row
+    and within the memory that is promised, else one a group: README.md, Bounds between iterations.
+    """
+    if k <= _WORTH_CENTERS or 4 * k <= row_bytes // 8:
+        return 16
+    return 4 if k <= 2 * row_bytes and n * k <= _MOST_BOUNDS else 1
 
 
 def _drift(now: NDArray[Any], before: NDArray[Any] | None) -> NDArray[np.float32]:

@@ -114,9 +114,9 @@ def _parts(n: int, k: int, row_bytes: int) -> int:
     One a centre where a row's bounds are a small part of the row, 4 a group where they are not much more than the row
     and within the memory that is promised, else one a group: README.md, Bounds between iterations.
     """
-    if k <= _WORTH_CENTERS or 4 * k <= row_bytes // 8:
+    if 4 * max(k, 16) <= row_bytes // 8:
         return 16
-    return 4 if k <= 2 * row_bytes and n * k <= _MOST_BOUNDS else 1
+    return 4 if k <= row_bytes // 8 and n * k <= _MOST_BOUNDS else 1
 
 
 def _drift(now: NDArray[Any], before: NDArray[Any] | None) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """Assignment with bounds: only the groups of centres that may hold a nearer one are scored, row by row.
 
-Yinyang's bounds (Ding et al., "Yinyang K-Means", ICML 2015) on groups of 16 centres, or on parts of them. Rows that need
-a group are listed and scored eight at a time wherever they lie, so that a bound that fails costs one tile's share and no
-more; the rows that will be looked at next are brought near meanwhile.
+Yinyang's bounds (Ding et al., "Yinyang K-Means", ICML 2015) on groups of 16 centres, or on parts of them. Rows that
+need a group are listed and scored eight at a time wherever they lie, so that a bound that fails costs one tile's share
+and no more; the rows that will be looked at next are brought near meanwhile.
 """
 
 from __future__ import annotations

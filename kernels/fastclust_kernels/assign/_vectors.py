@@ -145,9 +145,8 @@ class Vectors:
     def _bring(self, column: Any, ahead: int) -> None:
         """Where a line of the cache begins, bring that line of each of 8 other rows near."""
         builder = self.builder
-        begins = builder.icmp_unsigned(
-            "==", builder.and_(column, ir.Constant(I64, LINE // self.size - 1)), ir.Constant(I64, 0)
-        )
+        inside = builder.and_(column, ir.Constant(I64, LINE // self.size - 1))
+        begins = builder.icmp_unsigned("==", inside, ir.Constant(I64, 0))
         with builder.if_then(begins):
             addresses = self.address(ahead, I64)
             offset = builder.mul(column, ir.Constant(I64, self.size))

@@ -57,7 +57,8 @@ class KMeans(Centers):
         MahalanobisMetric.
     algorithm
         "lloyd" computes every distance. "elkan" keeps bounds between iterations and leaves out what they decide; here
-        they are Yinyang's, on groups of 16 centres, and take ``n_clusters / 4`` bytes a row. The labels are the same.
+        they are Yinyang's, on groups of 16 centres, and take ``n_clusters / 4`` bytes a row, or an eighth of the row.
+        The labels are the same.
         "auto" keeps bounds where they are worth it; ``algorithm_`` says what ran.
     arithmetic
         "exact": the only one so far.

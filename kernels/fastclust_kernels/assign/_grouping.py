@@ -1,4 +1,4 @@
-"""Groups of 16 centres that lie near each other: what bounds are kept for."""
+"""Groups of 16 centres that lie near each other, and parts of groups: what bounds are kept for."""
 
 from __future__ import annotations
 
@@ -17,25 +17,30 @@ __all__ = ["groups_of"]
 _POWERS = 8
 
 
-def groups_of(centers: NDArray[Any]) -> Groups:
-    """Halve the centres along the direction in which they spread most, until 16 or fewer are left in each part."""
+def groups_of(centers: NDArray[Any], parts: int = 1) -> Groups:
+    """Halve the centres along the direction in which they spread most, until 16 or fewer are left in each group.
+
+    Inside a group, go on in the same way until 16 / ``parts`` or fewer are left: part s takes the lanes s, s + parts,
+    s + 2 parts, and so on.
+    """
     k = len(centers)
-    parts = _halves(centers.astype(np.float64), np.arange(k))
-    members = np.full((len(parts), PANEL), -1, np.int32)
+    found = _halves(centers.astype(np.float64), np.arange(k), PANEL)
+    members = np.full((len(found), PANEL), -1, np.int32)
     group, lane = np.empty(k, np.int32), np.empty(k, np.int32)
-    for g, part in enumerate(parts):
-        # By number inside a group, so that the lowest of equal scores comes first.
-        members[g, : len(part)] = np.sort(part)
-        group[part], lane[np.sort(part)] = g, np.arange(len(part))
+    for g, mine in enumerate(found):
+        group[mine] = g
+        for s, part in enumerate(_halves(centers.astype(np.float64), mine, PANEL // parts)):
+            lane[part] = s + parts * np.arange(len(part))
+        members[g, lane[mine]] = mine
     return Groups(members, group, lane)
 
 
-def _halves(centers: NDArray[np.float64], part: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    if len(part) <= PANEL:
+def _halves(centers: NDArray[np.float64], part: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+    if len(part) <= most:
         return [part]
-    middle = (-(-len(part) // PANEL) + 1) // 2 * PANEL
+    middle = (-(-len(part) // most) + 1) // 2 * most
     order = part[np.argsort(_along(centers[part]), kind="stable")]
-    return _halves(centers, order[:middle]) + _halves(centers, order[middle:])
+    return _halves(centers, order[:middle], most) + _halves(centers, order[middle:], most)
 
 
 def _along(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from numba import types
 
-__all__ = ["I32", "I64", "INDEX", "PANEL", "TILE", "Vectors"]
+__all__ = ["I32", "I64", "INDEX", "LINE", "PANEL", "TILE", "Vectors"]
 
 #: Rows of a tile, and centres of a panel: the lanes of a vector.
 TILE = 8
 PANEL = 16
+#: Bytes of a line of the cache.
+LINE = 64
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 #: A vector of int32.
@@ -38,9 +40,6 @@ class Vectors:
         self.scalar = context.get_value_type(number)
         self.size = number.bitwidth // 8
         self.vector = ir.VectorType(self.scalar, PANEL)
-        self.fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fma.v{PANEL}f{number.bitwidth}"
-        )
         self.least = ir.Constant(self.vector, [float("-inf")] * PANEL)
         self.count = ir.Constant(INDEX, list(range(PANEL)))
 
@@ -60,12 +59,28 @@ class Vectors:
     def store(self, value: Any, pointer: Any, place: int, *, align: int) -> None:
         self.builder.store(value, self.builder.gep(pointer, [ir.Constant(I64, place)])).align = align
 
-    def spread(self, value: Any) -> Any:
+    def spread(self, value: Any, lanes: int = PANEL) -> Any:
         """All lanes alike."""
-        vector = ir.VectorType(value.type, PANEL)
+        vector = ir.VectorType(value.type, lanes)
         nothing = ir.Constant(vector, ir.Undefined)
         one = self.builder.insert_element(nothing, value, ir.Constant(I32, 0))
-        return self.builder.shuffle_vector(one, nothing, ir.Constant(INDEX, [0] * PANEL))
+        return self.builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+    def call(self, name: str, *vectors: Any) -> Any:
+        """One of LLVM's functions of vectors, such as ``llvm.sqrt``."""
+        kind = vectors[0].type
+        full = f"{name}.v{kind.count}f{8 * self.size}"
+        function = cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(kind, [vector.type for vector in vectors]), full
+        )
+        return self.builder.call(function, vectors)
+
+    def prefetch(self, address: Any) -> None:
+        """Ask for the line at an address (int64) to be brought into the second-level cache."""
+        pointer = self.builder.inttoptr(address, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        self.builder.call(function, [pointer, ir.Constant(I32, 0), ir.Constant(I32, 2), ir.Constant(I32, 1)])
 
     def larger(self, one: Any, other: Any) -> Any:
         return self.builder.select(self.builder.fcmp_ordered(">", one, other), one, other)
@@ -73,24 +88,30 @@ class Vectors:
     def smaller_lane(self, one: Any, other: Any) -> Any:
         return self.builder.select(self.builder.icmp_signed("<", one, other), one, other)
 
+    def halve(self, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
+        """The upper half of the lanes combined with the lower."""
+        width = vector.type.count // 2
+        halves = [
+            self.builder.shuffle_vector(
+                vector, vector, ir.Constant(ir.VectorType(I32, width), list(range(first, first + width)))
+            )
+            for first in (0, width)
+        ]
+        return combine(*halves)
+
     def fold(self, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
-        """The 16 lanes combined into one number, halves first."""
-        width = PANEL
-        while width > 1:
-            width //= 2
-            halves = [
-                self.builder.shuffle_vector(
-                    vector, vector, ir.Constant(ir.VectorType(I32, width), list(range(first, first + width)))
-                )
-                for first in (0, width)
-            ]
-            vector = combine(*halves)
+        """All lanes combined into one number, halves first."""
+        while vector.type.count > 1:
+            vector = self.halve(vector, combine)
         return self.builder.extract_element(vector, ir.Constant(I32, 0))
 
-    def scores(self, rows: int, panel: int, half: int, width: int, side: int = 1) -> Iterator[tuple[int, list[Any]]]:
+    def scores(
+        self, rows: int, panel: int, half: int, width: int, side: int = 1, ahead: int | None = None
+    ) -> Iterator[tuple[int, list[Any]]]:
         """``x.c - half`` for each of the 8 rows: (row of the tile, a vector of 16 for each of ``side`` panels).
 
-        Two panels side by side take fewer loads a product: a column of a row, once loaded, serves both.
+        Two panels side by side take fewer loads a product: a column of a row, once loaded, serves both. ``ahead`` is
+        the argument with the addresses (int64 ``[8]``) of rows that are brought near meanwhile.
         """
         builder = self.builder
         zero = ir.Constant(self.vector, None)
@@ -107,6 +128,8 @@ class Vectors:
                 for total in totals:
                     builder.store(zero, total)
             with cgutils.for_range(builder, self.value(width)) as column:
+                if ahead is not None and not first:
+                    self._bring(column.index, ahead)
                 loaded = []
                 for one in panels:
                     center = builder.load(builder.gep(one, [column.index]))
@@ -115,6 +138,17 @@ class Vectors:
                 for start, totals in zip(starts, sums, strict=True):
                     value = self.spread(builder.load(builder.gep(start, [column.index])))
                     for center, total in zip(loaded, totals, strict=True):
-                        builder.store(builder.call(self.fma, [value, center, builder.load(total)]), total)
+                        builder.store(self.call("llvm.fma", value, center, builder.load(total)), total)
             for row, totals in zip(mine, sums, strict=True):
                 yield row, [builder.fsub(builder.load(total), own) for total, own in zip(totals, halves, strict=True)]
+
+    def _bring(self, column: Any, ahead: int) -> None:
+        """Where a line of the cache begins, bring that line of each of 8 other rows near."""
+        builder = self.builder
+        inside = builder.and_(column, ir.Constant(I64, LINE // self.size - 1))
+        begins = builder.icmp_unsigned("==", inside, ir.Constant(I64, 0))
+        with builder.if_then(begins):
+            addresses = self.address(ahead, I64)
+            offset = builder.mul(column, ir.Constant(I64, self.size))
+            for row in range(TILE):
+                self.prefetch(builder.add(self.load(addresses, row, align=8), offset))

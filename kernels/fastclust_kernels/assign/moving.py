@@ -19,6 +19,10 @@ __all__ = ["MovingAssignment"]
 
 #: Bounds save more than they cost from this many centres on, or if a row is this long and so is dear to read.
 _WORTH_CENTERS, _WORTH_COLUMNS = 17, 256
+#: A step that computes more than this share of the distances is quicker without bounds; so many steps then go without.
+_WORTH_SHARE, _PAUSE = 0.8, 4
+#: Bytes of bounds beyond which a group has one.
+_MOST_BOUNDS = 96 * 2**20
 
 
 class MovingAssignment:
@@ -48,6 +52,9 @@ class MovingAssignment:
         self.backend = choose("assign", BACKENDS, Request("cpu", X.dtype.name), backend).name
         worth = n_centers >= _WORTH_CENTERS or X.shape[1] >= _WORTH_COLUMNS
         self.bounded = self.backend == "numba" and (worth if bounds is None else bounds)
+        self._asked = bounds is not None
+        #: Steps without bounds that are left, and how many it were the last time.
+        self._pause = self._paused = 0
         self._rows = X
         self._labels = np.full(len(X), -1, np.int32)
         self._frame: Frame | None = None
@@ -79,7 +86,8 @@ class MovingAssignment:
             unbounded = not self.bounded or len(centers) > _vectors.PANEL
             self._labels[:] = 0
         else:
-            unbounded = not self.bounded
+            unbounded = not self.bounded or self._pause > 0
+            self._pause = max(0, self._pause - 1)
         if unbounded:
             _dense.assign_dense(self._rows, centers, self._frame, self._labels)
             self.share = 1.0
@@ -87,10 +95,13 @@ class MovingAssignment:
         moved = centers - self._frame.shift if self._frame.shifted else centers.copy()
         first = self._bounds is None
         if self._bounds is None or self._groups is None:
-            self._groups = groups_of(moved)
-            n = len(self._rows)
+            n, d = self._rows.shape
+            parts = _parts(n, len(centers), d * self._rows.itemsize)
+            self._groups = groups_of(moved, parts)
             self._bounds = _bounded.Bounds(
-                np.empty(n), np.full(n, np.inf, np.float32), np.zeros((n, len(self._groups.members)), np.float32)
+                np.empty(n),
+                np.full(n, np.inf, np.float32),
+                np.zeros((n, len(self._groups.members) * parts), np.float32),
             )
             drift = np.zeros(len(centers), np.float32)
         else:
@@ -100,7 +111,23 @@ class MovingAssignment:
         )
         self._before = moved
         self.share = tiles * 128 / (len(self._rows) * len(centers))
+        narrow = len(self._groups.members) == self._bounds.lower.shape[1]
+        if not first and not self._asked and narrow and self.share > _WORTH_SHARE:
+            # Where nearly all must be scored, it is quicker without asking; later steps may need less.
+            self._bounds = None
+            self._pause = self._paused = 2 * self._paused or _PAUSE
         return self._labels
+
+
+def _parts(n: int, k: int, row_bytes: int) -> int:
+    """How many bounds a group of 16 centres has: the more, the fewer rows are read and scored, the more bounds are.
+
+    As many as are an eighth of the row at most, and within the memory that is promised: README.md, Bounds between
+    iterations.
+    """
+    if 4 * max(k, 16) <= row_bytes // 8:
+        return 16
+    return 4 if k <= row_bytes // 8 and n * k <= _MOST_BOUNDS else 1
 
 
 def _drift(now: NDArray[Any], before: NDArray[Any] | None) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from fastclust.errors import DataError, InputError
 from fastclust.learning.networks import EmbeddingNet, Heads, Projection, Student, fit_projection, through
 from fastclust.learning.patches import PatchEncoder, learn_patches
 from fastclust.learning.residual import SmallResNet
+from fastclust.learning.threads import one_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +87,7 @@ def choose(encoder: Any, train_encoder: bool | str, inputs: Inputs) -> tuple[str
     return name, False
 
 
+@one_thread()
 def build(name: str, module: Any, inputs: Inputs, widths: Widths, *, trained: bool, seed: int) -> EmbeddingNet:
     """Make the net for rows: learn its dictionary and projection, draw its heads."""
     rows, shape = inputs.rows, inputs.image_shape

@@ -56,7 +56,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         Widths of f, g and the hidden layer.
     train_encoder
         Whether the encoder's weights are trained too, or the heads only. "auto": yes for "resnet" and a module, no
-        for "patches" (frozen, it costs a tenth and is no worse). Fixed features cannot be trained.
+        for "patches". Fixed features cannot be trained.
     n_components
         Principal components that the heads are given; fewer where the rows have less rank. "auto": 400 of patches,
         64 of rows.

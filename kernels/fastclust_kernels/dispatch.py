@@ -80,7 +80,9 @@ def choose(operation: str, table: Sequence[Backend], request: Request, name: str
             if not reasons:
                 return backend
             break
-    lines = [f"{backend.name}: {'; '.join(_passed_over(operation, backend, request))}" for backend in table]
+    lines = [
+        f"{backend.name}: {'; '.join(_passed_over(operation, backend, request)) or 'would run'}" for backend in table
+    ]
     allowed = ", ".join(["auto", *(backend.name for backend in table)])
     raise BackendError(f"{operation}: backend={name!r} cannot run this ({'; '.join(lines)}). Allowed: {allowed}.")
 

@@ -110,7 +110,7 @@ def test_a_saved_learner_gives_the_same_bits(small, tmp_path, encoder):
     loaded = SelfTaughtLearner.load(path)
     assert np.array_equal(learner.transform(small), loaded.transform(small))
     assert loaded.get_params() == learner.get_params()
-    assert loaded.encoder_ == ("mlp" if encoder == "auto" else encoder)
+    assert loaded.encoder_ == ("patches" if encoder == "auto" else encoder)
     assert loaded.image_shape_ == (8, 8, 1)
     assert loaded.loss_curve_ == learner.loss_curve_
 
@@ -175,7 +175,7 @@ def test_bad_rows_are_named_before_any_work(X, field):
 @pytest.mark.parametrize(
     ("params", "error"),
     [
-        ({"encoder": "resnet"}, InputError),
+        ({"encoder": "transformer"}, InputError),
         ({"device": "cuda"}, BackendError),
         ({"embedding_dim": 0}, InputError),
         ({"epochs": 2.5}, InputTypeError),

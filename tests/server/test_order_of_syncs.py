@@ -11,6 +11,7 @@ import shutil
 import psutil
 import pytest
 
+import fastclust as fc
 from fastclust.v1 import job_pb2
 
 CALL = re.compile(r"^\d+\s+(?:<\.\.\. )?(\w+)(?:\(| resumed>)(.*)$")
@@ -115,7 +116,7 @@ def end(server):
     """Strace keeps signals to itself, so the server is told, and strace ends with it."""
     (child,) = psutil.Process(server.process.pid).children()
     child.terminate()
-    server.process.wait(30)
+    server.process.wait(90)
     return server.stop()
 
 
@@ -124,6 +125,8 @@ def trace(server_class, blobs, tmp_path_factory):
     """Of a server that takes an upload and runs a job."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: no system call can be seen")
+    # Compiled before: under strace that takes longer than any wait here.
+    fc.KMeans(2, random_state=0).fit(blobs(100, 4))
     folder = tmp_path_factory.mktemp("traced")
     out = folder / "trace"
     calls = "trace=fsync,fdatasync,rename,renameat,renameat2,write"

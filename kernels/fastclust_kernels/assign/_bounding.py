@@ -64,7 +64,10 @@ def score_and_bound(typingctx, rows, panel, half, d, skip, ahead, base, slack, p
 def _bound(make: Vectors, score: Any, base: Any, slack: Any) -> Any:
     """Distances that are surely not above those of these scores."""
     builder, lanes = make.builder, score.type.count
-    constant = lambda number: make.spread(ir.Constant(make.scalar, number), lanes)  # noqa: E731 - a short name
+
+    def constant(number: float) -> Any:
+        return make.spread(ir.Constant(make.scalar, number), lanes)
+
     value = make.call("llvm.fma", constant(-2.0), score, make.spread(base, lanes))
     # Ordered: what is no number gives the bound 0.
     positive = builder.fcmp_ordered(">", value, constant(0.0))

@@ -21,7 +21,7 @@ def agree(X, Y, factor, k, **named):
     if not same.all():
         # Only what is tied to the last digits of float64 may change places.
         gap = np.abs(found.distances / np.where(oracle.distances > 0, oracle.distances, 1) - 1)[~same]
-        assert gap.max() <= 2e-15 if X.dtype == np.float64 else 2e-7
+        assert gap.max() <= (2e-15 if X.dtype == np.float64 else 2e-7)
         assert np.array_equal(np.sort(found.indices), np.sort(oracle.indices))
     np.testing.assert_allclose(found.distances, oracle.distances, rtol=TOLERANCE[X.dtype.type], atol=0)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Progress", "current", "listening", "report"]
+__all__ = ["Progress", "as_part", "current", "listening", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,29 @@ def listening(listener: Callable[[Progress], None] | None) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+@contextmanager
+def as_part(step: str, inner: str, first: float, last: float) -> Iterator[None]:
+    """Tell what the work inside reports of ``inner`` as the stretch from ``first`` to ``last`` of ``step``.
+
+    Whatever else it reports is told as where that stretch stands: it never goes back.
+    """
+    outer = _listener.get()
+    reached = first
+
+    def tell(told: Progress) -> None:
+        nonlocal reached
+        if told.step == inner:
+            reached = max(reached, first + (last - first) * told.fraction)
+        report_to(Progress(step, reached, told.message))
+
+    if outer is None:
+        yield
+        return
+    report_to = outer
+    with listening(tell):
+        yield
 
 
 def current() -> Callable[[Progress], None] | None:

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from fastclust.errors import OperationCancelledError
-from fastclust.progress import Progress, current, listening, report
+from fastclust.progress import Progress, as_part, current, listening, report
 
 
 def test_reports_reach_the_listener_of_this_thread_only():
@@ -36,3 +36,16 @@ def test_a_listener_that_raises_stops_the_work_and_is_removed():
     with pytest.raises(OperationCancelledError):
         work()
     assert current() is None
+
+
+def test_a_part_is_told_as_a_stretch_of_the_whole_and_never_goes_back():
+    heard = []
+    with listening(heard.append), as_part("whole", "part", 0.5, 1.0):
+        report("part", 1, 2, "half")
+        report("other", 1, 1)
+        report("part", 0, 2)
+        report("part", 2, 2)
+    assert [(told.step, told.fraction) for told in heard] == [("whole", f) for f in (0.75, 0.75, 0.75, 1.0)]
+    assert heard[0].message == "half"
+    with as_part("whole", "part", 0.0, 1.0):
+        report("part", 1, 2)

@@ -21,6 +21,7 @@ from fastclust.learning.objectives import Supervision
 from fastclust.learning.plan import Plan
 from fastclust.learning.seeds import seed_of
 from fastclust.learning.sessions import train
+from fastclust.progress import as_part
 
 if TYPE_CHECKING:
     import os
@@ -31,6 +32,8 @@ __all__ = ["SelfTaughtLearner"]
 
 #: Steps that "auto" aims at, and the most epochs it takes for that.
 _STEPS, _MOST_EPOCHS = 1500, 6
+#: Part of the progress of learning that making the encoder is.
+_ENCODER_SHARE = 0.1
 #: Principal components that "auto" takes.
 _PATCH_COMPONENTS, _ROW_COMPONENTS = 400, 64
 
@@ -207,9 +210,12 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         name, trained = encoders.choose(self.encoder, self.train_encoder, inputs)
         seed = seed_of(self.random_state)
         widths = encoders.Widths(self.hidden, self.embedding_dim, self.teacher_dim, self._components(name))
-        net = encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed)
+        with as_part("learn", "kmeans", 0.0, _ENCODER_SHARE):
+            net = encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed)
         plan = self._plan(len(rows), seed)
-        curve = train(net, inputs, plan, augment=self.augment, checkpoint=self._keeper(checkpoint, inputs), log=log)
+        keeper = self._keeper(checkpoint, inputs)
+        with as_part("learn", "learn", _ENCODER_SHARE, 1.0):
+            curve = train(net, inputs, plan, augment=self.augment, checkpoint=keeper, log=log)
         self._net = net
         self.encoder_, self.trained_ = name, trained
         self.device_ = "cpu"

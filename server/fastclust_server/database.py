@@ -20,6 +20,7 @@ SCHEMA_VERSION = 2
 _BUSY_SECONDS = 30.0
 _LOCK_SECONDS = 5.0
 _LOCK_KEY = 0x66617374636C7573
+_WRITE_KEY = _LOCK_KEY + 1
 
 metadata = sa.MetaData()
 
@@ -231,10 +232,15 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """Open a transaction that writes; it is on disk when the block has ended without an error."""
+        """Open a transaction that writes; it is on disk when the block has ended without an error.
+
+        Writers go one after another, on every kind of database: what one read before it writes is still so.
+        """
         with self._writing, self.engine.connect() as plain:
             connection = plain.execution_options(fastclust_writes=True)
             with connection.begin():
+                if self.engine.dialect.name != "sqlite":
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITE_KEY)))
                 yield connection
 
     def close(self) -> None:

@@ -195,6 +195,34 @@ def test_writers_of_all_kinds_at_once_neither_wait_for_each_other_for_ever_nor_l
     assert {job for job, state in states.items() if state == SUCCEEDED} == set(ended)
 
 
+def test_a_cancellation_that_meets_a_claim_does_not_end_the_job_under_its_worker(store, database):
+    job = store.create(new())
+    asking = threading.Thread(target=store.request_cancel, args=("ann", job.id))
+    with database.write() as connection:
+        held = {"state": RUNNING, "worker": "w", "attempt": 1}
+        connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(**held))
+        asking.start()
+        time.sleep(0.3)
+    asking.join()
+    found = store.get("ann", job.id)
+    assert (found.state, found.worker) == (RUNNING, "w")
+    assert found.cancel_requested is not None
+    assert finish(store, Claim(job.id, "w", 1)).state == SUCCEEDED
+
+
+def test_a_cancellation_that_meets_the_end_leaves_the_result(store, database):
+    job = store.create(new())
+    record = store.claim("w", "s", 30)
+    asking = threading.Thread(target=store.request_cancel, args=("ann", job.id))
+    with database.write() as connection:
+        connection.execute(sa.update(jobs).where(jobs.c.id == record.id).values(state=SUCCEEDED))
+        asking.start()
+        time.sleep(0.3)
+    asking.join()
+    found = store.get("ann", job.id)
+    assert (found.state, found.cancel_requested) == (SUCCEEDED, None)
+
+
 def test_every_change_takes_a_higher_sequence(store):
     first, second = store.create(new()), store.create(new())
     assert second.sequence > first.sequence

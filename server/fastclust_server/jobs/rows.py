@@ -104,12 +104,9 @@ def next_sequence(connection: sa.Connection) -> int:
     return int(connection.execute(query.returning(counters.c.value)).scalar_one())
 
 
-def change(
-    connection: sa.Connection, which: sa.ColumnElement[bool], values: dict[str, Any], sequence: int | None = None
-) -> JobRecord | None:
-    """Change the one row that ``which`` picks; None where it picks none. ``sequence``: taken before, if it was."""
-    number = next_sequence(connection) if sequence is None else sequence
-    query = sa.update(jobs).where(which).values(sequence=number, **values).returning(jobs)
+def change(connection: sa.Connection, which: sa.ColumnElement[bool], values: dict[str, Any]) -> JobRecord | None:
+    """Change the one row that ``which`` picks; None where it picks none."""
+    query = sa.update(jobs).where(which).values(sequence=next_sequence(connection), **values).returning(jobs)
     row = connection.execute(query).mappings().first()
     return None if row is None else JobRecord.from_row(row)
 

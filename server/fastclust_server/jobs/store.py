@@ -189,17 +189,10 @@ class JobStore:
             if connection.execute(sa.select(jobs.c.number).where(jobs.c.state == QUEUED).limit(1)).first() is None:
                 return None  # an idle worker looks often, and must not take the write lock for it
         with self._database.write() as connection:
-            sequence = next_sequence(connection)
             number = next_in_turn(connection)
             if number is None:
                 return None
-            # On databases with row locks, two workers skip each other's candidates instead of waiting.
-            free = sa.select(jobs.c.number).where(jobs.c.number == number, jobs.c.state == QUEUED)
-            candidate = connection.execute(free.with_for_update(skip_locked=True)).scalar_one_or_none()
-            if candidate is None:
-                oldest = sa.select(jobs.c.number).where(jobs.c.state == QUEUED).order_by(jobs.c.number).limit(1)
-                candidate = connection.execute(oldest.with_for_update(skip_locked=True)).scalar_one_or_none()
-            record = change(connection, sa.and_(jobs.c.number == candidate, jobs.c.state == QUEUED), values, sequence)
+            record = change(connection, jobs.c.number == number, values)
             if record is not None:
                 served(connection, record.owner, record.sequence)
             return record
@@ -361,7 +354,5 @@ class JobStore:
             if connection.execute(sa.select(jobs.c.number).where(which).limit(1)).first() is None:
                 return []
         with self._database.write() as connection:
-            # Rows are locked after the counter everywhere: in another order two transactions could wait for each other.
-            next_sequence(connection)
-            found = connection.execute(sa.select(jobs).where(which).with_for_update()).mappings().all()
+            found = connection.execute(sa.select(jobs).where(which)).mappings().all()
             return [put_back(connection, JobRecord.from_row(row), counts=counts) for row in found]

@@ -49,7 +49,7 @@ def _ours(init: str, data: _Data) -> Callable[[], _Start]:
     def seed() -> NDArray[Any]:
         return initial_centers(init, DenseRows(data.rows), data.k, None, np.random.RandomState(0))[0]
 
-    for name in ("k-means++", "k-means||"):  # compiles
+    for name in ("k-means++", "cells", "k-means||"):  # compiles
         initial_centers(name, DenseRows(data.rows[:2000]), 64, None, np.random.RandomState(0))
 
     def same_bits(found: NDArray[Any]) -> bool:
@@ -120,6 +120,7 @@ def _problem(name: str, rows: Callable[[], NDArray[np.float32]], shape: tuple[in
             Contender("sklearn", _sklearn, ("scikit-learn",), "kmeans_plusplus"),
             Contender(OURS, lambda data: _ours("auto", data), remark='init="auto"'),
             Contender("k-means++", lambda data: _ours("k-means++", data), remark='ours with init="k-means++", exact'),
+            Contender("cells", lambda data: _ours("cells", data), remark='ours with init="cells"'),
             Contender("ten iterations", _lloyd, remark=f"{_ITERATIONS} of our unpruned iterations, from random rows"),
         ],
         _gate,

@@ -10,10 +10,11 @@ from sklearn.utils import check_random_state
 
 from fastclust import progress
 from fastclust.cluster.base import Centers, check_integer, check_number
+from fastclust.cluster.cells import cells_of, start_in_cells
+from fastclust.cluster.greedy import is_dear
 from fastclust.cluster.inputs import check_rows, check_weights
-from fastclust.cluster.lloyd import Fit, lloyd, means_of
+from fastclust.cluster.lloyd import means_of
 from fastclust.cluster.rows import DenseRows
-from fastclust.cluster.scalable import chosen, greedy_rows
 from fastclust.cluster.seeding import initial_centers
 from fastclust.cluster.spaces import space_of
 from fastclust.errors import InputError, InputTypeError
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HierarchicalKMeans"]
 
-#: Iterations that find cells of rows, and cells of centres.
-_COARSE = 5
 #: Iterations from one search to the next: few at first, while centres move far.
 _REST = (2, 3, 4)
 #: Cells that a row looks at by default.
@@ -156,39 +155,18 @@ class HierarchicalKMeans(Centers):
 
     def _cells_of(self, centers: NDArray[Any], random: RandomState) -> tuple[NDArray[np.int32], int]:
         """The cell of each centre, and how many of the cells a row looks at."""
-        coarse = self._coarse(DenseRows(centers), None, random, "auto")
-        _, cell = np.unique(coarse.labels, return_inverse=True)
+        start, _ = initial_centers("auto", DenseRows(centers), self._cells(), None, random)
+        labels = cells_of(DenseRows(centers), start, None, cosine=self._cosine)[1]
+        _, cell = np.unique(labels, return_inverse=True)
         cells = int(cell.max()) + 1
         probes = math.ceil(_PROBED * cells) if self.n_probes == "auto" else int(self.n_probes)
         return cell.astype(np.int32), min(probes, cells)
 
-    def _coarse(self, rows: DenseRows, weights: NDArray[np.float64] | None, random: RandomState, init: str) -> Fit:
-        start, _ = initial_centers(init, rows, self._cells(), weights, random)
-        return lloyd(rows, start, weights=weights, max_iter=_COARSE, tol=0.0, cosine=self._cosine, backend=self.backend)
-
     def _start(self, rows: DenseRows, weights: NDArray[np.float64] | None, random: RandomState) -> NDArray[Any]:
-        """Greedy k-means++ in each cell, or over all rows where that is cheap."""
-        if chosen(rows.shape, self.n_clusters) == "k-means++":
-            each = np.ones(rows.shape[0]) if weights is None else weights
+        each = np.ones(rows.shape[0]) if weights is None else weights
+        if not is_dear(rows.shape, self.n_clusters):
             return initial_centers("k-means++", rows, self.n_clusters, each, random)[0]
-        coarse = self._coarse(rows, weights, random, "random")
-        cells = len(coarse.centers)
-        sizes = np.bincount(coarse.labels, minlength=cells)
-        spread = np.bincount(coarse.labels, rows.own(coarse.centers, coarse.labels), minlength=cells)
-        shares = _shares(spread, sizes, self.n_clusters, rows.shape[1])
-        first = np.concatenate([[0], np.cumsum(shares)])
-        order = np.argsort(coarse.labels, kind="stable")
-        ends = np.concatenate([[0], np.cumsum(sizes)])
-        taken = np.empty(self.n_clusters, np.int64)
-        for cell in np.flatnonzero(shares):
-            mine = order[ends[cell] : ends[cell + 1]]
-            own = np.ones(len(mine)) if weights is None else weights[mine]
-            if np.count_nonzero(own) < shares[cell]:
-                own = np.maximum(own, own.max() * 1e-12 or 1.0)
-            part, many = np.ascontiguousarray(rows.matrix[mine]), int(shares[cell])
-            taken[first[cell] : first[cell + 1]] = mine[greedy_rows(part, many, own, random, 2 + int(np.log(many)))]
-            progress.report("seed", int(cell) + 1, cells, f"cell {cell + 1} of {cells}")
-        return rows.take(taken).copy()
+        return start_in_cells(rows, self.n_clusters, weights, random, self._cells(), cosine=self._cosine)
 
     def _check_parameters(self) -> None:
         for name in ("n_clusters", "max_iter"):
@@ -199,23 +177,3 @@ class HierarchicalKMeans(Centers):
                 check_integer(name, getattr(self, name))
         if self.backend not in ("auto", "numba"):
             raise InputError("backend", repr(self.backend), "auto, numba")
-
-
-def _shares(spread: NDArray[Any], sizes: NDArray[Any], k: int, d: int) -> NDArray[np.int64]:
-    """Clusters of each cell: as many as make the inertia of all the least, at most its rows, none for an empty one.
-
-    m clusters in d dimensions leave an inertia proportional to ``spread * m ** (-2 / d)`` (Zador, 1982), so m is
-    proportional to ``spread ** (d / (d + 2))``.
-    """
-    wanted = np.maximum(spread, 0.0) ** (d / (d + 2.0))
-    wanted = wanted if wanted.any() else sizes.astype(np.float64)
-    shares = np.minimum(np.maximum(np.floor(wanted / wanted.sum() * k), 1), sizes).astype(np.int64)
-    # What rounding and bounds left over or took too much goes to or comes from the cells with the most rows a cluster.
-    while shares.sum() != k:
-        step = 1 if shares.sum() < k else -1
-        room = (shares < sizes) if step > 0 else (shares > 1)
-        fullness = np.where(room, sizes / np.maximum(shares, 1) * step, -np.inf)
-        many = min(abs(int(k - shares.sum())), int(room.sum()))
-        shares[np.argsort(-fullness, kind="stable")[:many]] += step
-    whole: NDArray[np.int64] = shares
-    return whole

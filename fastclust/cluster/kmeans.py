@@ -42,12 +42,13 @@ class KMeans(Centers):
     n_clusters
         Number of clusters, at most the number of rows.
     init
-        "k-means++" (greedy, exact), "k-means||" (for many clusters: a few passes over the rows), "auto": one of them,
-        by the size; "random" (distinct rows), an array ``[n_clusters, d]``, or a callable
+        "k-means++" (greedy, exact), "cells" (for many clusters: greedy k-means++ inside each of about
+        ``sqrt(n_clusters)`` cells), "k-means||" (a few passes over the rows, CSR or streamed ones too), "auto": one of
+        them, by the size; "random" (distinct rows), an array ``[n_clusters, d]``, or a callable
         ``(X, n_clusters, random_state=)``.
     n_init
-        Runs from different starts, of which the one with the least inertia counts; "auto" is 1 for k-means++ and
-        arrays, else 10.
+        Runs from different starts, of which the one with the least inertia counts; "auto" is 1 for
+        arrays and all but "random" and callables, else 10.
     max_iter
         Most iterations of a run.
     tol

@@ -9,7 +9,7 @@ import numpy as np
 from fastclust import progress
 from fastclust.cluster.chances import Chances
 from fastclust.cluster.chunks import CHUNK
-from fastclust_kernels.assign import greedy_plus_plus
+from fastclust.cluster.greedy import greedy_rows
 from fastclust_kernels.assign.moving import MovingAssignment
 from fastclust_kernels.update.moving import MovingSums
 
@@ -19,21 +19,12 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.rows import Rows
 
-__all__ = ["chosen", "parallel_start"]
+__all__ = ["parallel_start"]
 
-#: Multiply-adds of exact k-means++ beyond which "auto" takes k-means||.
-_DEAR = 2e9
 _ROUNDS = 3
 #: Rows drawn in a round, in clusters.
 _DRAWN = 1.0
 _POLISH = 5
-
-
-def chosen(shape: tuple[int, int], k: int) -> str:
-    """Which start "auto" is: exact k-means++ as long as it takes a fraction of a second."""
-    n, d = shape
-    trials = 2 + int(np.log(k))
-    return "k-means++" if float(n) * d * k * trials <= _DEAR else "k-means||"
 
 
 def parallel_start(rows: Rows, k: int, weights: NDArray[np.float64] | None, random: RandomState) -> NDArray[Any]:
@@ -82,24 +73,10 @@ def _closer(
 
 def _reduce(points: NDArray[Any], weights: NDArray[np.float64], k: int, random: RandomState) -> NDArray[Any]:
     """Weighted centres, k of them, of some points."""
-    centers = points[greedy_rows(points, k, weights, random, 2 + int(np.log(k)))].copy()
+    centers = points[greedy_rows(points, k, weights, random)].copy()
     moving, gathered = MovingAssignment(points, k), MovingSums(points, k, weights)
     for _ in range(_POLISH):
         sums, total, _ = gathered.step(moving.step(centers))
         held = total > 0
         centers[held] = (sums[held] / total[held, None]).astype(points.dtype)
     return centers
-
-
-def greedy_rows(
-    X: NDArray[Any], k: int, weights: NDArray[np.float64], random: RandomState, trials: int
-) -> NDArray[np.int64]:
-    """Numbers of k different rows by greedy k-means++; any rows once all lie on chosen ones."""
-    first = int(random.choice(len(X), p=weights / weights.sum()))
-    draws = random.uniform(size=(k - 1, min(trials, 16)))
-    chosen = greedy_plus_plus(X, weights, first, draws)
-    left = chosen < 0
-    if left.any():
-        others = np.setdiff1d(np.arange(len(X)), chosen[~left])
-        chosen[left] = others[: int(left.sum())]
-    return chosen

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust import progress
+from fastclust.cluster.cells import start_in_cells
 from fastclust.cluster.chances import Chances
+from fastclust.cluster.greedy import greedy_rows, is_dear, trials_of
 from fastclust.cluster.rows import DenseRows
-from fastclust.cluster.scalable import chosen, greedy_rows, parallel_start
+from fastclust.cluster.scalable import parallel_start
 from fastclust.cluster.streaming import StreamedRows
 from fastclust.errors import InputError
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["initial_centers"]
 
-_METHODS = ("auto", "k-means++", "k-means||", "random")
+_METHODS = ("auto", "k-means++", "cells", "k-means||", "random")
 
 
 def initial_centers(
@@ -49,7 +51,7 @@ def _named(
     name: str, rows: Rows, k: int, weights: NDArray[np.float64] | None, random: RandomState
 ) -> tuple[NDArray[Any], str]:
     if name == "auto":
-        name = "k-means||" if isinstance(rows, StreamedRows) else chosen(rows.shape, k)
+        name = _chosen(rows, k)
     if name == "k-means++":
         if isinstance(rows, StreamedRows):
             raise InputError(
@@ -62,6 +64,10 @@ def _named(
         return _plus_plus(rows, k, each, random), name
     if name == "k-means||":
         return parallel_start(rows, k, weights, random), name
+    if name == "cells":
+        if not isinstance(rows, DenseRows):
+            raise InputError("init", "cells, for rows that are sparse or streamed", "k-means||, random, an array, auto")
+        return start_in_cells(rows, k, weights, random), name
     if name == "random":
         chances = Chances(rows.shape[0], weights, None)
         if chances.possible < k:
@@ -70,15 +76,20 @@ def _named(
     raise InputError("init", repr(name), f"{', '.join(_METHODS)}, an array or a callable")
 
 
+def _chosen(rows: Rows, k: int) -> str:
+    """Which start "auto" is: exact k-means++ as long as it is quick."""
+    return "k-means||" if isinstance(rows, StreamedRows) or is_dear(rows.shape, k) else "k-means++"
+
+
 def _plus_plus(rows: Rows, k: int, weights: NDArray[np.float64], random: RandomState) -> NDArray[Any]:
-    """Greedy k-means++ (Arthur and Vassilvitskii, 2007; greedy as in section 6 there).
+    """Greedy k-means++.
 
     Each centre is the best of 2 + log k rows drawn with a chance proportional to weight times squared distance to the
     nearest centre so far.
     """
-    trials = 2 + int(np.log(k))
+    trials = trials_of(k)
     if isinstance(rows, DenseRows):
-        return rows.take(greedy_rows(rows.matrix, k, weights, random, trials)).copy()
+        return rows.take(greedy_rows(rows.matrix, k, weights, random)).copy()
     chosen = np.empty(k, np.int64)
     chosen[0] = random.choice(len(weights), p=weights / weights.sum())
     nearest = rows.few(rows.take(chosen[:1]))[0]

@@ -266,7 +266,7 @@ class KMeansSpec(_message.Message):
     dataset: _builtins.str
     method: Global___ClusteringMethod.ValueType
     init_method: _builtins.str
-    """"k-means++", "k-means||", "random" """
+    """"k-means++", "cells", "k-means||", "random" """
     init_dataset: _builtins.str
     """A TENSOR data set of the starting centres, [k, d]."""
     n_init: _builtins.int

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastclust import HierarchicalKMeans, KMeans
-from fastclust.cluster.hierarchical import _shares
+from fastclust.cluster.cells import shares_of
 from fastclust.errors import InputError, InputTypeError
 from fastclust_kernels.assign._candidates import _largest
 from fastclust_kernels.assign.candidates import CandidateSearch
@@ -120,7 +120,7 @@ def test_cells_with_duplicates_and_weights_of_zero_are_split():
 
 
 def test_the_shares_add_up_and_fit_into_the_cells():
-    shares = _shares(np.array([5.0, 0.0, 1e9, 3.0]), np.array([10, 4, 7, 0]), 15, 8)
+    shares = shares_of(np.array([5.0, 0.0, 1e9, 3.0]), np.array([10, 4, 7, 0]), 15, 8)
     assert shares.sum() == 15
     assert (shares <= [10, 4, 7, 0]).all()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from sklearn.cluster import KMeans as TheirKMeans
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
@@ -210,10 +211,24 @@ def test_starts_for_many_clusters_are_as_good_as_scikit_learns(init):
     assert np.mean(ours) <= 1.01 * np.mean(theirs)
 
 
-def test_a_start_of_many_draws_survives_duplicates_and_weights_of_zero():
+def test_auto_says_which_start_it_took():
+    X = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
+    assert KMeans(5, max_iter=1).fit(X).init_ == "k-means++"
+    wide = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
+    assert KMeans(300, max_iter=1).fit(wide).init_ == "k-means||"
+    assert KMeans(300, max_iter=1).fit(csr_array(wide)).init_ == "k-means||"
+
+
+def test_a_start_in_cells_is_refused_where_rows_are_sparse():
+    with pytest.raises(InputError, match="cells, for rows"):
+        KMeans(2, init="cells", n_init=1).fit(csr_array(np.eye(5)))
+
+
+@pytest.mark.parametrize("init", ["cells", "k-means||"])
+def test_a_start_for_many_clusters_survives_duplicates_and_weights_of_zero(init):
     X = np.repeat(np.arange(6.0), 50)[:, None]
     weights = np.repeat([1.0, 1.0, 1.0, 1.0, 1.0, 0.0], 50)
-    model = KMeans(5, init="k-means||", random_state=0).fit(X, sample_weight=weights)
+    model = KMeans(5, init=init, n_init=1, random_state=0).fit(X, sample_weight=weights)
     assert model.inertia_ == 0
     with pytest.warns(ConvergenceWarning):
-        assert KMeans(9, init="k-means||", random_state=0).fit(X).inertia_ == 0
+        assert KMeans(9, init=init, n_init=1, random_state=0).fit(X).inertia_ == 0

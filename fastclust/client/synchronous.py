@@ -191,6 +191,22 @@ class Client:
         """Submit a data set to the model of a finished job: embedding."""
         return self.submit(specs.embed(_name(data), model=_name(model), **_names(params)))
 
+    def evaluate(self, source: Job | Dataset | str, **params: Any) -> Job:
+        """Submit the measures of :mod:`fastclust.evaluation` of a finished job, or of embeddings: ``result.metrics``.
+
+        ``labels=`` is a data set of labels; ``measures=`` are some of accuracy, nmi, ari, recall_at_1, map_at_r and
+        silhouette.
+        """
+        return self.submit(specs.evaluate(_name(source), **_names(params)))
+
+    def insight(self, job: Job | str, **params: Any) -> Job:
+        """Submit the analyses of :mod:`fastclust.insight` of a finished kmeans or pipeline job.
+
+        ``analyses=`` are some of near_duplicates (duplicate_rows, duplicate_groups), outliers (outlier_scores,
+        outlier_p_values) and representatives.
+        """
+        return self.submit(specs.insight(_name(job), **_names(params)))
+
     def pipeline(self, data: Dataset | str, **params: Any) -> Job:
         """Submit the whole run with the parameters of :func:`fastclust.run`: everything and report.html."""
         return self.submit(specs.pipeline(_name(data), **_names(params)))

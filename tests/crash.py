@@ -108,9 +108,10 @@ class Caller(threading.Thread):
 class Crash:
     """One run of many kills on one data folder."""
 
-    def __init__(self, folder, seed, database=None):
+    def __init__(self, folder, seed, database=None, serving=_SERVING_SECONDS):
         self.random = random.Random(seed)
         options = _OPTIONS if database is None else (*_OPTIONS, "--database", database)
+        self.serving = serving
         self.server = Server(pathlib.Path(folder) / "data", *options)
         self.ledger = Ledger()
         self.kills = Counter()
@@ -171,7 +172,7 @@ class Crash:
         self.kills[kind] += 1
         assert_nothing_left(self.server)
         self.start()
-        if self.starts[-1] > _SERVING_SECONDS:
+        if self.starts[-1] > self.serving:
             self.problems.append(f"served only after {self.starts[-1]:.1f} s")
         self.look_at_some()
 
@@ -251,6 +252,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no more rounds after this")
     parser.add_argument("--seed", type=int, default=0)
+    told = "a start that takes longer is a problem; more where this process may be stopped meanwhile"
+    parser.add_argument("--serving", type=float, default=_SERVING_SECONDS, metavar="SECONDS", help=told)
     parser.add_argument("--store", choices=["sqlite", "postgresql"], action="append")
     chosen = parser.parse_args()
     wrong = 0
@@ -263,7 +266,7 @@ def main():
                 database = stack.enter_context(running())()
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastclust-crash-"))
             begun = time.monotonic()
-            found = Crash(folder, chosen.seed, database).run(chosen.rounds, chosen.minutes)
+            found = Crash(folder, chosen.seed, database, chosen.serving).run(chosen.rounds, chosen.minutes)
         found = {"store": store, **found, "minutes": round((time.monotonic() - begun) / 60, 1)}
         print(json.dumps(found, indent=2), flush=True)
         wrong += len(found["problems"])

@@ -268,7 +268,7 @@ def _requests() -> tuple[bytes, Any]:
 def _ours_online(callers: int, each: int, *, busy: bool) -> Callable[[Any], Callable[[], _Rate]]:
     def prepare(_data: Any) -> Callable[[], _Rate]:
         client, (request, parse) = _service("").client, _requests()
-        stub = client._channel.unary_unary("/fastclust.v1.OnlineService/Assign")  # noqa: SLF001 - raw, as the peer is
+        stub = client._connection.channel.unary_unary("/fastclust.v1.OnlineService/Assign")  # noqa: SLF001 - raw, as the peer is
         if busy:
             rows = np.random.default_rng(4).standard_normal((5_000, 16), np.float32)
             job = client.tsne(client.upload(rows), max_iter=10**6)

@@ -111,6 +111,14 @@ class AsyncClient:
         """See :meth:`Client.embed`."""
         return AsyncJob(await asyncio.to_thread(self._client.embed, data, model, **params))
 
+    async def evaluate(self, source: AsyncJob | Dataset | str, **params: Any) -> AsyncJob:
+        """See :meth:`Client.evaluate`."""
+        return AsyncJob(await asyncio.to_thread(self._client.evaluate, _name(source), **params))
+
+    async def insight(self, job: AsyncJob | str, **params: Any) -> AsyncJob:
+        """See :meth:`Client.insight`."""
+        return AsyncJob(await asyncio.to_thread(self._client.insight, _name(job), **params))
+
     async def pipeline(self, data: Dataset | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.pipeline`."""
         return AsyncJob(await asyncio.to_thread(self._client.pipeline, data, **params))
@@ -144,5 +152,5 @@ class AsyncClient:
         return await asyncio.to_thread(self._client.jobs)
 
 
-def _name(model: AsyncJob | str) -> str:
+def _name(model: AsyncJob | Dataset | str) -> str:
     return model if isinstance(model, str) else model.name

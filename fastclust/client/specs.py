@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-__all__ = ["embed", "kmeans", "mahalanobis", "neighbors", "pipeline", "train", "tsne"]
+__all__ = ["embed", "evaluate", "insight", "kmeans", "mahalanobis", "neighbors", "pipeline", "train", "tsne"]
 
 _METHODS = {
     "lloyd": spec_pb2.CLUSTERING_METHOD_LLOYD,
@@ -202,6 +202,29 @@ def embed(dataset: str, *, model: str, batch_size: int | None = None) -> spec_pb
     return spec_pb2.JobSpec(embed=spec)
 
 
+def evaluate(
+    source: str, *, labels: str | None = None, measures: Sequence[str] = (), random_state: int | None = None
+) -> spec_pb2.JobSpec:
+    """Spec of an evaluate job over a finished job, or a data set of embeddings; see :mod:`fastclust.evaluation`."""
+    spec = spec_pb2.EvaluateSpec(measures=_texts("measures", measures))
+    _set(spec, "job" if source.startswith("jobs/") else "dataset", source, "source")
+    _fill(spec, labels=labels, random_state=random_state)
+    return spec_pb2.JobSpec(evaluate=spec)
+
+
+def insight(
+    job: str,
+    *,
+    analyses: Sequence[str] = (),
+    duplicate_threshold: float | None = None,
+    per_cluster: int | None = None,
+) -> spec_pb2.JobSpec:
+    """Spec of an insight job over the clusters of a finished kmeans or pipeline job; see :mod:`fastclust.insight`."""
+    spec = spec_pb2.InsightSpec(job=job, analyses=_texts("analyses", analyses))
+    _fill(spec, duplicate_threshold=duplicate_threshold, per_cluster=per_cluster)
+    return spec_pb2.JobSpec(insight=spec)
+
+
 def pipeline(
     dataset: str,
     *,
@@ -244,6 +267,12 @@ def pipeline(
     )
     _metric(spec, metric)
     return spec_pb2.JobSpec(pipeline=spec)
+
+
+def _texts(field: str, values: Sequence[str]) -> list[str]:
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise InputTypeError(field, repr(values), "a list of texts")
+    return list(values)
 
 
 def _metric(spec: Any, metric: str | None) -> None:

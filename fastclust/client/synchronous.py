@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 import numpy as np
 
-from fastclust import chunks, wire
-from fastclust.ahead import ahead
-from fastclust.client import failures, specs
+from fastclust import wire
+from fastclust.client import specs
+from fastclust.client.connection import Connection
 from fastclust.client.handles import Dataset, Job, JobStatus, status_of
-from fastclust.client.payloads import Payload, labels_payload, payload_of
+from fastclust.client.payloads import labels_payload, payload_of
 from fastclust.client.results import Result
-from fastclust.errors import DataLossError, FastclustError, InputError, InternalError, WaitTimeoutError
+from fastclust.client.transfers import Transfers
+from fastclust.errors import InputError, WaitTimeoutError
 from fastclust.v1 import (
-    artifact_pb2,
     common_pb2,
     dataset_pb2,
     dataset_pb2_grpc,
@@ -42,18 +42,6 @@ _KINDS = {
     "images": common_pb2.DATASET_KIND_IMAGES,
     "labels": common_pb2.DATASET_KIND_LABELS,
 }
-_RECEIVE = 16 * 2**20
-_OPTIONS = [
-    ("grpc.max_receive_message_length", _RECEIVE),
-    # Chunks of 1 MiB go as few frames.
-    ("grpc.http2.max_frame_size", 2**20),
-    ("grpc.http2.lookahead_bytes", 4 * 2**20),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    # A server that is restarted is looked for again quickly.
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-]
 
 
 class Client:
@@ -85,26 +73,15 @@ class Client:
         reconnect_timeout: float = 60.0,
     ) -> None:
         self.address = address
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._patience = {False: connect_timeout, True: reconnect_timeout}
-        self._answered = False
-        if root_certificates or private_key or certificate_chain:
-            secrets = grpc.ssl_channel_credentials(root_certificates, private_key, certificate_chain)
-            self._channel = grpc.secure_channel(address, secrets, _OPTIONS)
-        else:
-            self._channel = grpc.insecure_channel(address, _OPTIONS)
-        self._datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
-        # Bytes that are messages already, and parts of which the data is not copied.
-        self._upload: Any = self._channel.stream_unary(
-            "/fastclust.v1.DatasetService/Upload", None, dataset_pb2.UploadResponse.FromString
+        self._connection = Connection(
+            address, token, (root_certificates, private_key, certificate_chain), connect_timeout, reconnect_timeout
         )
-        self._read: Any = self._channel.unary_stream(
-            "/fastclust.v1.ArtifactService/ReadArtifact",
-            artifact_pb2.ReadArtifactRequest.SerializeToString,
-            chunks.decode_part,
-        )
-        self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
-        self._online = online_pb2_grpc.OnlineServiceStub(self._channel)
+        self.call = self._connection.call
+        channel = self._connection.channel
+        self._transfers = Transfers(self._connection)
+        self._datasets = dataset_pb2_grpc.DatasetServiceStub(channel)
+        self._jobs = job_pb2_grpc.JobServiceStub(channel)
+        self._online = online_pb2_grpc.OnlineServiceStub(channel)
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +93,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection. Jobs go on."""
-        self._channel.close()
+        self._connection.close()
 
     # Data sets -----------------------------------------------------------------------------------------------------
 
@@ -134,11 +111,11 @@ class Client:
         StorageFullError, OverloadedError
             The server has no room.
         """
-        return self._send(payload_of(source, name))
+        return Dataset.of(self._transfers.send(payload_of(source, name)))
 
     def upload_labels(self, labels: Any, *, name: str | None = None) -> Dataset:
         """Send labels: integers ``[n]``, -1 where unknown, a ``.npy`` file of them, or a CSV file "id,label"."""
-        return self._send(labels_payload(labels, name))
+        return Dataset.of(self._transfers.send(labels_payload(labels, name)))
 
     def import_dataset(self, uri: str, *, kind: str = "tensor", name: str = "") -> Job:
         """Have the server read a data set from where it is allowed to: ``file:///path`` or ``https://host/path``.
@@ -190,6 +167,22 @@ class Client:
     def embed(self, data: Dataset | str, model: Job | str, **params: Any) -> Job:
         """Submit a data set to the model of a finished job: embedding."""
         return self.submit(specs.embed(_name(data), model=_name(model), **_names(params)))
+
+    def evaluate(self, source: Job | Dataset | str, **params: Any) -> Job:
+        """Submit the measures of :mod:`fastclust.evaluation` of a finished job, or of embeddings: ``result.metrics``.
+
+        ``labels=`` is a data set of labels; ``measures=`` are some of accuracy, nmi, ari, recall_at_1, map_at_r and
+        silhouette.
+        """
+        return self.submit(specs.evaluate(_name(source), **_names(params)))
+
+    def insight(self, job: Job | str, **params: Any) -> Job:
+        """Submit the analyses of :mod:`fastclust.insight` of a finished kmeans or pipeline job.
+
+        ``analyses=`` are some of near_duplicates (duplicate_rows, duplicate_groups), outliers (outlier_scores,
+        outlier_p_values) and representatives.
+        """
+        return self.submit(specs.insight(_name(job), **_names(params)))
 
     def pipeline(self, data: Dataset | str, **params: Any) -> Job:
         """Submit the whole run with the parameters of :func:`fastclust.run`: everything and report.html."""
@@ -291,13 +284,13 @@ class Client:
         """Yield messages about a job until it has ended, across broken connections."""
         until = None if timeout is None else time.monotonic() + timeout
         sequence = -1
-        retry = _Retry(self)
+        retry = self._connection.retry()
         while True:
             left = None if until is None else max(0.0, until - time.monotonic())
             request = job_pb2.WatchJobRequest(name=name, resume_sequence=max(sequence, 0))
             try:
-                for job in self._jobs.WatchJob(request, timeout=left, metadata=self._metadata):
-                    retry = self._worked()
+                for job in self._jobs.WatchJob(request, timeout=left, metadata=self._connection.metadata):
+                    retry = self._connection.worked()
                     sequence = job.sequence
                     yield job
                     if job.state in (
@@ -314,19 +307,7 @@ class Client:
     def result_of(self, job: job_pb2.Job) -> Result:
         """Return the results of a job that succeeded."""
         artifacts = {artifact.key: artifact for artifact in job.artifacts}
-        return Result(job.name, artifacts, job.metrics, job.notes, self._download)
-
-    def call(self, method: Callable[..., Any], request: Any, timeout: float | None = None) -> Any:
-        """Make a unary call, again while the server cannot be reached. Requests carry ids, so none is done twice."""
-        retry = _Retry(self)
-        while True:
-            try:
-                response = method(request, timeout=timeout, metadata=self._metadata)
-            except grpc.RpcError as error:
-                retry.wait(error)
-            else:
-                self._worked()
-                return response
+        return Result(job.name, artifacts, job.metrics, job.notes, self._transfers.download)
 
     # ---------------------------------------------------------------------------------------------------------------
 
@@ -337,103 +318,6 @@ class Client:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
-
-    def _send(self, payload: Payload) -> Dataset:
-        try:
-            request = payload.request
-            request.request_id = uuid.uuid4().hex
-            session = self.call(self._datasets.CreateUpload, request)
-            retry = _Retry(self)
-            persisted = session.persisted_bytes
-            while persisted < payload.size:
-                before = persisted
-                try:
-                    stream = self._messages(session.name, payload, persisted)
-                    persisted = self._upload(ahead(stream), metadata=self._metadata).persisted_bytes
-                except grpc.RpcError as error:
-                    retry.wait(error)
-                    name = dataset_pb2.GetUploadRequest(name=session.name)
-                    persisted = self.call(self._datasets.GetUpload, name).persisted_bytes
-                if persisted > before:
-                    retry = self._worked()
-            checksum = common_pb2.Checksum(crc32c=payload.crc32c())  # of what was sent, if it was sent in one go
-            finish = dataset_pb2.FinishUploadRequest(name=session.name, checksum=checksum)
-            return Dataset.of(self.call(self._datasets.FinishUpload, finish))
-        finally:
-            payload.close()
-
-    def _messages(self, name: str, payload: Payload, start: int) -> Iterator[bytes]:
-        for offset, data in payload.chunks(start):
-            yield chunks.encode_upload(name, offset, data)
-
-    def _download(self, artifact: artifact_pb2.Artifact) -> Any:
-        """Fetch a tensor as an array, a file as bytes; goes on from the first missing row after a break."""
-        dtype = wire.dtype_of(artifact.tensor)
-        shape = tuple(artifact.tensor.shape)
-        out = np.empty(wire.nbytes(artifact.tensor), np.uint8)
-        rows = shape[0] if shape else 1
-        width = len(out) // rows if rows else 0
-        retry = _Retry(self)
-        done = 0
-        while done < rows:
-            request = artifact_pb2.ReadArtifactRequest(name=artifact.name, row_offset=done)
-            parts = self._read(request, metadata=self._metadata)
-            try:
-                for part in ahead(parts):
-                    if isinstance(part, chunks.Block):
-                        done = _take(part, done, width, out, artifact.name)
-                        retry = self._worked()
-            except grpc.RpcError as error:
-                retry.wait(error)
-                continue
-            finally:
-                parts.cancel()
-            if done < rows:
-                raise DataLossError(f"{artifact.name}: the stream ended after {done} of {rows} rows.")
-        if wire.crc32c(out.data) != artifact.crc32c:
-            raise DataLossError(f"{artifact.name}: the whole does not match its checksum.")
-        return out.tobytes() if artifact.is_file else out.view(dtype).reshape(shape)
-
-    def _worked(self) -> _Retry:
-        self._answered = True
-        return _Retry(self)
-
-    def failure(self, error: grpc.RpcError) -> FastclustError:
-        """Return our error for one of gRPC's."""
-        return failures.of_call(error, self.address)
-
-    @property
-    def patience(self) -> float:
-        """Seconds for which an unreachable server is looked for."""
-        return self._patience[self._answered]
-
-
-class _Retry:
-    """Waits longer and longer between tries, up to the client's patience."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._since = time.monotonic()
-        self._pause = 0.05
-
-    def wait(self, error: grpc.RpcError) -> None:
-        """Return after a pause if ``error`` may pass by itself, else raise ours."""
-        waited = time.monotonic() - self._since
-        if not failures.is_transient(error) or waited + self._pause > self._client.patience:
-            raise self._client.failure(error) from None
-        time.sleep(self._pause)
-        self._pause = min(2 * self._pause, 2.0)
-
-
-def _take(block: chunks.Block, done: int, width: int, out: NDArray[np.uint8], name: str) -> int:
-    """Put one block into its place; returns the rows there now."""
-    data = block.data
-    if block.row_offset != done or (width and len(data) % width):
-        raise InternalError(f"{name}: a block for row {block.row_offset} came when row {done} was due.")
-    wire.verify(data, block.crc32c, f"{name}, row {done}")
-    start = done * width
-    out[start : start + len(data)] = np.frombuffer(data, np.uint8)
-    return done + (len(data) // width if width else 0)
 
 
 def _encoded(rows: Any, field: str) -> common_pb2.Tensor:

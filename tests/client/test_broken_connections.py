@@ -137,6 +137,6 @@ def test_a_server_that_stays_away_ends_the_patience(flaky):
     servicer, client = flaky
     servicer.breaks, servicer.patience = 10**6, 0
     client.job("jobs/1")  # answers
-    client._patience[True] = 0.5
+    client._connection.patience_of[True] = 0.5
     with pytest.raises(UnavailableError):
         client.upload(np.zeros(10))

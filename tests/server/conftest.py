@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from fastclust import wire
@@ -84,6 +85,10 @@ class Server:
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
         return [event for event in found if name in {None, event["event"]}]
+
+    def healthy(self):
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        return stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status == health_pb2.HealthCheckResponse.SERVING
 
     def processes(self):
         """Everything that runs on this data folder."""
@@ -314,6 +319,7 @@ def assert_nothing_left(server, seconds=5):
     end = time.monotonic() + seconds
     while (left := server.processes()) and time.monotonic() < end:
         time.sleep(0.05)
+    left = server.processes()  # this process may have been stopped meanwhile
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             os.kill(process.pid, signal.SIGKILL)

@@ -111,3 +111,22 @@ def test_each_call_of_many_threads_is_in_one_batch(delay):
     batcher.close()
     taker.join()
     assert sorted(taken) == sorted(base + n for base in (0, 1000, 2000) for n in range(200))
+
+
+def test_what_is_taken_at_once_is_small_and_wanted():
+    batcher = Batcher(1000)
+    for number, (key, size) in enumerate([("a", 10), ("a", 10), ("a", 30), ("b", 10)]):
+        batcher.put(item(number, key, size), wake=False)
+    assert batcher.take_now(25, lambda key: key == "b") == []
+    assert numbers(batcher.take_now(25, lambda key: key == "a")) == [0, 1]
+    assert batcher.take_now(25, lambda _key: True) == []  # the oldest is too large: it is the other thread's
+    assert numbers(batcher.take()) == [2]
+    assert numbers(batcher.take_now(25, lambda _key: True)) == [3]
+    assert batcher.take_now(25, lambda _key: True) == []
+
+
+def test_with_a_delay_nothing_is_taken_at_once():
+    batcher = Batcher(1000, delay=0.01)
+    batcher.put(item(1), wake=False)
+    assert batcher.take_now(25, lambda _key: True) == []
+    assert numbers(batcher.take()) == [1]

@@ -133,14 +133,6 @@ def test_a_job_needs_a_data_set_that_exists(server, refused, kind):
     assert told["metadata"]["field"] == "dataset"
 
 
-@pytest.mark.parametrize("kind", ["evaluate", "insight"])
-def test_kinds_of_later_versions_are_refused_with_those_of_this_one(server, refused, kind):
-    with refused(CODE.UNIMPLEMENTED) as told:
-        server.submit(**{kind: {}})
-    assert told["metadata"]["error"] == "UnsupportedError"
-    assert "pipeline" in told["message"]
-
-
 def test_a_job_without_a_kind_is_refused(server, refused):
     with refused(CODE.INVALID_ARGUMENT):
         server.submit()

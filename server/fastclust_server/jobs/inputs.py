@@ -83,6 +83,10 @@ class Inputs:
         if not record.file.endswith(".csv") and record.row_count != rows:
             raise InputError(field, f"{record.row_count} labels", f"{rows}, one for each row")
 
+    def is_csv(self, name: str) -> bool:
+        """Whether labels came as a CSV, by id."""
+        return self._catalog.get_dataset(self._owner, names.parse(name, "datasets")).file.endswith(".csv")
+
     def job(self, field: str, name: str, *kinds: str) -> JobRecord:
         """Return a job of one of ``kinds`` that succeeded."""
         if not name:

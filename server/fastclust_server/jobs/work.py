@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastclust.artifacts import load_array
+from fastclust.artifacts import load_array, load_model, save_model
 from fastclust.errors import DataLossError
+from fastclust.progress import as_part, report
 from fastclust_server import names
 from fastclust_server.storage.artifacts import ArtifactWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -96,16 +97,60 @@ class Work:
 
     def artifact(self, job: str, key: str) -> Path:
         """Return the file of another job's artifact. Raises DataLossError where it has none with this key."""
+        path = self.find_artifact(job, key)
+        if path is None:
+            raise DataLossError(f"{job} has no artifact {key!r}.")
+        return path
+
+    def find_artifact(self, job: str, key: str) -> Path | None:
+        """Return the same, or None where the job has none with this key."""
         found = names.parse(job, "jobs", "job")
         self._store.get(self._record.owner, found)
         for record in self._store.artifacts(found):
             if record.key == key:
                 return self._data.artifacts / record.file
-        raise DataLossError(f"{job} has no artifact {key!r}.")
+        return None
 
     def job(self, name: str) -> JobRecord:
         """Return the record of another job of the same owner."""
         return self._store.get(self._record.owner, names.parse(name, "jobs", "job"))
+
+    # From attempt to attempt -----------------------------------------------------------------------------------------
+
+    def once(self, step: str, compute: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        """Return what ``compute`` gives, or gave in an earlier attempt: it is on disk before this returns."""
+        kept = self._kept(step)
+        if kept is None:
+            report(step, 0, 1)
+            with as_part(step, step, 0.0, 1.0):  # what the library reports inside is a part of this step
+                kept = self._keep(step, compute())
+        report(step, 1, 1)
+        return kept
+
+    def in_blocks(
+        self, step: str, rows: int, per_block: int, compute: Callable[[slice], dict[str, NDArray[Any]]]
+    ) -> dict[str, NDArray[Any]]:
+        """Return what ``compute`` gives for ``rows`` rows, joined; each block is kept, so a later attempt goes on."""
+        if rows <= per_block:
+            return compute(slice(0, rows))
+        parts = []
+        for start in range(0, rows, per_block):
+            report(step, start, rows, f"row {start} of {rows}")
+            block, name = slice(start, min(start + per_block, rows)), f"{step}-{start}"
+            part = self._kept(name)
+            if part is None:
+                with as_part(step, step, start / rows, block.stop / rows):
+                    part = self._keep(name, compute(block))
+            parts.append(part)
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def _kept(self, name: str) -> dict[str, NDArray[Any]] | None:
+        path = self.folder / f"{name}.safetensors"
+        return load_model(path, name)[1] if path.is_file() else None
+
+    def _keep(self, name: str, found: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        save_model(self.folder / f"{name}.safetensors", name, {}, found)
+        return found
 
     # Out -------------------------------------------------------------------------------------------------------------
 

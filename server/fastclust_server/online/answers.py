@@ -76,7 +76,7 @@ def _check_assign(request: online_pb2.AssignRequest, loaded: Loaded) -> Asked:
 
 def _assign(calls: Sequence[Asked], loaded: Loaded) -> Sequence[online_pb2.AssignResponse]:
     rows = _stacked(calls)
-    labels = np.asarray(loaded.model.predict(rows), np.int32)
+    labels = loaded.model.predict_checked(rows)
     distances: NDArray[Any] | None = None
     if any(call.request.return_distances for call in calls):
         distances = np.take_along_axis(loaded.model.transform(rows), labels[:, None].astype(np.int64), 1)[:, 0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 __all__ = ["Batcher", "Item"]
 
@@ -50,13 +50,20 @@ class Batcher:
         self._held: set[int] = set()
         self._closed = False
 
-    def put(self, item: Item) -> None:
-        """Add a call."""
+    def put(self, item: Item, *, wake: bool = True) -> None:
+        """Add a call. Without ``wake`` it waits for :meth:`take_now`, :meth:`wake` or a later call."""
         item.arrived = time.monotonic()
         with self._changed:
             self._waiting.setdefault(item.key, deque()).append(item)
             self._held.add(item.number)
-            self._changed.notify()
+            if wake:
+                self._changed.notify()
+
+    def wake(self) -> None:
+        """Have :meth:`take` look at what waits."""
+        with self._changed:
+            if self._waiting:
+                self._changed.notify()
 
     def cancel(self, number: int) -> None:
         """Forget a call whose caller went away."""
@@ -88,10 +95,25 @@ class Batcher:
                     if left > 0 and sum(item.nbytes for item in group) < self._most:
                         self._changed.wait(left)
                         continue
-                batch = self._gather(group)
+                batch = self._gather(group, self._most)
                 if not group:
                     del self._waiting[key]
                 return batch
+
+    def take_now(self, most_bytes: int, wanted: Callable[[Hashable], bool]) -> list[Item]:
+        """Return the oldest call's batch, of no more than ``most_bytes``; nothing where its key is not ``wanted``."""
+        with self._changed:
+            if self._delay > 0 or self._closed or not self._waiting:
+                return []
+            key = min(self._waiting, key=lambda one: self._waiting[one][0].arrived)
+            group = self._waiting[key]
+            self._drop(group)
+            batch: list[Item] = []
+            if group and group[0].nbytes <= most_bytes and wanted(key):
+                batch = self._gather(group, most_bytes)
+            if not group:
+                del self._waiting[key]
+            return batch
 
     def _drop(self, group: deque[Item]) -> None:
         """Leave out calls that nobody waits for any more."""
@@ -104,10 +126,10 @@ class Batcher:
             group.clear()
             group.extend(kept)
 
-    def _gather(self, group: deque[Item]) -> list[Item]:
+    def _gather(self, group: deque[Item], most: int) -> list[Item]:
         batch: list[Item] = []
         total = 0
-        while group and (not batch or total + group[0].nbytes <= self._most):
+        while group and (not batch or total + group[0].nbytes <= most):
             item = group.popleft()
             batch.append(item)
             total += item.nbytes

@@ -73,6 +73,11 @@ class Link:
 
     def frames(self) -> Iterator[Frame]:
         """Yield what comes until the other end is gone."""
+        for burst in self.bursts():
+            yield from burst
+
+    def bursts(self) -> Iterator[list[Frame]]:
+        """The same, as lists of what came at once."""
         held = bytearray()
         while True:
             try:
@@ -82,15 +87,16 @@ class Link:
             if not came:
                 return
             held += came
-            place = 0
+            place, burst = 0, []
             while len(held) - place >= _HEAD.size:
                 size, kind, number = _HEAD.unpack_from(held, place)
                 end = place + _HEAD.size + size
                 if len(held) < end:
                     break
-                yield Frame(Kind(kind), number, bytes(held[place + _HEAD.size : end]))
+                burst.append(Frame(Kind(kind), number, bytes(held[place + _HEAD.size : end])))
                 place = end
             del held[:place]
+            yield burst
 
     def hang_up(self) -> None:
         """Tell the other end, and whoever reads here, that it is over. Any thread."""

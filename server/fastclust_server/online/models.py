@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastclust.artifacts import load_array
 from fastclust.errors import NotFoundError, PreconditionError
 from fastclust.v1 import spec_pb2
@@ -126,7 +128,8 @@ class Models:
         model = KMeans.load(self._artifact(record, "kmeans.safetensors"))
         model.__dict__.pop("labels_", None)  # of the rows that it was fitted to: not asked for here
         centers = model.cluster_centers_
-        model.predict(centers[:1])  # compiles now, not in somebody's call
+        for rows in (centers[:1].copy(), np.frombuffer(centers[:1].tobytes(), centers.dtype).reshape(1, -1)):
+            model.predict_checked(rows)  # compiles now, for rows of a batch and those of one call, which are read-only
         return Loaded(record, model, centers.shape[1], len(centers), 2 * centers.nbytes)
 
     def _load_embed(self, record: JobRecord) -> Loaded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import socket
 import threading
@@ -26,6 +27,7 @@ from fastclust_server.storage.catalog import Catalog
 from fastclust_server.storage.folder import DataFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from concurrent.futures import Future
 
     from fastclust_server.online.answers import Asked
@@ -35,6 +37,10 @@ __all__ = ["Online", "main"]
 
 #: Rows of one batch. Larger ones gain nothing and make others wait.
 _BATCH_BYTES = 4 * 2**20
+#: A call that takes no longer is answered where it was read: handing it to another thread takes as long.
+_QUICK_SECONDS = 0.001
+_QUICK_BYTES = 2**17
+_MOST_KEYS = 1024
 
 
 class Online:
@@ -44,23 +50,31 @@ class Online:
         self._link = link
         self._models = models
         self._batcher = Batcher(_BATCH_BYTES, delay)
+        self._answering = threading.Lock()
+        #: What a call of the last batch took, by key.
+        self._seconds: dict[Hashable, float] = {}
 
     def run(self) -> None:
         """Read calls in this thread; answer them in another."""
         answering = threading.Thread(target=self._answer, name="answering")
         answering.start()
-        for frame in self._link.frames():
-            if frame.kind is Kind.CALL:
-                try:
-                    self._take(frame)
-                except Exception as error:  # noqa: BLE001 - one call's error is that call's
-                    self._refuse(frame.number, error)
-            elif frame.kind is Kind.CANCEL:
-                self._batcher.cancel(frame.number)
-            else:
-                self._models.forget(frame.payload.decode())
+        for burst in self._link.bursts():
+            for frame in burst:
+                self._read(frame)
+            self._answer_here()
         self._batcher.close()
         answering.join()
+
+    def _read(self, frame: Frame) -> None:
+        if frame.kind is Kind.CALL:
+            try:
+                self._take(frame)
+            except Exception as error:  # noqa: BLE001 - one call's error is that call's
+                self._refuse(frame.number, error)
+        elif frame.kind is Kind.CANCEL:
+            self._batcher.cancel(frame.number)
+        else:
+            self._models.forget(frame.payload.decode())
 
     def _take(self, frame: Frame) -> None:
         number, owner, seconds, data = unpack_call(frame.payload)
@@ -73,11 +87,13 @@ class Online:
         job = names.parse(request.model, "jobs", "model")
         future = self._models.get(owner, job, method)
         if future.done():
-            self._queue(frame.number, method, deadline, request, future)
+            self._queue(frame.number, method, deadline, request, future, wake=False)
         else:
-            future.add_done_callback(lambda done: self._queue(frame.number, method, deadline, request, done))
+            future.add_done_callback(lambda done: self._queue(frame.number, method, deadline, request, done, wake=True))
 
-    def _queue(self, number: int, method: str, deadline: float, request: object, model: Future[Loaded]) -> None:
+    def _queue(
+        self, number: int, method: str, deadline: float, request: object, model: Future[Loaded], *, wake: bool
+    ) -> None:
         """Check a call against its model, which is ready now, and let it wait for a batch."""
         try:
             loaded = model.result()
@@ -86,24 +102,48 @@ class Online:
             self._refuse(number, error)
             return
         key = (method, loaded.record.id, asked.key)
-        self._batcher.put(Item(number, key, asked.nbytes, deadline, (method, asked, loaded)))
+        self._batcher.put(Item(number, key, asked.nbytes, deadline, (method, asked, loaded)), wake=wake)
 
     def _answer(self) -> None:
         while (batch := self._batcher.take()) is not None:
-            method, _, loaded = batch[0].work
-            calls: list[Asked] = [item.work[1] for item in batch]
+            with self._answering:
+                self._answer_batch(batch)
+
+    def _answer_here(self) -> None:
+        """Answer in the reading thread what takes no longer than waking the other one; that one does the rest.
+
+        A slow batch here would keep the front end from sending, and cancelled calls from being dropped.
+        """
+        if self._answering.acquire(blocking=False):
             try:
-                answers = METHODS[method].answer(calls, loaded)
-            except Exception as error:  # noqa: BLE001 - it becomes the calls' status
-                answers = [error] * len(batch)
-            frames = [
-                self._refusal(item.number, one)
-                if isinstance(one, Exception)
-                else Frame(Kind.REPLY, item.number, one.SerializeToString())
-                for item, one in zip(batch, answers, strict=True)
-            ]
-            rows = sum(len(call.rows) for call in calls)
-            self._send(*frames, Frame(Kind.BATCH, rows, method.encode()))
+                while batch := self._batcher.take_now(_QUICK_BYTES, self._is_quick):
+                    self._answer_batch(batch)
+            finally:
+                self._answering.release()
+        self._batcher.wake()
+
+    def _is_quick(self, key: Hashable) -> bool:
+        return self._seconds.get(key, math.inf) < _QUICK_SECONDS
+
+    def _answer_batch(self, batch: list[Item]) -> None:
+        begun = time.perf_counter()
+        method, _, loaded = batch[0].work
+        calls: list[Asked] = [item.work[1] for item in batch]
+        try:
+            answers = METHODS[method].answer(calls, loaded)
+        except Exception as error:  # noqa: BLE001 - it becomes the calls' status
+            answers = [error] * len(batch)
+        frames = [
+            self._refusal(item.number, one)
+            if isinstance(one, Exception)
+            else Frame(Kind.REPLY, item.number, one.SerializeToString())
+            for item, one in zip(batch, answers, strict=True)
+        ]
+        rows = sum(len(call.rows) for call in calls)
+        self._send(*frames, Frame(Kind.BATCH, rows, method.encode()))
+        if len(self._seconds) > _MOST_KEYS:
+            self._seconds.clear()
+        self._seconds[batch[0].key] = (time.perf_counter() - begun) / len(batch)
 
     def _refuse(self, number: int, error: Exception) -> None:
         self._send(self._refusal(number, error))

@@ -8,7 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastclust_server.jobs.tasks import embed, importing, kmeans, mahalanobis, neighbors, pipeline, train, tsne
+from fastclust_server.jobs.tasks import (
+    embed,
+    evaluate,
+    importing,
+    insight,
+    kmeans,
+    mahalanobis,
+    neighbors,
+    pipeline,
+    train,
+    tsne,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,5 +44,5 @@ class Task:
 #: The kinds that this version runs, by the name of their field in JobSpec.
 TASKS: dict[str, Task] = {
     module.__name__.rpartition(".")[2]: Task(module.check, module.run, module.STEPS)
-    for module in (kmeans, mahalanobis, neighbors, tsne, train, embed, pipeline)
+    for module in (kmeans, mahalanobis, neighbors, tsne, train, embed, evaluate, insight, pipeline)
 } | {"import": Task(importing.check, importing.run, importing.STEPS)}

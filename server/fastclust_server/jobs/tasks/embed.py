@@ -30,7 +30,10 @@ def check(spec: EmbedSpec, inputs: Inputs) -> None:
 
 
 def run(spec: EmbedSpec, work: Work) -> None:
-    """Leave ``embedding`` (float32 [n, embedding_dim])."""
+    """Leave ``embedding`` (float32 [n, embedding_dim]).
+
+    Features of images, which take longest, are kept for another attempt; one that was cut off within them begins again.
+    """
     from fastclust.learning import SelfTaughtLearner
 
     learner = SelfTaughtLearner.load(work.artifact(spec.model, MODEL))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastclust.errors import InputError
 from fastclust.v1 import spec_pb2
 from fastclust_server.jobs.inputs import check_integer, chosen
 from fastclust_server.jobs.tasks.metrics import FILE
+from fastclust_server.jobs.tasks.neighbors import QUERIES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "check", "run"]
 
 STEPS = {"mahalanobis": 1.0}
+#: Distances that are kept together: 64 or 128 MiB.
+_PAIRS = 2**24
 
 _FITTED = {None, "estimator"}
 _WITH_OTHERS = {
@@ -61,7 +66,11 @@ def check(spec: MahalanobisSpec, inputs: Inputs) -> None:
 
 
 def run(spec: MahalanobisSpec, work: Work) -> None:
-    """Leave the metric, and what the output asks for."""
+    """Leave the metric, and what the output asks for.
+
+    Distances of many rows are computed in blocks, and each is kept for another attempt; the fit, one pass over the
+    rows, begins again, and so does a graph of the data set's own rows.
+    """
     from fastclust import progress
 
     if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS:
@@ -104,7 +113,18 @@ def _distances(spec: MahalanobisSpec, work: Work, metric: MahalanobisMetric) -> 
     if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_TRANSFORMED:
         work.tensor("transformed", metric.transform(rows))
     elif spec.output == spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE:
-        work.tensor("distances", _pairs(spec, metric, rows, others))
+        columns = rows if others is None else others
+        per_block = max(1, _PAIRS // len(columns))
+
+        def pairs(block: slice) -> dict[str, NDArray[Any]]:
+            if others is None and block == slice(0, len(rows)):
+                return {"distances": _pairs(spec, metric, rows, None)}
+            found = _pairs(spec, metric, rows[block], columns)
+            if others is None:  # a row has no distance to itself, whatever rounding says
+                found[np.arange(len(found)), np.arange(block.start, block.stop)] = 0
+            return {"distances": found}
+
+        work.tensor("distances", work.in_blocks("mahalanobis", len(rows), per_block, pairs)["distances"])
     else:
         from fastclust.neighbors import NeighborIndex, knn_graph
 
@@ -114,7 +134,13 @@ def _distances(spec: MahalanobisSpec, work: Work, metric: MahalanobisMetric) -> 
             graph = knn_graph(rows, metric=metric, **arguments)
             distances, indices = graph.distances, graph.indices
         else:
-            distances, indices = NeighborIndex(metric=metric).fit(others).kneighbors(rows, **arguments)
+            index = NeighborIndex(metric=metric).fit(others)
+
+            def search(block: slice) -> dict[str, NDArray[Any]]:
+                return dict(zip(("distances", "indices"), index.kneighbors(rows[block], **arguments), strict=True))
+
+            found = work.in_blocks("mahalanobis", len(rows), QUERIES, search)
+            distances, indices = found["distances"], found["indices"]
         work.tensor("indices", indices)
         work.tensor("distances", distances**2 if spec.squared else distances)
 

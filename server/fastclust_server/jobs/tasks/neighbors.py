@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastclust.errors import BackendError, InputError
 from fastclust_server.jobs.inputs import check_integer, chosen
 from fastclust_server.jobs.tasks.metrics import load_metric
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fastclust.v1.spec_pb2 import NeighborsSpec
     from fastclust_server.jobs.inputs import Inputs
     from fastclust_server.jobs.work import Work
 
-__all__ = ["GRAPH", "STEPS", "check", "run"]
+__all__ = ["GRAPH", "QUERIES", "STEPS", "check", "run"]
 
 STEPS = {"neighbors": 1.0}
 
 #: Artifact that holds the graph, for the map.
 GRAPH = "graph.safetensors"
+#: Rows that are searched for, and kept, together.
+QUERIES = 2**16
 _DEFAULT_NEIGHBORS = 15
 #: The graph has no parameter for it, so the choice is checked here.
 _BACKENDS = ("auto", "cpu")
@@ -45,7 +49,11 @@ def check(spec: NeighborsSpec, inputs: Inputs) -> None:
 
 
 def run(spec: NeighborsSpec, work: Work) -> None:
-    """Leave ``indices`` (int64 [rows, k]) and ``distances`` ([rows, k], ascending)."""
+    """Leave ``indices`` (int64 [rows, k]) and ``distances`` ([rows, k], ascending).
+
+    Queries are answered in blocks, and each is kept for another attempt. The index, and the graph of the data set's
+    own rows, are one step of the library: another attempt begins it again.
+    """
     from fastclust.neighbors import NeighborIndex, knn_graph
 
     arguments = chosen(spec, "index")
@@ -55,9 +63,14 @@ def run(spec: NeighborsSpec, work: Work) -> None:
     rows = work.array(spec.dataset)
     if spec.queries:
         index = NeighborIndex(**arguments).fit(rows)
-        distances, indices = index.kneighbors(work.array(spec.queries), **wanted)
-        work.tensor("indices", indices)
-        work.tensor("distances", distances)
+        asked = work.array(spec.queries)
+
+        def search(block: slice) -> dict[str, NDArray[Any]]:
+            distances, indices = index.kneighbors(asked[block], **wanted)
+            return {"indices": indices, "distances": distances}
+
+        for key, found in work.in_blocks("neighbors", len(asked), QUERIES, search).items():
+            work.tensor(key, found)
         work.note(index=index.index_)
         return
     graph = knn_graph(rows, **wanted, **arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastclust.artifacts import load_model, save_model
 from fastclust.errors import InputError, UnsupportedError
 from fastclust.v1 import common_pb2
 from fastclust_server.jobs.inputs import check_encoder, check_integer, check_number, chosen
@@ -50,7 +51,11 @@ def check(spec: TrainSpec, inputs: Inputs) -> None:
 
 
 def run(spec: TrainSpec, work: Work) -> None:
-    """Leave ``learner.safetensors`` and ``embedding`` (float32 [n, embedding_dim])."""
+    """Leave ``learner.safetensors`` and ``embedding`` (float32 [n, embedding_dim]).
+
+    Features of images and the state of training are kept, and another attempt goes on from there to the same bits;
+    that needs a seed.
+    """
     from fastclust.learning import SelfTaughtLearner
 
     size = spec.image_size if spec.HasField("image_size") else None
@@ -58,16 +63,18 @@ def run(spec: TrainSpec, work: Work) -> None:
     arguments = chosen(
         spec, "encoder", "embedding_dim", "epochs", "batch_size", "learning_rate", "weight_decay", "random_state"
     )
-    learner = SelfTaughtLearner(**arguments).fit(features)
+    arguments.setdefault("random_state", work.seed)
+    learner = SelfTaughtLearner(**arguments).fit(features, checkpoint=work.folder / "learn")
     if spec.labels:
         from fastclust.data import load_labels
 
-        learner.fine_tune(features, load_labels(work.path(spec.labels), ids))
+        labels = load_labels(work.path(spec.labels), ids)
+        learner.fine_tune(features, labels, checkpoint=work.folder / "fine-tune")
     work.tensor("embedding", learner.transform(features))
     path = work.new_file(MODEL)
     learner.save(path)
     work.written(path)
-    work.note(encoder=learner.encoder_)
+    work.note(encoder=learner.encoder_, random_state=arguments["random_state"])
 
 
 def load_features(
@@ -78,9 +85,17 @@ def load_features(
         rows = work.array(dataset)
         return rows, [str(row) for row in range(len(rows))]
     from fastclust.data import open_images
-    from fastclust.learning.features import compute_features
+    from fastclust.learning.features import FeatureSet, compute_features
 
     images = open_images(work.path(dataset))
-    found = compute_features(images, features=features, size=size)
+    path = work.folder / "features.safetensors"
+    if path.is_file():
+        about, tensors = load_model(path, "features")
+        shape = about["image_shape"]
+        found = FeatureSet(tensors["values"], None, about["name"], about["image_size"], shape and tuple(shape))
+    else:
+        found = compute_features(images, features=features, size=size)
+        about = {"name": found.name, "image_size": found.image_size, "image_shape": found.image_shape}
+        save_model(path, "features", about, {"values": found.values})
     work.note(features=found.name, image_size=found.image_size)
     return found, images.ids

@@ -1,0 +1,76 @@
+"""Jobs that lose their worker go on from what they kept: training to the same bits, distances block by block."""
+
+import numpy as np
+import pytest
+
+from fastclust.v1 import job_pb2
+from fastclust_server.jobs.tasks import mahalanobis
+from fastclust_server.jobs.work import Work
+
+
+def test_training_goes_on_where_a_killed_worker_left_it_to_the_same_bits(new_server, blobs):
+    server = new_server().start()
+    data = server.upload(blobs(300, 16))
+    spec = {"dataset": data.name, "embedding_dim": 8, "epochs": 8, "batch_size": 20, "random_state": 3}
+    whole = server.wait(server.submit(train=spec))
+    assert (whole.state, whole.attempt) == (job_pb2.JOB_STATE_SUCCEEDED, 1), whole.error
+    job = server.submit(train=spec)
+    server.wait_until(job, lambda job: job.progress.fraction > 0.6)
+    server.worker().kill()
+    seen = [state.progress.fraction for state in server.watch(job) if state.attempt == 2]
+    done = server.get(job)
+    assert (done.state, done.attempt) == (job_pb2.JOB_STATE_SUCCEEDED, 2), done.error
+    # Before the training stand features and the encoder; then it goes on where it was, less one interval.
+    assert not [fraction for fraction in seen if 0.28 < fraction < 0.45], "the second attempt began again"
+    assert np.array_equal(server.read(done, "embedding"), server.read(whole, "embedding"))
+
+
+@pytest.fixture
+def work(tmp_path):
+    work = object.__new__(Work)
+    work.folder = tmp_path
+    return work
+
+
+def test_blocks_that_an_attempt_ended_are_not_computed_again(work):
+    rows, seen = np.arange(10.0), []
+
+    def double(block, dies_at=None):
+        if block.start == dies_at:
+            raise KeyboardInterrupt
+        seen.append(block.start)
+        return {"twice": 2 * rows[block]}
+
+    with pytest.raises(KeyboardInterrupt):
+        work.in_blocks("work", 10, 4, lambda block: double(block, 8))
+    assert seen == [0, 4]
+    assert np.array_equal(work.in_blocks("work", 10, 4, double)["twice"], 2 * rows)
+    assert seen == [0, 4, 8]
+
+
+def test_what_is_one_block_is_not_kept(work):
+    assert np.array_equal(work.in_blocks("work", 4, 4, lambda block: {"a": np.arange(4)[block]})["a"], np.arange(4))
+    assert not list(work.folder.iterdir())
+
+
+def test_distances_in_blocks_are_those_of_one_piece(blobs, work, monkeypatch):
+    """The task itself, with blocks so small that there are many, beside float64 NumPy."""
+    rows = blobs(90, 5)
+    monkeypatch.setattr(mahalanobis, "_PAIRS", 20 * 90)
+    left = {}
+    monkeypatch.setattr(Work, "array", lambda _self, _name: rows)
+    monkeypatch.setattr(Work, "tensor", lambda _self, key, array: left.update({key: array}))
+    metric = mahalanobis_metric(rows)
+    spec = mahalanobis.spec_pb2.MahalanobisSpec(dataset="x", output=mahalanobis.spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE)
+    mahalanobis._distances(spec, work, metric)
+    assert len(list(work.folder.iterdir())) == 5
+    gap = rows[:, None].astype(float) - rows[None]
+    expected = np.sqrt(np.einsum("ijk,kl,ijl->ij", gap, metric.get_mahalanobis_matrix().astype(float), gap))
+    assert np.allclose(left["distances"], expected, rtol=1e-3, atol=1e-2)
+    assert (np.diag(left["distances"]) == 0).all()
+
+
+def mahalanobis_metric(rows):
+    from fastclust.metric import MahalanobisMetric
+
+    return MahalanobisMetric().fit(rows)

@@ -14,6 +14,8 @@ from fastclust.cluster.inputs import check_rows, check_weights, check_width
 from fastclust.cluster.rows import rows_of
 from fastclust.cluster.spaces import Space, space_of
 from fastclust.cluster.streaming import StreamedRows, is_streamed
+from fastclust.cluster.writing import write_assignment
+from fastclust.data import open_rows
 from fastclust.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +55,19 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         labels, _, _ = self._enter(X).assign(self._inner_centers, self.backend)
         return labels
 
+    def predict_to(self, X: Any, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write the label and the distance to its centre of each row of ``X``, which may be larger than memory.
+
+        Parquet files with the columns ``row``, ``label`` (int32) and ``distance`` (float64, in the metric's space), one
+        or more for each file of the source. Each appears whole; called again after a kill, what is missing is written.
+        Raises PreconditionError for a folder with other results.
+        """
+        check_is_fitted(self)
+        source = open_rows(X)
+        check_width(self, source, reset=False)
+        space = space_of(self.metric, source.shape[1])
+        return write_assignment(source, folder, centers=self._inner_centers, space=space, backend=self.backend)
+
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.int32]:
         """Cluster the rows and return their labels."""
         labels: NDArray[np.int32] = self.fit(X, y, sample_weight=sample_weight).labels_
@@ -74,11 +89,11 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         weights = check_weights(sample_weight, rows.shape[0])
         return -float((distances if weights is None else distances * weights).sum())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model as one safetensors file."""
+    def save(self, path: str | os.PathLike[str], *, labels: bool = True) -> None:
+        """Write the fitted model as one safetensors file, with the labels of the rows fitted unless told otherwise."""
         check_is_fitted(self)
         tensors = {"cluster_centers": self.cluster_centers_, "inner_centers": self._inner_centers}
-        if hasattr(self, "labels_"):
+        if labels and hasattr(self, "labels_"):
             tensors["labels"] = self.labels_
         space = space_of(self.metric, self.n_features_in_)
         params = {

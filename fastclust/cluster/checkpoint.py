@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.random import RandomState
     from numpy.typing import NDArray
 
-__all__ = ["Checkpoint", "fingerprint"]
+__all__ = ["Checkpoint", "fingerprint", "reached"]
 
 _KIND = "kmeans_checkpoint"
 _FILE = "checkpoint.safetensors"
@@ -40,6 +40,15 @@ def _said(value: Any) -> str:
         return hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).hexdigest()
     components = getattr(value, "components_", None)
     return repr(value) if components is None else _said(components)
+
+
+def reached(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Return the run, from 0 on, and the iteration that a folder's checkpoint holds; None without one."""
+    path = Path(folder) / _FILE
+    if not path.exists():
+        return None
+    params, _ = load_model(path, _KIND)
+    return int(params["run"]), int(params["n_iter"])
 
 
 class Checkpoint:

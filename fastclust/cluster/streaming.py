@@ -15,7 +15,7 @@ from fastclust.cluster.scratch import scratch
 from fastclust.data import RowSource
 from fastclust.errors import InputError
 from fastclust_kernels.assign import assign, distances_to_own
-from fastclust_kernels.assign.moving import MovingAssignment
+from fastclust_kernels.assign.moving import MovingAssignment, bytes_of_bounds
 from fastclust_kernels.update.streamed import Carry, StreamedSums
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class StreamedRows:
         self.matrix = self._source = source
         self._space, self._folder = space, folder
         self.dtype = floating(source.dtype)
-        self.shape = (len(source), self._change(source.take([0])).shape[1])
+        self.shape = (len(source), self.change(source.take([0])).shape[1])
         width = self.shape[1] * self.dtype.itemsize
         self._memory = memory_of(source)
         #: Rows of a block, a whole number of chunks.
@@ -76,7 +76,7 @@ class StreamedRows:
     def blocks(self, step: str = "") -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield blocks ``[rows, d]`` in the space, each with the number of its first row."""
         start = 0
-        for X in self._source.blocks(self.block, change=self._change):
+        for X in self._source.blocks(self.block, change=self.change):
             if not self._checked:
                 _look(X, start)
             yield start, X
@@ -85,7 +85,8 @@ class StreamedRows:
                 progress.report(step, start, self.shape[0], f"{start} of {self.shape[0]} rows")
         self._checked = True
 
-    def _change(self, X: NDArray[Any]) -> NDArray[Any]:
+    def change(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Rows of the source as they are in the space."""
         rows = np.ascontiguousarray(X, self.dtype)
         # Kernels are compiled for arrays that may be written to.
         return self._space.enter(rows if rows.flags.writeable else rows.copy())
@@ -98,7 +99,7 @@ class StreamedRows:
         """Some rows, in memory. Each is what it is in its block, to the bit."""
         wanted = np.asarray(numbers, np.int64)
         if self._space.name != "mahalanobis":
-            taken = self._change(self._source.take(wanted))
+            taken = self.change(self._source.take(wanted))
             _look(taken, None)
             return taken
         out = np.empty((len(wanted), self.shape[1]), self.dtype)
@@ -106,7 +107,7 @@ class StreamedRows:
             start = int(chunk) * CHUNK
             mine = np.flatnonzero(wanted // CHUNK == chunk)
             stop = min(start + CHUNK, self.shape[0])
-            (X,) = self._source.blocks(CHUNK, start=start, stop=stop, change=self._change)
+            (X,) = self._source.blocks(CHUNK, start=start, stop=stop, change=self.change)
             out[mine] = X[wanted[mine] - start]
         _look(out, None)
         return out
@@ -251,7 +252,7 @@ class _Moving:
         """Labels of one block."""
         moving = self._blocks.get(start)
         if moving is None:
-            needed = len(X) * (16 + 4 * (self._k // 16 + 2))
+            needed = bytes_of_bounds(len(X), self._k, X.shape[1] * X.itemsize)
             fits = self.bounded and needed <= self._room
             moving = MovingAssignment(X, self._k, backend=self._asked, bounds=fits)
             if not fits:

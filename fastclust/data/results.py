@@ -73,15 +73,15 @@ class ResultFolder:
 def write_results(
     folder: ResultFolder,
     source: RowSource,
-    compute: Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]],
+    compute: Callable[[NDArray[Any], int], Mapping[str, NDArray[Any]]],
     *,
     block: int,
     step: str = "write",
 ) -> list[Path]:
     """Compute columns for all rows, block by block, and write what is missing: a file ``row, <columns>`` a part.
 
-    ``compute`` maps rows ``[b, d]`` to columns ``[b]`` or ``[b, m]``; the latter become lists of m numbers. Killed and
-    called again, it goes on with the first file that is not there.
+    ``compute`` maps rows ``[b, d]`` and the number of the first one to columns ``[b]`` or ``[b, m]``; the latter become
+    lists of m numbers. Killed and called again, it goes on with the first file that is not there.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -94,7 +94,7 @@ def write_results(
             try:
                 for rows in source.blocks(block, start=part.start, stop=part.stop):
                     columns = {"row": pa.array(np.arange(at, at + len(rows)))}
-                    columns |= {name: _column(values) for name, values in compute(rows).items()}
+                    columns |= {name: _column(values) for name, values in compute(rows, at).items()}
                     table = pa.table(columns)
                     writer = writer or pq.ParquetWriter(temporary, table.schema)
                     writer.write_table(table)

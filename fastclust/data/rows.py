@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.data import chunked, columnar, raw
+from fastclust.data.npy import read_header
 from fastclust.data.places import Place, expand
 from fastclust.data.source import ArrayRows, RowSource, ShardedRows
 from fastclust.errors import DataError, InputError, InputTypeError
@@ -16,7 +17,7 @@ from fastclust.errors import DataError, InputError, InputTypeError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["RowSource", "open_rows"]
+__all__ = ["RowSource", "holds_rows", "open_rows"]
 
 _KINDS = "fiub"
 _SUFFIXES = raw.SUFFIXES | columnar.SUFFIXES | chunked.SUFFIXES
@@ -102,6 +103,20 @@ def _open(
     kept = [shard for shard in shards if len(shard)]
     name = os.fspath(names[0]) if len(names) == 1 else f"{os.fspath(names[0])} and {len(names) - 1} more"
     return ShardedRows(kept or shards[:1], name)
+
+
+def holds_rows(name: str | os.PathLike[str]) -> bool:
+    """Whether a path, URL or pattern leads to files of rows, and not, say, to images.
+
+    Raises NotFoundError, DataError, MissingPackageError.
+    """
+    places = expand(name, None)
+    if all(place.suffix == ".npy" and place.path is not None and place.path.is_file() for place in places):
+        return all(len(read_header(place.name).shape) <= 2 for place in places)
+    try:
+        return all(_files(place) for place in places)
+    except DataError:
+        return False
 
 
 def _files(place: Place) -> list[Place]:

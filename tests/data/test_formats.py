@@ -285,7 +285,8 @@ def test_results_are_written_beside_the_shards_and_taken_up_again(tmp_path):
     source = fc.open_rows(f"{tmp_path}/s*.npy")
     seen = []
 
-    def compute(block):
+    def compute(block, start):
+        assert np.array_equal(block, rows[start : start + len(block)])
         seen.append(len(block))
         if len(seen) == 3:
             raise KeyboardInterrupt

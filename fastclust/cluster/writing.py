@@ -1,0 +1,54 @@
+"""Labels of all rows of a source, as Parquet files that a kill leaves whole."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust.cluster.streaming import StreamedRows
+from fastclust.data import ResultFolder, open_rows, write_results
+from fastclust_kernels.assign import assign, distances_to_own
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from fastclust.cluster.spaces import Space
+
+__all__ = ["write_assignment"]
+
+
+def write_assignment(
+    X: Any,
+    folder: str | os.PathLike[str],
+    *,
+    centers: NDArray[Any],
+    space: Space,
+    backend: str = "auto",
+    labels: NDArray[np.int32] | None = None,
+) -> list[Path]:
+    """Write ``row``, ``label`` and ``distance`` (in the space) of each row; ``labels`` where they are known already.
+
+    Raises PreconditionError for a folder with the results of other rows or centres.
+    """
+    rows = StreamedRows(open_rows(X), space)
+
+    def compute(block: NDArray[Any], start: int) -> dict[str, NDArray[Any]]:
+        inside = rows.change(block)
+        if labels is None:
+            found, _, _ = assign(inside, centers, backend=backend)
+        else:
+            found = np.ascontiguousarray(labels[start : start + len(inside)])
+        return {"label": found, "distance": np.sqrt(distances_to_own(inside, centers, found))}
+
+    source = rows.matrix
+    digest = hashlib.blake2b(np.ascontiguousarray(centers).tobytes(), digest_size=16)
+    for name, tensor in space.tensors().items():
+        digest.update(name.encode() + np.ascontiguousarray(tensor).tobytes())
+    return write_results(
+        ResultFolder(folder, source, f"labels of centres {digest.hexdigest()}"), source, compute, block=rows.block
+    )

@@ -76,7 +76,7 @@ def _files(source: RowSource, out: Path, params: dict[str, Any], *, json: bool) 
     from fastclust.artifacts import load_json, save_array, save_json
     from fastclust.cluster import KMeans
     from fastclust.cluster.checkpoint import fingerprint
-    from fastclust.cluster.streaming import is_streamed
+    from fastclust.data.limits import is_streamed
 
     asked = KMeans(**params)
     about = fingerprint(source, None, asked.get_params(deep=False))

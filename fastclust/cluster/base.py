@@ -13,9 +13,10 @@ from fastclust.artifacts import load_model, save_model
 from fastclust.cluster.inputs import check_rows, check_weights, check_width
 from fastclust.cluster.rows import rows_of
 from fastclust.cluster.spaces import Space, space_of
-from fastclust.cluster.streaming import StreamedRows, is_streamed
+from fastclust.cluster.streaming import StreamedRows
 from fastclust.cluster.writing import write_assignment
 from fastclust.data import open_rows
+from fastclust.data.limits import is_streamed
 from fastclust.errors import InputError
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +9,8 @@ import numpy as np
 from fastclust import progress
 from fastclust.cluster.chunks import CHUNK, Spread, chunk_sums, total
 from fastclust.cluster.rows import DenseRows
-from fastclust.cluster.scratch import scratch
-from fastclust.data import RowSource
+from fastclust.data.limits import block_rows, floating, memory_of
+from fastclust.data.scratch import scratch
 from fastclust.errors import InputError
 from fastclust_kernels.assign import assign, distances_to_own
 from fastclust_kernels.assign.moving import MovingAssignment, bytes_of_bounds
@@ -20,43 +18,15 @@ from fastclust_kernels.update.streamed import Carry, StreamedSums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from fastclust.cluster.rows import Nearest, Sums
     from fastclust.cluster.spaces import Space
+    from fastclust.data import RowSource
 
-__all__ = ["StreamedRows", "floating", "is_streamed", "memory_of"]
-
-#: Bytes of a block at most: enough that reading and launching cost little, and kernels have work for all processors.
-_BLOCK_BYTES = 1 << 26
-
-
-def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which rows of a file are worked on: float32 for what it holds exactly."""
-    if dtype.kind == "f":
-        return np.dtype(np.float64 if dtype.itemsize > 4 else np.float32)
-    return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
-
-
-def memory_of(source: RowSource) -> int:
-    """Bytes that work on the source may take: what it was opened with, or a quarter of what is free."""
-    if source.memory is not None:
-        return source.memory
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024 // 4
-    except OSError:
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8
-
-
-def is_streamed(X: Any) -> bool:
-    """Whether ``X`` is a source whose rows take more than half of the memory that it may."""
-    if not isinstance(X, RowSource) or X.in_memory:
-        return False
-    return X.shape[0] * X.shape[1] * floating(X.dtype).itemsize > memory_of(X) // 2
+__all__ = ["StreamedRows"]
 
 
 class StreamedRows:
@@ -68,9 +38,10 @@ class StreamedRows:
         self.dtype = floating(source.dtype)
         self.shape = (len(source), self.change(source.take([0])).shape[1])
         width = self.shape[1] * self.dtype.itemsize
-        self._memory = memory_of(source)
+        #: Bytes that work on the rows may take.
+        self.memory = memory_of(source)
         #: Rows of a block, a whole number of chunks.
-        self.block = max(1, min(self._memory // 12, _BLOCK_BYTES) // (width * CHUNK)) * CHUNK
+        self.block = block_rows(self.memory, width, CHUNK)
         self._checked = False
 
     def blocks(self, step: str = "") -> Iterator[tuple[int, NDArray[Any]]]:
@@ -93,7 +64,7 @@ class StreamedRows:
 
     def array(self, dtype: Any) -> NDArray[Any]:
         """One number a row."""
-        return scratch((self.shape[0],), dtype, self._folder, self._memory // 64)
+        return scratch((self.shape[0],), dtype, self._folder, self.memory // 64)
 
     def take(self, numbers: Any) -> NDArray[Any]:
         """Some rows, in memory. Each is what it is in its block, to the bit."""
@@ -200,7 +171,7 @@ class StreamedRows:
     def room(self) -> int:
         """Bytes that are left for what speeds things up, beside blocks that are read, changed and worked on."""
         block = self.block * self.shape[1] * int(self.dtype.itemsize)
-        return int(self._memory // 4 * 3 - 4 * block)
+        return int(self.memory // 4 * 3 - 4 * block)
 
 
 def _weighted(distances: NDArray[np.float64], weights: NDArray[np.float64] | None, here: slice) -> list[float]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastclust.cluster.streaming import StreamedRows
 from fastclust.data import ResultFolder, open_rows, write_results
+from fastclust.data.mapping import digest_of
 from fastclust_kernels.assign import assign, distances_to_own
 
 if TYPE_CHECKING:
@@ -46,9 +46,5 @@ def write_assignment(
         return {"label": found, "distance": np.sqrt(distances_to_own(inside, centers, found))}
 
     source = rows.matrix
-    digest = hashlib.blake2b(np.ascontiguousarray(centers).tobytes(), digest_size=16)
-    for name, tensor in space.tensors().items():
-        digest.update(name.encode() + np.ascontiguousarray(tensor).tobytes())
-    return write_results(
-        ResultFolder(folder, source, f"labels of centres {digest.hexdigest()}"), source, compute, block=rows.block
-    )
+    what = f"labels of {digest_of([centers, *space.tensors().values()])}"
+    return write_results(ResultFolder(folder, source, what), source, compute, block=rows.block)

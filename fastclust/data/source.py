@@ -183,6 +183,13 @@ class ArrayRows(RowSource):
         for at in range(start, stop, most):
             yield np.asarray(self._array[at : min(stop, at + most)])
 
+    def identity(self) -> str:
+        """Return a fingerprint of all rows: there is no file whose time would tell."""
+        digest = hashlib.blake2b(f"{self._shape} {self._dtype.str}".encode(), digest_size=16)
+        for piece in self.pieces(0, len(self), _TAKEN):
+            digest.update(np.ascontiguousarray(piece).tobytes())
+        return digest.hexdigest()
+
     def read(self) -> NDArray[Any]:
         return np.ascontiguousarray(self._array)
 

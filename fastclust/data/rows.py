@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastclust.data import chunked, columnar, raw
 from fastclust.data.npy import read_header
-from fastclust.data.places import Place, expand
+from fastclust.data.places import Place, expand, is_url
 from fastclust.data.source import ArrayRows, RowSource, ShardedRows
 from fastclust.errors import DataError, InputError, InputTypeError
 
@@ -69,6 +70,14 @@ def open_rows(
         raise InputTypeError("source", f"dtype {opened.dtype}", "numbers (float, int, uint, bool)")
     if 0 in opened.shape:
         raise InputError("source", f"shape {opened.shape}", "at least one row and one column")
+    if opened is not source and not opened.in_memory:
+        opened.recipe = {
+            "source": _anywhere(source),
+            "columns": columns,
+            "dataset": dataset,
+            "fill_missing": fill_missing,
+            "storage_options": storage_options,
+        }
     if memory is not None:
         opened.memory = bytes_of(memory)
     return opened
@@ -103,6 +112,14 @@ def _open(
     kept = [shard for shard in shards if len(shard)]
     name = os.fspath(names[0]) if len(names) == 1 else f"{os.fspath(names[0])} and {len(names) - 1} more"
     return ShardedRows(kept or shards[:1], name)
+
+
+def _anywhere(source: Any) -> Any:
+    """Paths as a process in another folder would name them."""
+    if isinstance(source, list | tuple):
+        return [_anywhere(one) for one in source]
+    name = os.fspath(source)
+    return name if is_url(name) else str(Path(name).absolute())
 
 
 def holds_rows(name: str | os.PathLike[str]) -> bool:

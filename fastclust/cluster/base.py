@@ -63,11 +63,16 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         or more for each file of the source. Each appears whole; called again after a kill, what is missing is written.
         Raises PreconditionError for a folder with other results.
         """
-        check_is_fitted(self)
         source = open_rows(X)
-        check_width(self, source, reset=False)
-        space = space_of(self.metric, source.shape[1])
-        return write_assignment(source, folder, centers=self._inner_centers, space=space, backend=self.backend)
+        centers, space, backend = self.inner(source.shape[1])
+        return write_assignment(source, folder, centers=centers, space=space, backend=backend)
+
+    def inner(self, width: int) -> tuple[NDArray[Any], Space, str]:
+        """Return the centres in their space, the space, and the backend, for rows of ``width`` columns."""
+        check_is_fitted(self)
+        if width != self.n_features_in_:
+            raise InputError("X", f"{width} columns", f"{self.n_features_in_}, as in fit")
+        return self._inner_centers, space_of(self.metric, width), self.backend
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.int32]:
         """Cluster the rows and return their labels."""

@@ -24,6 +24,8 @@ __all__ = ["Checkpoint", "fingerprint", "reached"]
 
 _KIND = "kmeans_checkpoint"
 _FILE = "checkpoint.safetensors"
+#: Parameters that change where a fit runs and what it says, not what it finds.
+_ELSEWHERE = ("verbose", "copy_x", "address", "memory", "threads")
 
 
 def fingerprint(X: Any, weights: NDArray[np.float64] | None, params: dict[str, Any]) -> dict[str, str]:
@@ -31,7 +33,7 @@ def fingerprint(X: Any, weights: NDArray[np.float64] | None, params: dict[str, A
     source = X if isinstance(X, RowSource) else None if hasattr(X, "tocsr") else open_rows(X)
     rows = f"{X.shape} {X.nnz} {float(X.sum())!r}" if source is None else source.identity()
     each = "" if weights is None else hashlib.blake2b(weights.tobytes(), digest_size=16).hexdigest()
-    said = {name: _said(value) for name, value in params.items() if name not in ("verbose", "copy_x")}
+    said = {name: _said(value) for name, value in params.items() if name not in _ELSEWHERE}
     return {"rows": rows, "sample_weight": each, **said}
 
 

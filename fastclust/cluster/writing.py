@@ -9,6 +9,7 @@ import numpy as np
 from fastclust.cluster.streaming import StreamedRows
 from fastclust.data import ResultFolder, open_rows, write_results
 from fastclust.data.mapping import digest_of
+from fastclust.data.results import MOST, Work
 from fastclust_kernels.assign import assign, distances_to_own
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.spaces import Space
 
-__all__ = ["write_assignment"]
+__all__ = ["assignment", "write_assignment"]
 
 
 def write_assignment(
@@ -35,6 +36,21 @@ def write_assignment(
 
     Raises PreconditionError for a folder with the results of other rows or centres.
     """
+    work = assignment(X, folder, centers=centers, space=space, backend=backend, labels=labels)
+    return write_results(work.folder, work.source, work.compute, block=work.block)
+
+
+def assignment(
+    X: Any,
+    folder: str | os.PathLike[str],
+    *,
+    centers: NDArray[Any],
+    space: Space,
+    backend: str = "auto",
+    labels: NDArray[np.int32] | None = None,
+    most: int = MOST,
+) -> Work:
+    """Return what :func:`write_assignment` has to do."""
     rows = StreamedRows(open_rows(X), space)
 
     def compute(block: NDArray[Any], start: int) -> dict[str, NDArray[Any]]:
@@ -47,4 +63,4 @@ def write_assignment(
 
     source = rows.matrix
     what = f"labels of {digest_of([centers, *space.tensors().values()])}"
-    return write_results(ResultFolder(folder, source, what), source, compute, block=rows.block)
+    return Work(ResultFolder(folder, source, what, most=most), source, compute, rows.block)

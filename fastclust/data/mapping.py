@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastclust.data.limits import block_rows, floating, memory_of
-from fastclust.data.results import ResultFolder, write_results
+from fastclust.data.results import MOST, ResultFolder, Work, write_results
 from fastclust.data.rows import open_rows
 
 if TYPE_CHECKING:
@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["digest_of", "write_mapped"]
+__all__ = ["Mapped", "digest_of", "mapping", "write_mapped"]
+
+
+class Mapped(NamedTuple):
+    """What a model makes of rows."""
+
+    change: Callable[[NDArray[Any]], NDArray[Any]]
+    #: What it is called.
+    column: str
+    #: What tells the model from others.
+    tensors: list[NDArray[Any]]
 
 
 def digest_of(tensors: Iterable[NDArray[Any]]) -> str:
@@ -40,6 +50,20 @@ def write_mapped(
 
     Raises PreconditionError for a folder with the results of other rows or of another model.
     """
+    work = mapping(X, folder, change, column, tensors)
+    return write_results(work.folder, work.source, work.compute, block=work.block)
+
+
+def mapping(
+    X: Any,
+    folder: str | os.PathLike[str],
+    change: Callable[[NDArray[Any]], NDArray[Any]],
+    column: str,
+    tensors: Iterable[NDArray[Any]],
+    *,
+    most: int = MOST,
+) -> Work:
+    """Return what :func:`write_mapped` has to do."""
     source = open_rows(X)
     dtype = floating(source.dtype)
     block = block_rows(memory_of(source), source.shape[1] * dtype.itemsize)
@@ -48,5 +72,5 @@ def write_mapped(
         del start
         return {column: change(np.ascontiguousarray(rows, dtype))}
 
-    kept = ResultFolder(folder, source, f"{column} of {digest_of(tensors)}")
-    return write_results(kept, source, compute, block=min(block, 1 << 16))
+    kept = ResultFolder(folder, source, f"{column} of {digest_of(tensors)}", most=most)
+    return Work(kept, source, compute, min(block, 1 << 16))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ResultFolder", "write_part", "write_results"]
+__all__ = ["MOST", "ResultFolder", "Work", "write_part", "write_results"]
 
 #: Rows of a result file at most: what is done again after a kill.
-_MOST = 1 << 20
+MOST = 1 << 20
 _ABOUT = "_about.json"
 
 
@@ -47,7 +47,7 @@ class ResultFolder:
         The folder holds other results.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], source: RowSource, what: str, *, most: int = _MOST) -> None:
+    def __init__(self, folder: str | os.PathLike[str], source: RowSource, what: str, *, most: int = MOST) -> None:
         self.folder = Path(folder)
         self.parts: list[tuple[Path, Part]] = []
         for part in source.parts:
@@ -68,6 +68,15 @@ class ResultFolder:
     def missing(self) -> list[tuple[Path, Part]]:
         """What is not written yet."""
         return [(file, part) for file, part in self.parts if not file.exists()]
+
+
+class Work(NamedTuple):
+    """Results that are to be written, as :func:`write_results` takes them."""
+
+    folder: ResultFolder
+    source: RowSource
+    compute: Callable[[NDArray[Any], int], Mapping[str, NDArray[Any]]]
+    block: int
 
 
 def write_results(

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastclust.artifacts import load_model, save_model
 from fastclust.data import open_rows
-from fastclust.data.mapping import write_mapped
+from fastclust.data.mapping import Mapped, write_mapped
 from fastclust.errors import InputError
 from fastclust.maps.components import principal_components
 from fastclust_kernels import arrays, checks
@@ -83,8 +83,12 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Each file appears whole; called again after a kill, what is missing is written. Raises PreconditionError for a
         folder with other results.
         """
+        return write_mapped(X, folder, *self.mapped())
+
+    def mapped(self) -> Mapped:
+        """Return what :meth:`transform_to` writes, for those who write it elsewhere."""
         check_is_fitted(self)
-        return write_mapped(X, folder, self.transform, "scores", [self.mean_, self.components_])
+        return Mapped(self.transform, "scores", [self.mean_, self.components_])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model as one safetensors file."""

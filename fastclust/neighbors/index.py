@@ -19,7 +19,7 @@ from fastclust.neighbors.engines import choose_name, make
 from fastclust.neighbors.exact import brute_force, true_distances
 from fastclust.neighbors.graph import NeighborGraph, knn_graph
 from fastclust.neighbors.lists import Lists, Passing, StreamedEngine
-from fastclust.neighbors.metrics import metric_of, rows_of
+from fastclust.neighbors.metrics import metric_of, rows_of, without_itself
 from fastclust_kernels import checks
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class NeighborIndex(BaseEstimator):
         queries = self._kind.enter(checks.check_matrix(np.asarray(block), "X"))
         distances, found = self._engine.search(queries, k + others)
         finished = self._kind.finish(distances).astype(np.float32)
-        return _others(finished, found, start) if others else (finished, found)
+        return without_itself(finished, found, start) if others else (finished, found)
 
     def _check_queries(self, queries: RowSource, k: int, *, others: bool) -> None:
         if queries.shape[1] != self.n_features_in_:
@@ -173,7 +173,7 @@ class NeighborIndex(BaseEstimator):
 
     def _kneighbors_here(self, block: NDArray[Any], start: int, k: int, *, others: bool) -> Any:
         distances, found = self.kneighbors(block, k + others)
-        return _others(distances, found, start) if others else (distances, found)
+        return without_itself(distances, found, start) if others else (distances, found)
 
     def kneighbors_graph(self, X: Any = None, n_neighbors: int = 15, mode: str = "connectivity") -> Any:
         """Return a SciPy CSR matrix ``[q, n]`` of ones or, with mode="distance", of distances."""
@@ -230,14 +230,3 @@ def _numbered(blocks: Iterator[NDArray[Any]]) -> Iterator[tuple[int, NDArray[Any
     for block in blocks:
         yield start, block
         start += len(block)
-
-
-def _others(
-    distances: NDArray[np.float32], found: NDArray[np.int64], start: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Leave out each row itself, numbered from ``start`` on, or the last one where duplicates crowded it out."""
-    k = found.shape[1] - 1
-    itself = found == np.arange(start, start + len(found))[:, None]
-    place = np.where(itself.any(axis=1), itself.argmax(axis=1), k)
-    kept = np.arange(k + 1) != place[:, None]
-    return distances[kept].reshape(-1, k), found[kept].reshape(-1, k)

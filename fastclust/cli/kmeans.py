@@ -39,6 +39,9 @@ def kmeans(
     columns: Columns = None,
     dataset: DatasetName = None,
     memory: Memory = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: on a cluster, where --memory is a worker's.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster, host:port or auto; a local one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Workers on the cluster; one a node.")] = None,
     server: Server = None,
     json: Json = False,
 ) -> None:
@@ -53,10 +56,15 @@ def kmeans(
         "metric": metric,
         "random_state": seed,
     }
-    rows = None if server is not None else open_files(source, columns, dataset, memory)
+    on = _engine(engine, address, workers, server)
+    rows = None if server is not None else open_files(source, columns, dataset, memory if on is None else None)
     if rows is not None:
-        _files(rows, out, params, json=json)
+        if on is not None:
+            on["memory"] = memory
+        _files(rows, out, params, on, json=json)
         return
+    if on is not None:
+        raise InputError("source", source[0], "files of rows, with --engine ray")
     if len(source) != 1:
         raise InputError("source", f"{len(source)} of them", "one, of images or with --server")
 
@@ -70,15 +78,28 @@ def kmeans(
     do(source[0], out, server, json, here, lambda client, data: client.kmeans(data, **params))
 
 
-def _files(source: RowSource, out: Path, params: dict[str, Any], *, json: bool) -> None:
+def _engine(engine: str, address: str | None, workers: int | None, server: str | None) -> dict[str, Any] | None:
+    """Return where a cluster is and how many workers it is to have; None to run here. Raises InputError."""
+    if engine not in ("local", "ray"):
+        raise InputError("engine", repr(engine), "local, ray")
+    if engine == "ray":
+        if server is not None:
+            raise InputError("engine", "ray, with --server", "one of them")
+        return {"address": address, "n_workers": "auto" if workers is None else workers}
+    if address is not None or workers is not None:
+        raise InputError("engine", "local, with --address or --workers", "--engine ray with these")
+    return None
+
+
+def _files(source: RowSource, out: Path, params: dict[str, Any], on: dict[str, Any] | None, *, json: bool) -> None:
     """Fit, unless an earlier attempt came that far, and write what is missing of the labels."""
-    from fastclust import progress
+    from fastclust import distributed, progress
     from fastclust.artifacts import load_json, save_array, save_json
     from fastclust.cluster import KMeans
     from fastclust.cluster.checkpoint import fingerprint
     from fastclust.data.limits import is_streamed
 
-    asked = KMeans(**params)
+    asked = KMeans(**params) if on is None else distributed.KMeans(**params, **on)
     about = fingerprint(source, None, asked.get_params(deep=False))
     state = out / _STATE
     with displaying(quiet=json) as display:
@@ -90,13 +111,18 @@ def _files(source: RowSource, out: Path, params: dict[str, Any], *, json: bool) 
                     model = KMeans.load(out / _MODEL)
                 else:
                     n, d = source.shape
-                    model = asked.fit(source, checkpoint=state if n * d * params["n_clusters"] >= _LONG else None)
+                    long = on is not None or n * d * params["n_clusters"] >= _LONG
+                    model = asked.fit(source, checkpoint=state if long else None)
                     save_array(out / "cluster_centers.npy", model.cluster_centers_)
-                    if not is_streamed(source):
+                    if on is None and not is_streamed(source):
                         save_array(out / "labels.npy", model.labels_)
                     model.save(out / _MODEL, labels=False)
                     save_json(out / _ABOUT, {"about": about, **_notes(model)})
-                files = model.predict_to(source, out / _LABELS)
+                if on is None:
+                    files = model.predict_to(source, out / _LABELS)
+                else:
+                    there = {"address": on["address"], "n_workers": on["n_workers"]}
+                    files = distributed.predict_to(model, source, out / _LABELS, **there)
         except KeyboardInterrupt:
             raise OperationCancelledError(_kept(state, out)) from None
     for file in state.glob("*"):

@@ -1,5 +1,6 @@
 """Estimators on a real Ray cluster of two local nodes, which starts once; nodes are lost and come back."""
 
+import json
 import threading
 import time
 
@@ -11,9 +12,11 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 from scipy.spatial.distance import cdist
+from typer.testing import CliRunner
 
 import fastclust as fc
 from fastclust import distributed, progress
+from fastclust.cli.main import app
 from fastclust.cluster.chunks import CHUNK
 from fastclust.errors import InputError, PreconditionError, UnavailableError
 
@@ -121,6 +124,19 @@ def test_labels_embeddings_and_neighbours_of_all_rows_are_written_by_workers(clu
     wanted = cdist(few[sample].astype(np.float64), few.astype(np.float64))
     wanted[np.arange(len(sample)), sample] = np.inf
     np.testing.assert_allclose(np.stack(graph["distances"])[sample], np.sort(wanted, axis=1)[:, :5], rtol=1e-5)
+
+
+def test_the_command_line_clusters_on_the_cluster(cluster, files, rows, tmp_path):
+    command = ["kmeans", str(files), "-o", str(tmp_path), "-k", "7", "--max-iter", "5", "--json"]
+    done = CliRunner().invoke(app, [*command, "--engine", "ray", "--workers", "2", "--memory", "1GB"])
+    assert done.exit_code == 0, done.output
+    model = distributed.KMeans(7, max_iter=5, random_state=0, n_workers=2, address="here").fit(fc.open_rows(files))
+    table = pd.read_parquet(tmp_path / "labels")
+    assert np.array_equal(table["label"], model.labels_)
+    assert json.loads(done.stdout)["inertia"] == model.inertia_
+    for wrong in (["--engine", "spark"], ["--workers", "2"], ["--engine", "ray", "--server", "x:1"]):
+        with pytest.raises(InputError, match="engine"):
+            CliRunner().invoke(app, [*command, *wrong], catch_exceptions=False)
 
 
 def test_an_address_where_nobody_is_says_so(cluster, rows, monkeypatch):

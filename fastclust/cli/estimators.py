@@ -6,29 +6,49 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastclust.artifacts import save_array
 from fastclust.cli.output import displaying
 from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.run import Index, Json, Out, Server, Source
-from fastclust.cli.verbs import Metric, Seed, do, tell
+from fastclust.cli.sources import Columns, DatasetName, Memory, Sources, large_files
+from fastclust.cli.verbs import Metric, Seed, do, one_of, tell, write_parts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
+
+    from fastclust.data import RowSource
 
 __all__ = ["embed", "mahalanobis", "neighbors", "train", "tsne"]
 
 
 def neighbors(
-    source: Source,
+    source: Sources,
     out: Out,
     *,
     k: Annotated[int, typer.Option("--neighbors", "-k", help="Neighbours a row.")] = 15,
     metric: Metric = "euclidean",
     index: Index = "auto",
+    columns: Columns = None,
+    dataset: DatasetName = None,
+    memory: Memory = None,
     server: Server = None,
     json: Json = False,
 ) -> None:
-    """Find the nearest neighbours of every row: indices.npy, distances.npy."""
+    """Find the nearest neighbours of every row: indices.npy, distances.npy, or neighbors/*.parquet for large files."""
     params: dict[str, Any] = {"n_neighbors": k, "metric": metric, "index": index}
+    large = None if server is not None else large_files(source, columns, dataset, memory)
+    if large is not None:
+
+        def parts(rows: RowSource) -> tuple[list[Path], dict[str, Any]]:
+            from fastclust.neighbors import NeighborIndex
+
+            found = NeighborIndex(metric, index).fit(rows)
+            return found.kneighbors_to(None, out / "neighbors", k), {"index": found.index_}
+
+        write_parts(large, out, json, parts)
+        return
 
     def here(rows: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         from fastclust.neighbors import knn_graph
@@ -37,7 +57,7 @@ def neighbors(
         graph.save(out / "graph.safetensors")
         return {"indices": graph.indices, "distances": graph.distances}, {"recall": graph.recall, "index": graph.index_}
 
-    do(source, out, server, json, here, lambda client, data: client.neighbors(data, **params))
+    do(one_of(source), out, server, json, here, lambda client, data: client.neighbors(data, **params))
 
 
 def tsne(
@@ -80,24 +100,39 @@ def tsne(
 
 
 def mahalanobis(
-    source: Source,
+    source: Sources,
     out: Out,
     *,
     estimator: Annotated[str, typer.Option(help="empirical or ledoit_wolf.")] = "empirical",
+    columns: Columns = None,
+    dataset: DatasetName = None,
+    memory: Memory = None,
     server: Server = None,
     json: Json = False,
 ) -> None:
     """Fit a Mahalanobis metric: metric.safetensors, mahalanobis_matrix.npy, components.npy."""
+    large = None if server is not None else large_files(source, columns, dataset, memory)
 
-    def here(rows: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def here(rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         from fastclust.metric import MahalanobisMetric
 
         metric = MahalanobisMetric(estimator).fit(rows)
+        out.mkdir(parents=True, exist_ok=True)
         metric.save(out / "metric.safetensors")
         arrays = {"components": metric.components_, "mahalanobis_matrix": metric.get_mahalanobis_matrix()}
         return arrays, {"rank": metric.rank_}
 
-    do(source, out, server, json, here, lambda client, data: client.mahalanobis(data, estimator=estimator))
+    if large is not None:
+
+        def parts(rows: RowSource) -> tuple[list[Path], dict[str, Any]]:
+            arrays, notes = here(rows)
+            for name, array in arrays.items():
+                save_array(out / f"{name}.npy", array)
+            return [out / "metric.safetensors", *(out / f"{name}.npy" for name in arrays)], notes
+
+        write_parts(large, out, json, parts)
+        return
+    do(one_of(source), out, server, json, here, lambda client, data: client.mahalanobis(data, estimator=estimator))
 
 
 def train(
@@ -130,18 +165,31 @@ def train(
 
 
 def embed(
-    source: Source,
+    source: Sources,
     out: Out,
     *,
     model: Annotated[str, typer.Option(help="learner.safetensors; with --server, the name of a finished job.")],
+    columns: Columns = None,
+    dataset: DatasetName = None,
+    memory: Memory = None,
     server: Server = None,
     json: Json = False,
 ) -> None:
-    """Map rows or images through a learned model: embedding.npy."""
+    """Map rows or images through a learned model: embedding.npy, or embedding/*.parquet for large files."""
+    large = None if server is not None else large_files(source, columns, dataset, memory)
+    if large is not None:
+
+        def parts(rows: RowSource) -> tuple[list[Path], dict[str, Any]]:
+            from fastclust.learning import SelfTaughtLearner
+
+            return SelfTaughtLearner.load(model).transform_to(rows, out / "embedding"), {"model": model}
+
+        write_parts(large, out, json, parts)
+        return
 
     def here(rows: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         from fastclust.learning import SelfTaughtLearner
 
         return {"embedding": SelfTaughtLearner.load(model).transform(rows)}, {"model": model}
 
-    do(source, out, server, json, here, lambda client, data: client.embed(data, model), features=True)
+    do(one_of(source), out, server, json, here, lambda client, data: client.embed(data, model), features=True)

@@ -11,7 +11,7 @@ from fastclust.cli.output import displaying
 from fastclust.cli.run import Json, Out, Server
 from fastclust.cli.sources import Columns, DatasetName, Memory, Sources, open_files
 from fastclust.cli.timeleft import KMeansDisplay
-from fastclust.cli.verbs import Metric, Seed, do, tell
+from fastclust.cli.verbs import Metric, Seed, do, one_of, tell
 from fastclust.errors import InputError, OperationCancelledError, PreconditionError
 
 if TYPE_CHECKING:
@@ -65,8 +65,6 @@ def kmeans(
         return
     if on is not None:
         raise InputError("source", source[0], "files of rows, with --engine ray")
-    if len(source) != 1:
-        raise InputError("source", f"{len(source)} of them", "one, of images or with --server")
 
     def here(rows: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         from fastclust.cluster import KMeans
@@ -75,7 +73,7 @@ def kmeans(
         model.save(out / _MODEL)
         return {"labels": model.labels_, "cluster_centers": model.cluster_centers_}, _notes(model)
 
-    do(source[0], out, server, json, here, lambda client, data: client.kmeans(data, **params))
+    do(one_of(source), out, server, json, here, lambda client, data: client.kmeans(data, **params))
 
 
 def _engine(engine: str, address: str | None, workers: int | None, server: str | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from fastclust.data import RowSource
 
-__all__ = ["Columns", "DatasetName", "Memory", "Sources", "open_files"]
+__all__ = ["Columns", "DatasetName", "Memory", "Sources", "large_files", "open_files"]
 
 Sources = Annotated[
     list[str],
@@ -42,3 +42,16 @@ def open_files(
         dataset=dataset,
         memory=memory,
     )
+
+
+def large_files(sources: list[str], columns: str | None, dataset: str | None, memory: str | None) -> RowSource | None:
+    """Open files whose results are written in parts: several, too large for memory, or of formats for such.
+
+    None for one ``.npy`` file that fits, and for what is no file of rows. Raises as :func:`open_files`.
+    """
+    from fastclust.data.limits import is_streamed
+
+    rows = open_files(sources, columns, dataset, memory)
+    if rows is None or (len(sources) == 1 and sources[0].endswith(".npy") and not is_streamed(rows)):
+        return None
+    return rows

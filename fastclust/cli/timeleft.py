@@ -12,12 +12,34 @@ if TYPE_CHECKING:
     from fastclust.cli.output import Display
     from fastclust.progress import Progress
 
-__all__ = ["KMeansDisplay", "clock"]
+__all__ = ["KMeansDisplay", "Pace", "clock"]
 
 #: Iterations whose median is taken for the next ones: they get quicker as bounds decide more.
 _LAST = 5
 #: What k-means reports while it reads the rows once.
 _PASSES = ("pass", "sums", "read")
+
+
+class Pace:
+    """How far something of an even pace is, and how long it will still take."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._step, self._began, self._first = "", 0.0, 0.0
+
+    def rest(self, told: Progress) -> str:
+        """What is left of the step that is told of, once it has a pace; what was done before does not count."""
+        now = self._now()
+        if told.step != self._step or told.fraction < self._first:
+            self._step, self._began, self._first = told.step, now, told.fraction
+        done = told.fraction - self._first
+        if done <= 0 or told.fraction >= 1.0 or now == self._began:
+            return ""
+        return f", {clock((now - self._began) * (1 - told.fraction) / done)} left of it"
+
+    def show(self, display: Display, told: Progress) -> None:
+        """Show a step with what is left of it."""
+        display.step(told.step, told.fraction, f"{told.message}{self.rest(told)}")
 
 
 class KMeansDisplay:
@@ -29,8 +51,7 @@ class KMeansDisplay:
 
     def __init__(self, display: Display, most: int, now: Callable[[], float] = time.monotonic) -> None:
         self._display, self._most, self._now = display, most, now
-        self._began = self._now()
-        self._pass = ""
+        self._pace = Pace(now)
         self._ended: float | None = None
         self._took: list[float] = []
         #: Iterations that are left at most, and the last one's description.
@@ -44,19 +65,16 @@ class KMeansDisplay:
             if self._ended is not None:
                 self._took.append(now - self._ended)
             self._ended, self._left = now, (1 - told.fraction) * self._most
-            self.last, self._pass = told.message, ""
+            self.last = told.message
+            self._pace = Pace(self._now)
             self._display.step("kmeans", told.fraction, f"{told.message}{self._bound(0.0)}")
         elif told.step in _PASSES:
             self._reading(told, now)
         else:
-            self._display.step(told.step, told.fraction, self._linear(told, now))
+            self._pace.show(self._display, told)
 
     def _reading(self, told: Progress, now: float) -> None:
-        if told.step != self._pass:
-            self._pass, self._began = told.step, now
-        rest = self._rest(told, now)
-        if told.fraction >= 1.0:
-            self._pass = ""
+        rest = self._pace.rest(told)
         step = "start" if not self.last else "kmeans"
         done = 0.0 if not self.last else 1 - self._left / self._most
         within = f"reading: {100 * told.fraction:.0f} % of the rows{rest}"
@@ -64,17 +82,6 @@ class KMeansDisplay:
         said = within if not self.last else f"{self.last} done; {within}{self._bound(since)}"
         # A pass is no step: there are many of them.
         self._display.step(step, min(done, 0.999), said)
-
-    def _linear(self, told: Progress, now: float) -> str:
-        if told.step != self._pass:
-            self._pass, self._began = told.step, now
-        return f"{told.message}{self._rest(told, now)}"
-
-    def _rest(self, told: Progress, now: float) -> str:
-        """What is left of something whose pace is even, once it has one."""
-        if not 0.0 < told.fraction < 1.0 or now == self._began:
-            return ""
-        return f", {clock((now - self._began) * (1 - told.fraction) / told.fraction)} left of it"
 
     def _bound(self, since: float) -> str:
         if not self._took:

@@ -9,6 +9,8 @@ import typer
 
 from fastclust.cli.output import displaying, print_json, say
 from fastclust.cli.remote import connect, finish, send
+from fastclust.cli.timeleft import Pace
+from fastclust.errors import InputError, OperationCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastclust.client import Client, Dataset, Job
+    from fastclust.data import RowSource
 
-__all__ = ["Metric", "Seed", "do", "rows_of", "tell"]
+__all__ = ["Metric", "Seed", "do", "one_of", "rows_of", "tell", "write_parts"]
 
 Metric = Annotated[str, typer.Option(help="euclidean, cosine or inner_product.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
@@ -75,3 +78,29 @@ def tell(out: Path, json: bool, notes: dict[str, Any], files: list[str]) -> None
         if not isinstance(value, list):
             say(f"{name}: {value}")
     say(f"wrote {', '.join(files)} in {out}")
+
+
+def write_parts(
+    rows: RowSource, out: Path, json: bool, work: Callable[[RowSource], tuple[list[Path], dict[str, Any]]]
+) -> None:
+    """Do ``work`` on files of rows, which leaves files in ``out``; interrupted, it says how to go on."""
+    from fastclust import progress
+
+    told = Pace()
+    with displaying(quiet=json) as display:
+        try:
+            with progress.listening(lambda one: told.show(display, one)):
+                files, notes = work(rows)
+        except KeyboardInterrupt:
+            raise OperationCancelledError(
+                f"whole files in {out} are kept. The same command goes on from there."
+            ) from None
+    names = [str(file.relative_to(out)) for file in files]
+    tell(out, json, {"rows": len(rows), **notes}, names if json else [f"{len(names)} files"])
+
+
+def one_of(sources: list[str]) -> str:
+    """The only source. Raises InputError for several."""
+    if len(sources) != 1:
+        raise InputError("source", f"{len(sources)} of them", "one, of images or with --server")
+    return sources[0]

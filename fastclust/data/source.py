@@ -196,6 +196,12 @@ class ArrayRows(RowSource):
         for at in range(start, stop, most):
             yield np.asarray(self._array[at : min(stop, at + most)])
 
+    def stretch(self, start: int, stop: int) -> RowSource:
+        """Return rows as a source of their own, which holds no others."""
+        part = ArrayRows(self._array[start:stop])
+        part.memory = self.memory
+        return part
+
     def identity(self) -> str:
         """Return a fingerprint of all rows: there is no file whose time would tell."""
         digest = hashlib.blake2b(f"{self._shape} {self._dtype.str}".encode(), digest_size=16)

@@ -113,6 +113,7 @@ class KMeans(cluster.KMeans):
         if self.threads is not None:
             check_integer("threads", self.threads)
         self._workers: Workers | None = None
+        self._remote: RemoteRows | None = None
         try:
             return super().fit(open_rows(X), y, sample_weight, checkpoint=checkpoint)
         finally:
@@ -124,7 +125,6 @@ class KMeans(cluster.KMeans):
     def _inside(self, X: Any, *, reset: bool, folder: Path | None = None) -> tuple[Rows, Space]:
         if not reset:
             return super()._inside(X, reset=reset, folder=folder)
-        self._remote: RemoteRows | None = None
         check_width(self, X, reset=True)
         space = space_of(self.metric, X.shape[1])
         cuts = stretches(len(X), nodes(self.address) if self.n_workers == "auto" else int(self.n_workers))

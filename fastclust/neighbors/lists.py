@@ -46,7 +46,7 @@ class StreamedEngine:
     @property
     def queries(self) -> int:
         """Queries that are searched together."""
-        return max(1, min(self._memory // (64 * (4 * self._width + 1024)), 1 << 14))
+        return max(1, min(self._memory // (16 * (4 * self._width + 512)), 1 << 14))
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Blocks in the metric's space, each with the number of its first row."""

@@ -97,6 +97,8 @@ def test_errors_of_workers_are_ours(cluster, rows, tmp_path):
     np.save(tmp_path / "bad.npy", bad)
     with pytest.raises(InputError, match="nan"):
         distributed.KMeans(3, n_workers=2, threads=1, init=rows[:3]).fit(tmp_path / "bad.npy")
+    with pytest.raises(InputError, match="tol"):
+        distributed.KMeans(3, tol=-1).fit(rows)
     with pytest.raises(InputError, match="n_workers"):
         distributed.KMeans(3, n_workers=0).fit(rows)
 

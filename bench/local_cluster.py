@@ -53,12 +53,14 @@ def local_cluster() -> LocalCluster:
 
 @contextlib.contextmanager
 def watched_workers(name: str) -> Iterator[list[int]]:
-    """Put the most anonymous memory that a worker of the class ``name`` held into the list."""
-    found, going = [0], threading.Event()
+    """Put the anonymous memory of workers of the class ``name`` into the list: the most of any, and the last that was."""
+    found, going = [0, 0], threading.Event()
 
     def watch() -> None:
         while not going.wait(0.01):
-            found[0] = max([found[0], *_anonymous(f"ray::{name}")])
+            held = _anonymous(f"ray::{name}")
+            found[0] = max([found[0], *held])
+            found[1] = max(held, default=found[1])
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

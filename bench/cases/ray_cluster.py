@@ -89,14 +89,14 @@ def _gate(data: _Data, model: Any) -> Verdict:
 
 
 def _held(data: _Data, model: Any) -> dict[str, float]:
-    """What a worker takes above one that has only few rows."""
+    """The most that a worker takes above what one with only few rows has in the end, when all is loaded."""
     if not hasattr(model, "n_workers_"):
         return {}
     with watched_workers("Shard") as few:
         _model(data, 2, threads=1).fit(data.few)
     with watched_workers("Shard") as all_:
         _model(data, 2, threads=1).fit(data.path)
-    return {"worker_bytes": float(max(0, all_[0] - few[0]))}
+    return {"worker_bytes": float(max(0, all_[0] - few[1]))}
 
 
 def _killed(data: _Data) -> Callable[[], Any]:

@@ -117,7 +117,7 @@ def _files(source: RowSource, out: Path, params: dict[str, Any], on: dict[str, A
                     model.save(out / _MODEL, labels=False)
                     save_json(out / _ABOUT, {"about": about, **_notes(model)})
                 if on is None:
-                    files = model.predict_to(source, out / _LABELS)
+                    files = model.predict_to(source, out / _LABELS, labels=getattr(model, "labels_", None))
                 else:
                     there = {"address": on["address"], "n_workers": on["n_workers"]}
                     files = distributed.predict_to(model, source, out / _LABELS, **there)

@@ -14,7 +14,7 @@ from fastclust.cluster.inputs import check_rows, check_weights, check_width
 from fastclust.cluster.rows import rows_of
 from fastclust.cluster.spaces import Space, space_of
 from fastclust.cluster.streaming import StreamedRows
-from fastclust.cluster.writing import write_assignment
+from fastclust.cluster.writing import assignment
 from fastclust.data import open_rows
 from fastclust.data.limits import is_streamed
 from fastclust.errors import InputError
@@ -56,16 +56,21 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         labels, _, _ = self._enter(X).assign(self._inner_centers, self.backend)
         return labels
 
-    def predict_to(self, X: Any, folder: str | os.PathLike[str]) -> list[Path]:
+    def predict_to(
+        self, X: Any, folder: str | os.PathLike[str], *, labels: NDArray[np.int32] | None = None
+    ) -> list[Path]:
         """Write the label and the distance to its centre of each row of ``X``, which may be larger than memory.
 
         Parquet files with the columns ``row``, ``label`` (int32) and ``distance`` (float64, in the metric's space), one
         or more for each file of the source. Each appears whole; called again after a kill, what is missing is written.
-        Raises PreconditionError for a folder with other results.
+        ``labels`` are those of ``X`` where they are known, such as ``labels_`` of the fit on it. Raises
+        PreconditionError for a folder with other results, InputError.
         """
         source = open_rows(X)
         centers, space, backend = self.inner(source.shape[1])
-        return write_assignment(source, folder, centers=centers, space=space, backend=backend)
+        if labels is not None and len(labels) != len(source):
+            raise InputError("labels", f"{len(labels)} of them", f"{len(source)}, one a row")
+        return assignment(source, folder, centers=centers, space=space, backend=backend, labels=labels).write()
 
     def inner(self, width: int) -> tuple[NDArray[Any], Space, str]:
         """Return the centres in their space, the space, and the backend, for rows of ``width`` columns."""

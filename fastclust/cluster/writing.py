@@ -7,37 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.cluster.streaming import StreamedRows
-from fastclust.data import ResultFolder, open_rows, write_results
+from fastclust.data import ResultFolder, open_rows
 from fastclust.data.mapping import digest_of
 from fastclust.data.results import MOST, Work
 from fastclust_kernels.assign import assign, distances_to_own
 
 if TYPE_CHECKING:
     import os
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from fastclust.cluster.spaces import Space
 
-__all__ = ["assignment", "write_assignment"]
-
-
-def write_assignment(
-    X: Any,
-    folder: str | os.PathLike[str],
-    *,
-    centers: NDArray[Any],
-    space: Space,
-    backend: str = "auto",
-    labels: NDArray[np.int32] | None = None,
-) -> list[Path]:
-    """Write ``row``, ``label`` and ``distance`` (in the space) of each row; ``labels`` where they are known already.
-
-    Raises PreconditionError for a folder with the results of other rows or centres.
-    """
-    work = assignment(X, folder, centers=centers, space=space, backend=backend, labels=labels)
-    return write_results(work.folder, work.source, work.compute, block=work.block)
+__all__ = ["assignment"]
 
 
 def assignment(
@@ -50,7 +32,10 @@ def assignment(
     labels: NDArray[np.int32] | None = None,
     most: int = MOST,
 ) -> Work:
-    """Return what :func:`write_assignment` has to do."""
+    """What writes ``row``, ``label`` and ``distance`` (in the space) of each row; ``labels`` where they are known.
+
+    Raises PreconditionError for a folder with the results of other rows or centres.
+    """
     rows = StreamedRows(open_rows(X), space)
 
     def compute(block: NDArray[Any], start: int) -> dict[str, NDArray[Any]]:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastclust.data.limits import block_rows, floating, memory_of
-from fastclust.data.results import MOST, ResultFolder, Work, write_results
+from fastclust.data.results import MOST, ResultFolder, Work
 from fastclust.data.rows import open_rows
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["Mapped", "digest_of", "mapping", "write_mapped"]
+__all__ = ["Mapped", "digest_of", "mapping"]
 
 
 class Mapped(NamedTuple):
@@ -39,21 +38,6 @@ def digest_of(tensors: Iterable[NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def write_mapped(
-    X: Any,
-    folder: str | os.PathLike[str],
-    change: Callable[[NDArray[Any]], NDArray[Any]],
-    column: str,
-    tensors: Iterable[NDArray[Any]],
-) -> list[Path]:
-    """Write ``row`` and ``column``, which is ``change`` of the rows, block by block; ``tensors`` tell models apart.
-
-    Raises PreconditionError for a folder with the results of other rows or of another model.
-    """
-    work = mapping(X, folder, change, column, tensors)
-    return write_results(work.folder, work.source, work.compute, block=work.block)
-
-
 def mapping(
     X: Any,
     folder: str | os.PathLike[str],
@@ -63,7 +47,10 @@ def mapping(
     *,
     most: int = MOST,
 ) -> Work:
-    """Return what :func:`write_mapped` has to do."""
+    """What writes ``row`` and ``column``, which is ``change`` of the rows; ``tensors`` tell models apart.
+
+    Raises PreconditionError for a folder with the results of other rows or of another model.
+    """
     source = open_rows(X)
     dtype = floating(source.dtype)
     block = block_rows(memory_of(source), source.shape[1] * dtype.itemsize)

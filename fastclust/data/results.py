@@ -78,6 +78,10 @@ class Work(NamedTuple):
     compute: Callable[[NDArray[Any], int], Mapping[str, NDArray[Any]]]
     block: int
 
+    def write(self) -> list[Path]:
+        """Write what is missing; return all files."""
+        return write_results(self.folder, self.source, self.compute, block=self.block)
+
 
 def write_results(
     folder: ResultFolder,

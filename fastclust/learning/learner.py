@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from fastclust.data.mapping import Mapped, write_mapped
+from fastclust.data.mapping import Mapped, mapping
 from fastclust.errors import InputError
 from fastclust.learning import encoders, storage
 from fastclust.learning.checkpoint import Checkpoint, said
@@ -248,7 +248,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         Parquet files of ``row`` and ``embedding``. Each appears whole; called again after a kill, what is missing is
         written. Raises PreconditionError for a folder with other results.
         """
-        return write_mapped(X, folder, *self.mapped())
+        return mapping(X, folder, *self.mapped()).write()
 
     def mapped(self) -> Mapped:
         """Return what :meth:`transform_to` writes, for those who write it elsewhere."""

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastclust.artifacts import load_model, save_model
 from fastclust.data import open_rows
-from fastclust.data.mapping import Mapped, write_mapped
+from fastclust.data.mapping import Mapped, mapping
 from fastclust.errors import InputError
 from fastclust.maps.components import principal_components
 from fastclust_kernels import arrays, checks
@@ -83,7 +83,7 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Each file appears whole; called again after a kill, what is missing is written. Raises PreconditionError for a
         folder with other results.
         """
-        return write_mapped(X, folder, *self.mapped())
+        return mapping(X, folder, *self.mapped()).write()
 
     def mapped(self) -> Mapped:
         """Return what :meth:`transform_to` writes, for those who write it elsewhere."""

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastclust.artifacts import load_model, save_model
 from fastclust.data import RowSource
-from fastclust.data.mapping import Mapped, write_mapped
+from fastclust.data.mapping import Mapped, mapping
 from fastclust.errors import DataError, InputError
 from fastclust.metric.covariance import empirical, of_source
 from fastclust.metric.searching import Distances
@@ -104,7 +104,7 @@ class MahalanobisMetric(Distances, TransformerMixin, BaseEstimator):
         Each file appears whole; called again after a kill, what is missing is written. Raises PreconditionError for a
         folder with other results.
         """
-        return write_mapped(X, folder, *self.mapped())
+        return mapping(X, folder, *self.mapped()).write()
 
     def mapped(self) -> Mapped:
         """Return what :meth:`transform_to` writes, for those who write it elsewhere."""

@@ -37,8 +37,9 @@ class Machines:
     adding: float
     #: Bytes a second into and out of the driver, copies into the object store included.
     wire: float
-    #: Bytes a second that the driver adds up.
+    #: Bytes a second that the driver adds up, and of sums that it makes the next centres of.
     reducing: float
+    moving: float
     #: Seconds of a call, and of what is done once an iteration whatever the size.
     call: float
 
@@ -54,8 +55,9 @@ def iteration(shape: Shape, on: Machines) -> dict[str, float]:
         # Centres leave the driver once a worker; sums come back from each, in float64.
         "centres out": 4.0 * k * d * on.workers / on.wire,
         "sums in": sums * on.workers / on.wire,
-        # In the order of the stretches, each once; and means, shifts and norms of the centres, about four more passes.
-        "reduction": sums * (on.workers + 4) / on.reducing,
+        # In the order of the stretches, each once.
+        "reduction": sums * on.workers / on.reducing,
+        "next centres": sums / on.moving,
         "calls": on.call,
     }
 
@@ -70,6 +72,21 @@ class _Echo:
         assert received(centers).shape == (k, d)
         return np.zeros((k, d)), np.zeros(k)
 
+    def rates(self) -> tuple[float, float]:
+        """Operations a second of labels and bytes a second of sums, on one thread, while the others do the same."""
+        from fastclust.distributed.threads import limited
+        from fastclust_kernels.assign import assign
+        from fastclust_kernels.update.streamed import Carry
+
+        rng = np.random.default_rng(0)
+        rows = rng.normal(size=(65536, 128)).astype(np.float32)
+        centers = rows[:1024].copy()
+        labels = rng.integers(1024, size=len(rows)).astype(np.int32)
+        with limited(1):
+            scoring = _median(lambda: assign(rows, centers, check_finite=False), 9)
+            adding = _median(lambda: Carry(1024, 128).add(rows, None, labels, None), 9)
+        return 2.0 * len(rows) * 128 * 1024 / scoring, rows.nbytes / adding
+
 
 def _median(work: Any, rounds: int = 5) -> float:
     took = []
@@ -83,10 +100,8 @@ def _median(work: Any, rounds: int = 5) -> float:
 def measured() -> Machines:
     """Measure the terms with two workers of one thread."""
     from bench.local_cluster import local_cluster
+    from fastclust.cluster.lloyd import means_of
     from fastclust.distributed.pool import Pool
-    from fastclust.distributed.threads import limited
-    from fastclust_kernels.assign import assign
-    from fastclust_kernels.update.streamed import Carry
 
     rng = np.random.default_rng(0)
     local_cluster()
@@ -97,22 +112,26 @@ def measured() -> Machines:
         return _median(lambda: list(pool.each("sums", pool.share(centers), k, d)), 9)
 
     small, large = trip(1, 1), trip(32768, 128)
+    flops, adding = (statistics.mean(each) for each in zip(*(found for _, found in pool.each("rates")), strict=True))
     pool.close()
     moved = 2 * 32768 * (4 * 128 + 8 * 129)
-    rows = rng.normal(size=(65536, 128)).astype(np.float32)
-    centers = rows[:1024].copy()
-    labels = rng.integers(1024, size=len(rows)).astype(np.int32)
-    with limited(1):
-        scoring = _median(lambda: assign(rows, centers, check_finite=False))
-        adding = _median(lambda: Carry(1024, 128).add(rows, None, labels, None))
     total, part = np.zeros((32768, 129)), np.ones((32768, 129))
     reducing = _median(lambda: np.add(total, part, out=total), 9)
+    before = rng.normal(size=(32768, 128)).astype(np.float32)
+    weights = np.ones(32768)
+
+    def move() -> float:
+        moved = means_of(total[:, :128], weights, before, cosine=False)
+        return float(((moved.astype(np.float64) - before) ** 2).sum())
+
+    moving = _median(move, 9)
     return Machines(
         2,
-        2.0 * len(rows) * 128 * 1024 / scoring,
-        rows.nbytes / adding,
+        flops,
+        adding,
         moved / (large - small),
         part.nbytes / reducing,
+        part.nbytes / moving,
         small,
     )
 
@@ -157,13 +176,14 @@ def main() -> None:
     here = measured()
     print(
         f"terms, 2 workers of a thread: labels {here.flops / 1e9:.0f} GFLOP/s, sums {here.adding / 1e9:.1f} GB/s, "
-        f"wire {here.wire / 1e9:.2f} GB/s, reduction {here.reducing / 1e9:.1f} GB/s, calls {1e3 * here.call:.1f} ms\n"
+        f"wire {here.wire / 1e9:.2f} GB/s, reduction {here.reducing / 1e9:.1f} GB/s, "
+        f"next centres {here.moving / 1e9:.2f} GB/s, calls {1e3 * here.call:.1f} ms\n"
     )
     print("| iteration of | model, s | measured, s | measured / model |\n|---|---|---|---|")
     for shape, said, took in check(here):
         print(f"| {shape.n} x {shape.d}, k={shape.k} | {said:.3f} | {took:.3f} | {took / said:.2f} |")
     print("\n| GPUs | " + " | ".join(iteration(Shape(1, 1, 1), here)) + " | all, s |")
-    print("|---" * 8 + "|")
+    print("|---" * 9 + "|")
     for workers in (8, 16, 32, 64):
         on = replace(here, workers=workers, **_ASSUMED)
         terms = iteration(Shape(10**9, 128, 10**6), on)

@@ -53,7 +53,7 @@ def local_cluster() -> LocalCluster:
 
 @contextlib.contextmanager
 def watched_workers(name: str) -> Iterator[list[int]]:
-    """Put the anonymous memory of workers of the class ``name`` into the list: the most of any, and the last that was."""
+    """Put the anonymous memory of workers of a class into the list: the most of any, and the last that was."""
     found, going = [0, 0], threading.Event()
 
     def watch() -> None:

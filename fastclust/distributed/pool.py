@@ -86,7 +86,8 @@ class Pool:
     def __init__(self, make: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], address: str | None) -> None:
         self._ray = connect(address)
         self._make = self._ray.remote(max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD")(make)
-        self._arguments = list(arguments)
+        # Held here, so that a worker can be started again from them.
+        self._arguments = [tuple(self._ray.put(value) for value in given) for given in arguments]
         self._actors = [self._make.remote(*given) for given in self._arguments]
         self.repeated = 0
 
@@ -159,7 +160,7 @@ class Pool:
         """End the actors; the connection stays."""
         for actor in self._actors:
             self._ray.kill(actor)
-        self._actors = []
+        self._actors, self._arguments = [], []
 
 
 class Here:

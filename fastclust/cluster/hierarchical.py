@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -13,12 +14,13 @@ from fastclust.cluster.inputs import check_rows, check_weights
 from fastclust.cluster.lloyd import Fit, lloyd, means_of
 from fastclust.cluster.passes import Passes, sample_of
 from fastclust.cluster.rows import DenseRows
+from fastclust.cluster.scalable import chosen, greedy_rows
 from fastclust.cluster.seeding import initial_centers
 from fastclust.cluster.spaces import space_of
 from fastclust.cluster.streaming import StreamedRows
 from fastclust.data.limits import is_streamed
 from fastclust.errors import InputError, InputTypeError
-from fastclust_kernels.assign.grouped import GroupedSearch
+from fastclust_kernels.assign.candidates import CandidateSearch
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -26,16 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = ["HierarchicalKMeans"]
 
-#: Iterations of the coarse level and inside each of its cells.
-_COARSE, _FINE = 10, 8
+#: Iterations that find cells of rows, and cells of centres.
+_COARSE = 5
+#: Iterations from one search to the next: few at first, while centres move far.
+_REST = (2, 3, 4)
+#: Cells that a row looks at by default.
+_PROBED = 0.25
 
 
 class HierarchicalKMeans(Centers):
     """k-means on two levels, for tens of thousands of clusters.
 
-    The rows are put into about ``sqrt(n_clusters)`` cells, each cell into its share of the clusters, and then Lloyd's
-    iteration goes on over all of them, with each row looking at the centres of the ``n_probes`` nearest cells only.
-    A row is *certified* if the triangle inequality shows that no centre of another cell can be nearer.
+    The rows are put into about ``sqrt(n_clusters)`` cells, and the start is greedy k-means++ in each cell for its
+    share of the clusters (over all rows where that is cheap). Lloyd's iteration over all rows follows. From time to
+    time the centres are put into cells, and each row looks at all centres of the ``n_probes`` nearest ones; in between
+    it looks at 16 of those that were nearest then. A row is *certified* if the triangle inequality shows that no centre
+    of another cell can be nearer.
 
     Parameters
     ----------
@@ -44,11 +52,11 @@ class HierarchicalKMeans(Centers):
     n_cells
         Cells of the coarse level; "auto" is the square root of ``n_clusters``.
     n_probes
-        Cells that each row looks at.
+        Cells that each row looks at in a search; "auto" is a quarter of them. With all of them the labels are exact.
     max_iter
-        Most iterations over all clusters, after those inside the cells.
+        Most iterations.
     tol
-        Iterations end when fewer than this share of the rows change their cluster.
+        Iterations end when fewer than this share of the rows change their cluster in a search.
 
     Attributes
     ----------
@@ -65,8 +73,8 @@ class HierarchicalKMeans(Centers):
         n_clusters: int = 1024,
         *,
         n_cells: int | str = "auto",
-        n_probes: int = 6,
-        max_iter: int = 10,
+        n_probes: int | str = "auto",
+        max_iter: int = 13,
         tol: float = 1e-3,
         metric: Any = "euclidean",
         backend: str = "auto",
@@ -108,28 +116,47 @@ class HierarchicalKMeans(Centers):
         self._cosine = space.name == "cosine"
         rows = DenseRows(space.enter(matrix))
         random = check_random_state(self.random_state)
-        coarse = self._lloyd(rows, self._cells(), weights, random, _COARSE)
-        centers, first, labels = self._split(rows, coarse, weights, random)
-        found = GroupedSearch(rows.matrix, centers, first, min(self.n_probes, len(first) - 1))
-        gathered = rows.sums(self.n_clusters, weights)
-        n_iter = 0
-        for n_iter in range(1, self.max_iter + 1):
+        centers = self._start(rows, weights, random)
+        labels, distances = self._iterate(rows, centers, weights, random)
+        self.labels_ = labels
+        self.inertia_ = float((distances if weights is None else distances * weights).sum())
+        self.backend_ = "numba"
+        self._n_features_out = self.n_clusters
+        return self
+
+    def _iterate(
+        self, rows: DenseRows, centers: NDArray[Any], weights: NDArray[np.float64] | None, random: RandomState
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Labels and squared distances of the rows to their centres; the centres are kept."""
+        found, gathered = CandidateSearch(rows.matrix), rows.sums(self.n_clusters, weights)
+        labels, searches, rest, n_iter = None, 0, 0, 0
+        while n_iter < self.max_iter:
+            n_iter += 1
+            searched = not rest
+            if searched:
+                labels = found.search(centers, *self._cells_of(centers, random), labels)
+                rest = _REST[min(searches, len(_REST) - 1)]
+                searches += 1
+            else:
+                assert labels is not None
+                labels = found.step(centers, labels)
+            rest -= 1
             sums, total, changed = gathered.step(labels)
             centers = means_of(sums, total, centers, cosine=self._cosine)
-            labels = found.step(centers, labels)
             progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}, {changed} labels changed")
             if self.verbose:
                 print(f"HierarchicalKMeans iteration {n_iter}: {changed} labels changed")  # noqa: T201
             if n_iter > 1 and changed <= self.tol * len(labels):
-                break
+                if searched:
+                    break
+                rest = 0
+        cell, probes = self._cells_of(centers, random)
+        labels = found.search(centers, cell, probes, labels)
         self._inner_centers = self.cluster_centers_ = centers
-        self.labels_, self.n_iter_ = labels, n_iter
+        self.n_iter_ = n_iter
         distances = rows.own(centers, labels)
-        self.inertia_ = float((distances if weights is None else distances * weights).sum())
-        self.certified_ = found.certified(np.sqrt(distances))
-        self.backend_ = "numba"
-        self._n_features_out = self.n_clusters
-        return self
+        self.certified_ = found.certified(centers, cell, probes, np.sqrt(distances))
+        return labels, distances
 
     def _fit_streamed(self, X: Any, sample_weight: Any) -> Self:
         """Levels found on a sample that memory holds; then passes over the files."""
@@ -165,48 +192,49 @@ class HierarchicalKMeans(Centers):
         cells = round(self.n_clusters**0.5) if self.n_cells == "auto" else int(self.n_cells)
         return min(max(1, cells), self.n_clusters)
 
-    def _lloyd(
-        self, rows: DenseRows, k: int, weights: NDArray[np.float64] | None, random: RandomState, iterations: int
-    ) -> Fit:
-        each = np.ones(rows.shape[0]) if weights is None else weights
-        start, _ = initial_centers("auto", rows, k, each, random)
-        return lloyd(
-            rows, start, weights=weights, max_iter=iterations, tol=0.0, cosine=self._cosine, backend=self.backend
-        )
+    def _cells_of(self, centers: NDArray[Any], random: RandomState) -> tuple[NDArray[np.int32], int]:
+        """The cell of each centre, and how many of the cells a row looks at."""
+        coarse = self._coarse(DenseRows(centers), None, random, "auto")
+        _, cell = np.unique(coarse.labels, return_inverse=True)
+        cells = int(cell.max()) + 1
+        probes = math.ceil(_PROBED * cells) if self.n_probes == "auto" else int(self.n_probes)
+        return cell.astype(np.int32), min(probes, cells)
 
-    def _split(
-        self, rows: DenseRows, coarse: Fit, weights: NDArray[np.float64] | None, random: RandomState
-    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]]:
-        """Clusters of each cell: all centres, where those of each cell begin, and the labels."""
+    def _coarse(self, rows: DenseRows, weights: NDArray[np.float64] | None, random: RandomState, init: str) -> Fit:
+        start, _ = initial_centers(init, rows, self._cells(), weights, random)
+        return lloyd(rows, start, weights=weights, max_iter=_COARSE, tol=0.0, cosine=self._cosine, backend=self.backend)
+
+    def _start(self, rows: DenseRows, weights: NDArray[np.float64] | None, random: RandomState) -> NDArray[Any]:
+        """Greedy k-means++ in each cell, or over all rows where that is cheap."""
+        if chosen(rows.shape, self.n_clusters) == "k-means++":
+            each = np.ones(rows.shape[0]) if weights is None else weights
+            return initial_centers("k-means++", rows, self.n_clusters, each, random)[0]
+        coarse = self._coarse(rows, weights, random, "random")
         cells = len(coarse.centers)
         sizes = np.bincount(coarse.labels, minlength=cells)
         spread = np.bincount(coarse.labels, rows.own(coarse.centers, coarse.labels), minlength=cells)
         shares = _shares(spread, sizes, self.n_clusters, rows.shape[1])
         first = np.concatenate([[0], np.cumsum(shares)])
-        labels = np.empty(rows.shape[0], np.int32)
-        centers = np.empty((self.n_clusters, rows.shape[1]), rows.dtype)
         order = np.argsort(coarse.labels, kind="stable")
         ends = np.concatenate([[0], np.cumsum(sizes)])
-        for cell in range(cells):
+        taken = np.empty(self.n_clusters, np.int64)
+        for cell in np.flatnonzero(shares):
             mine = order[ends[cell] : ends[cell + 1]]
-            if not len(mine):
-                continue
-            part = DenseRows(np.ascontiguousarray(rows.matrix[mine]))
-            own = None if weights is None else weights[mine]
-            if own is not None and np.count_nonzero(own) < shares[cell]:
+            own = np.ones(len(mine)) if weights is None else weights[mine]
+            if np.count_nonzero(own) < shares[cell]:
                 own = np.maximum(own, own.max() * 1e-12 or 1.0)
-            fit = self._lloyd(part, int(shares[cell]), own, random, _FINE)
-            centers[first[cell] : first[cell + 1]] = fit.centers
-            labels[mine] = fit.labels + first[cell]
-            progress.report("seed", cell + 1, cells, f"cell {cell + 1} of {cells}")
-        return centers, first, labels
+            part, many = np.ascontiguousarray(rows.matrix[mine]), int(shares[cell])
+            taken[first[cell] : first[cell + 1]] = mine[greedy_rows(part, many, own, random, 2 + int(np.log(many)))]
+            progress.report("seed", int(cell) + 1, cells, f"cell {cell + 1} of {cells}")
+        return rows.take(taken).copy()
 
     def _check_parameters(self) -> None:
-        for name in ("n_clusters", "max_iter", "n_probes"):
+        for name in ("n_clusters", "max_iter"):
             check_integer(name, getattr(self, name))
         check_number("tol", self.tol)
-        if self.n_cells != "auto":
-            check_integer("n_cells", self.n_cells)
+        for name in ("n_cells", "n_probes"):
+            if getattr(self, name) != "auto":
+                check_integer(name, getattr(self, name))
         if self.backend not in ("auto", "numba"):
             raise InputError("backend", repr(self.backend), "auto, numba")
 

@@ -1,13 +1,14 @@
-from itertools import pairwise
-
 import numba
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastclust import HierarchicalKMeans, KMeans
 from fastclust.cluster.hierarchical import _shares
 from fastclust.errors import InputError, InputTypeError
-from fastclust_kernels.assign.grouped import GroupedSearch
+from fastclust_kernels.assign._candidates import _largest
+from fastclust_kernels.assign.candidates import CandidateSearch
 
 
 def rows(n=6000, d=8, seed=0):
@@ -17,28 +18,71 @@ def rows(n=6000, d=8, seed=0):
 def test_the_inertia_is_close_to_that_of_the_exact_fit():
     X = rows()
     exact = KMeans(400, random_state=0, max_iter=25).fit(X).inertia_
-    model = HierarchicalKMeans(400, n_probes=8, max_iter=25, random_state=0).fit(X)
+    model = HierarchicalKMeans(400, random_state=0).fit(X)
     assert model.inertia_ <= 1.01 * exact
     distances = ((X - model.cluster_centers_[model.labels_]) ** 2).sum(axis=1)
     np.testing.assert_allclose(model.inertia_, distances.sum(dtype=np.float64), rtol=1e-5)
 
 
+def squared(X, points):
+    return ((X[:, None].astype(np.float64) - points.astype(np.float64)) ** 2).sum(axis=2)
+
+
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_labels_are_the_nearest_of_the_groups_looked_at(dtype, offset):
-    """Against every distance to the centres of those groups, in float64."""
-    X, centers = (rows(500) + offset).astype(dtype), (rows(60, seed=1) + offset).astype(dtype)
-    first = np.array([0, 20, 21, 45, 60])
-    search = GroupedSearch(X, centers, first, 2)
-    labels = search.step(centers, np.zeros(500, np.int32))
-    means = np.stack([centers[a:b].mean(axis=0) for a, b in pairwise(first)])
-    squared = lambda points: ((X[:, None].astype(np.float64) - points.astype(np.float64)) ** 2).sum(axis=2)  # noqa: E731
-    nearest = np.argsort(squared(means), axis=1)[:, :2]
-    distances = squared(centers)
-    owner = np.repeat(np.arange(4), np.diff(first))
-    allowed = (owner[None] == nearest[:, :1]) | (owner[None] == nearest[:, 1:]) | (np.arange(60) == 0)
+@pytest.mark.parametrize("sizes", [[20, 1, 24, 15], [64, 33, 2, 120]])
+def test_labels_are_the_nearest_of_the_cells_looked_at(dtype, offset, sizes):
+    """Against every distance to the centres of those cells, in float64; the cells' centres come in any order."""
+    k = sum(sizes)
+    X, centers = (rows(500) + offset).astype(dtype), (rows(k, seed=1) + offset).astype(dtype)
+    cell = np.random.default_rng(2).permutation(np.repeat(np.arange(4), sizes)).astype(np.int32)
+    search = CandidateSearch(X)
+    labels = search.search(centers, cell, 2, np.zeros(500, np.int32))
+    means = np.stack([centers[cell == g].mean(axis=0) for g in range(4)])
+    nearest = np.argsort(squared(X, means), axis=1)[:, :2]
+    distances = squared(X, centers)
+    allowed = (cell[None] == nearest[:, :1]) | (cell[None] == nearest[:, 1:]) | (np.arange(k) == 0)
     least = np.where(allowed, distances, np.inf).min(axis=1)
     np.testing.assert_allclose(distances[np.arange(500), labels], least, rtol=1e-4 if offset else 1e-6)
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (9, 3, 2), (2100, 5, 40), (300, 130, 17)])
+def test_with_all_cells_labels_are_exact(n, d, k):
+    X, centers = rows(n, d), rows(k, d, seed=1)
+    cell = (np.arange(k) % min(k, 5)).astype(np.int32)
+    labels = CandidateSearch(X).search(centers, cell, 99)
+    np.testing.assert_array_equal(labels, squared(X, centers).argmin(axis=1))
+
+
+def test_a_step_finds_the_nearest_candidate_of_centres_that_moved_a_little():
+    X, centers = rows(400), rows(48, seed=1)
+    search = CandidateSearch(X)
+    before = search.search(centers, np.zeros(48, np.int32), 1)
+    moved = centers + np.float32(0.01) * rows(48, seed=2)
+    labels = search.step(moved, before)
+    distances = squared(X, moved)
+    assert (labels == distances.argmin(axis=1)).mean() > 0.99
+    assert (distances[np.arange(400), labels] <= distances[np.arange(400), before]).all()
+
+
+def test_rows_whose_scores_overflow_have_their_nearest_centre():
+    X = (rows(40) * np.float32(1e20)).astype(np.float32)
+    centers = X[:9].copy()
+    labels = CandidateSearch(X).search(centers, (np.arange(9) % 3).astype(np.int32), 1)
+    np.testing.assert_array_equal(labels, squared(X.astype(np.float64) / 1e20, centers / 1e20).argmin(axis=1))
+
+
+@given(
+    st.lists(st.sampled_from([-3.0, -1.0, 0.0, 1e-30, 1.0, 1.5, 1e30]) | st.floats(-1e6, 1e6, width=32), min_size=1),
+    st.data(),
+)
+def test_the_largest_values_are_those_that_sorting_finds(values, data):
+    many = data.draw(st.integers(1, len(values)))
+    padded = np.array(values + [-np.inf] * (-len(values) % 16), np.float32)
+    places = np.empty(many + 1, np.int32)
+    _largest(padded, many, places)
+    wanted = np.sort(np.argsort(-padded[: len(values)], kind="stable")[:many])
+    np.testing.assert_array_equal(places[:many], wanted)
 
 
 def test_certified_rows_have_their_nearest_centre():

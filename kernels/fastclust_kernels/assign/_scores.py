@@ -19,7 +19,7 @@ from fastclust_kernels.assign._vectors import I32, INDEX, PANEL, TILE, Vectors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["keep_best", "keep_best_of_two", "pack", "score_group", "settle"]
+__all__ = ["carry", "keep_best", "keep_best_of_two", "pack", "score_group", "settle"]
 
 
 def pack(centers: NDArray[Any], half: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -79,6 +79,23 @@ def keep_best_of_two(typingctx, rows, panels, halves, d, number, best, second, w
             winner = builder.select(rises, other, one)
             make.store(builder.select(better, winner, make.load(numbers, row, align=4)), numbers, row, align=4)
             make.store(builder.select(better, high, top), tops, row, align=make.size)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def carry(typingctx, source, one, target, other):  # type: ignore[no-untyped-def]
+    """Copy row ``one`` of ``source`` ``[m, 16]`` to row ``other`` of ``target``, of the same dtype, as one vector."""
+    signature = types.void(source, types.intp, target, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        number = source.dtype if isinstance(source.dtype, types.Float) else types.float32
+        make = Vectors(context, builder, signature, values, number)
+        pointers = [builder.gep(make.address(place, make.vector), [make.value(place + 1)]) for place in (0, 2)]
+        loaded = builder.load(pointers[0])
+        loaded.align = make.size
+        builder.store(loaded, pointers[1]).align = make.size
         return context.get_dummy_value()
 
     return signature, generate

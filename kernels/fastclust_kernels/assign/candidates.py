@@ -1,0 +1,101 @@
+"""Assignment among a few candidates a row, found by cells of centres, with a certificate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust_kernels.dispatch import parallel_launch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["CandidateSearch"]
+
+#: Rows whose distances to all cells are looked at together.
+_ROWS = 1 << 16
+
+
+class CandidateSearch:
+    """Nearest centres of ``X`` ``[n, d]``, C-contiguous float32 or float64 and finite, among candidates.
+
+    :meth:`search` looks at all centres of the ``probes`` cells whose means are nearest to a row, and keeps as the row's
+    16 candidates the best centre in each lane of the vectors: the nearest one is among them, and most of those that
+    follow. :meth:`step` looks at the candidates only, for as long as the centres move little.
+    """
+
+    def __init__(self, X: NDArray[Any]) -> None:
+        self._rows = X
+        self._lists: NDArray[np.int32] | None = None
+
+    def search(
+        self,
+        centers: NDArray[Any],
+        cell: NDArray[np.int32],
+        probes: int,
+        labels: NDArray[np.int32] | None = None,
+    ) -> NDArray[np.int32]:
+        """Labels ``[n]`` for ``centers`` ``[k, d]``: the nearest in the cells looked at, or ``labels`` if nearer.
+
+        Parameters
+        ----------
+        cell
+            int32 ``[k]``: the cell of each centre, from 0 without a gap.
+        probes
+            Cells that each row looks at.
+        labels
+            int32 ``[n]``: where each row is now.
+        """
+        from fastclust_kernels.assign import _candidates, _dense, assign
+
+        cells = _candidates.cells_of(centers, cell, _dense.frame_of(centers))
+        if self._lists is None:
+            self._lists = np.empty((len(self._rows), _candidates.LANES), np.int32)
+        with parallel_launch():
+            _candidates.search(self._rows, cells, min(probes, len(cells.means)), self._lists)
+        found = self.step(centers, labels)
+        lost = np.flatnonzero(found < 0)
+        if len(lost):
+            # All of their scores overflowed.
+            found[lost] = assign(self._rows[lost], centers, check_finite=False)[0]
+        return found
+
+    def step(self, centers: NDArray[Any], labels: NDArray[np.int32] | None) -> NDArray[np.int32]:
+        """Labels ``[n]`` for ``centers`` that moved: the nearest candidate, or ``labels`` if nearer."""
+        from fastclust_kernels.assign import _candidates
+
+        assert self._lists is not None
+        found = np.full(len(self._rows), -1, np.int32) if labels is None else labels.copy()
+        with parallel_launch():
+            _candidates.among(self._rows, centers, self._lists, found)
+        return found
+
+    def certified(
+        self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int, distances: NDArray[np.float64]
+    ) -> float:
+        """Share of the rows, ``distances`` ``[n]`` from their centres, to which no cell not looked at can be nearer.
+
+        For the arguments of the last :meth:`search`. All centres of a cell lie within its radius of its mean, so none
+        is nearer than the distance to the mean less the radius. Distances to means are rounded: two thousandths of a
+        thousandth of the lengths are allowed for.
+        """
+        from fastclust_kernels.assign import _candidates, _dense
+        from fastclust_kernels.mahalanobis import pairs
+
+        means = _candidates.cells_of(centers, cell, _dense.frame_of(centers)).means
+        away = np.linalg.norm(centers.astype(np.float64) - means[cell], axis=1)
+        radius = np.zeros(len(means))
+        np.maximum.at(radius, cell, away)
+        slack = 2e-6 if self._rows.dtype == np.float32 else 1e-14
+        if probes >= len(means):
+            return 1.0
+        sure = 0
+        for start in range(0, len(self._rows), _ROWS):
+            block = slice(start, start + _ROWS)
+            far = pairs(self._rows[block], means, np.eye(means.shape[1]))[0]
+            # Whichever cells were looked at: rounding may have ordered those alike otherwise.
+            beyond = np.partition(far, probes, axis=1)[:, probes, None] * (1 - slack)
+            nearest = np.where(far >= beyond, far * (1 - slack) - radius, np.inf).min(axis=1)
+            sure += int((nearest > distances[block]).sum())
+        return sure / len(self._rows)

@@ -169,12 +169,11 @@ class HierarchicalKMeans(Centers):
         random = check_random_state(self.random_state)
         numbers = sample_of(rows, self.n_clusters, random)
         sample, own = rows.some(numbers), None if weights is None else weights[numbers]
-        coarse = self._lloyd(sample, self._cells(), own, random, _COARSE)
-        centers, first, _ = self._split(sample, coarse, own, random)
-        passes = Passes(rows, weights, first, min(self.n_probes, len(first) - 1), self.n_clusters)
+        centers = self._start(sample, own, random)
+        passes = Passes(rows, weights, self.n_clusters)
         n_iter = 0
         for n_iter in range(1, self.max_iter + 1):
-            sums, total, changed = passes.step(centers)
+            sums, total, changed = passes.step(centers, *self._cells_of(centers, random))
             centers = means_of(sums, total, centers, cosine=self._cosine)
             progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}, {changed} labels changed")
             if self.verbose:
@@ -183,7 +182,7 @@ class HierarchicalKMeans(Centers):
                 break
         self._inner_centers = self.cluster_centers_ = centers
         self.labels_, self.n_iter_ = passes.labels, n_iter
-        self.inertia_, self.certified_ = passes.finish(centers)
+        self.inertia_, self.certified_ = passes.finish(centers, *self._cells_of(centers, random))
         self.backend_ = "numba"
         self._n_features_out = self.n_clusters
         return self

@@ -9,7 +9,7 @@ import numpy as np
 from fastclust.cluster.chunks import chunk_sums, total
 from fastclust.errors import InputError
 from fastclust_kernels.assign import distances_to_own
-from fastclust_kernels.assign.grouped import GroupedSearch
+from fastclust_kernels.assign.candidates import CandidateSearch
 from fastclust_kernels.update.streamed import StreamedSums
 
 if TYPE_CHECKING:
@@ -50,24 +50,21 @@ class Passes:
         int32 ``[n]``.
     """
 
-    def __init__(
-        self,
-        rows: StreamedRows,
-        weights: NDArray[np.float64] | None,
-        first: NDArray[np.int64],
-        probes: int,
-        k: int,
-    ) -> None:
-        self._rows, self._weights, self._first, self._probes = rows, weights, first, probes
+    def __init__(self, rows: StreamedRows, weights: NDArray[np.float64] | None, k: int) -> None:
+        self._rows, self._weights = rows, weights
+        self._known = False
         self.labels = rows.array(np.int32)
         self._sums = StreamedSums(rows.shape[0], k, rows.shape[1], weighted=weights is not None)
 
-    def step(self, centers: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        """Sums ``[k, d]``, weights ``[k]`` and how many labels changed, for labels among ``centers``."""
+    def step(
+        self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+        """Sums ``[k, d]``, weights ``[k]`` and how many labels changed, for labels in the nearest cells of centres."""
         self._sums.begin()
-        for here, X, labels, _ in self._search(centers, "pass"):
+        for here, X, labels, _ in self._search(centers, cell, probes):
             self._sums.add(X, labels, self.labels[here], self._of(here))
             self.labels[here] = labels
+        self._known = True
         if self._sums.end():
             for start, X in self._rows.blocks("sums"):
                 here = slice(start, start + len(X))
@@ -75,23 +72,23 @@ class Passes:
             self._sums.end_all()
         return self._sums.result()
 
-    def finish(self, centers: NDArray[Any]) -> tuple[float, float]:
+    def finish(self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int) -> tuple[float, float]:
         """Find the last labels; return the inertia and the share of the rows whose label is certain."""
         sums: list[float] = []
         sure = 0.0
-        for here, X, labels, search in self._search(centers, "pass"):
+        for here, X, labels, search in self._search(centers, cell, probes):
             self.labels[here] = labels
             distances = distances_to_own(X, centers, labels)
-            sure += search.certified(np.sqrt(distances)) * len(X)
+            sure += search.certified(centers, cell, probes, np.sqrt(distances)) * len(X)
             weights = self._of(here)
             sums += chunk_sums(distances if weights is None else distances * weights)
         return total(sums), sure / self._rows.shape[0]
 
-    def _search(self, centers: NDArray[Any], step: str) -> Any:
-        for start, X in self._rows.blocks(step):
+    def _search(self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int) -> Any:
+        for start, X in self._rows.blocks("pass"):
             here = slice(start, start + len(X))
-            search = GroupedSearch(X, centers, self._first, self._probes)
-            yield here, X, search.step(centers, self.labels[here]), search
+            search = CandidateSearch(X)
+            yield here, X, search.search(centers, cell, probes, self.labels[here] if self._known else None), search
 
     def _of(self, here: slice) -> NDArray[np.float64] | None:
         return None if self._weights is None else self._weights[here]

@@ -9,6 +9,7 @@ from .cluster import MiniBatchKMeans as MiniBatchKMeans
 from .data import open_images as open_images
 from .data import open_rows as open_rows
 from .learning import SelfTaughtLearner as SelfTaughtLearner
+from .maps import PCA as PCA
 from .maps import TSNE as TSNE
 from .metric import KISSME as KISSME
 from .metric import LMNN as LMNN

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fastclust import __version__
-from fastclust.cli import demo, doctor, estimators, jobs, run, serve
+from fastclust.cli import demo, doctor, estimators, jobs, kmeans, run, serve
 from fastclust.cli.output import say
 from fastclust.errors import FastclustError, InputError, InputTypeError, OperationCancelledError
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
-app.command("kmeans")(estimators.kmeans)
+app.command("kmeans")(kmeans.kmeans)
 app.command("neighbors")(estimators.neighbors)
 app.command("tsne")(estimators.tsne)
 app.command("mahalanobis")(estimators.mahalanobis)

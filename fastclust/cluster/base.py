@@ -13,7 +13,10 @@ from fastclust.artifacts import load_model, save_model
 from fastclust.cluster.inputs import check_rows, check_weights, check_width
 from fastclust.cluster.rows import rows_of
 from fastclust.cluster.spaces import Space, space_of
-from fastclust.cluster.streaming import StreamedRows, is_streamed
+from fastclust.cluster.streaming import StreamedRows
+from fastclust.cluster.writing import assignment
+from fastclust.data import open_rows
+from fastclust.data.limits import is_streamed
 from fastclust.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,6 +66,29 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         labels, _, _ = rows_of(inside).assign(self._inner_centers, self.backend)
         return labels
 
+    def predict_to(
+        self, X: Any, folder: str | os.PathLike[str], *, labels: NDArray[np.int32] | None = None
+    ) -> list[Path]:
+        """Write the label and the distance to its centre of each row of ``X``, which may be larger than memory.
+
+        Parquet files with the columns ``row``, ``label`` (int32) and ``distance`` (float64, in the metric's space), one
+        or more for each file of the source. Each appears whole; called again after a kill, what is missing is written.
+        ``labels`` are those of ``X`` where they are known, such as ``labels_`` of the fit on it. Raises
+        PreconditionError for a folder with other results, InputError.
+        """
+        source = open_rows(X)
+        centers, space, backend = self.inner(source.shape[1])
+        if labels is not None and len(labels) != len(source):
+            raise InputError("labels", f"{len(labels)} of them", f"{len(source)}, one a row")
+        return assignment(source, folder, centers=centers, space=space, backend=backend, labels=labels).write()
+
+    def inner(self, width: int) -> tuple[NDArray[Any], Space, str]:
+        """Return the centres in their space, the space, and the backend, for rows of ``width`` columns."""
+        check_is_fitted(self)
+        if width != self.n_features_in_:
+            raise InputError("X", f"{width} columns", f"{self.n_features_in_}, as in fit")
+        return self._inner_centers, space_of(self.metric, width), self.backend
+
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.int32]:
         """Cluster the rows and return their labels."""
         labels: NDArray[np.int32] = self.fit(X, y, sample_weight=sample_weight).labels_
@@ -84,11 +110,11 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         weights = check_weights(sample_weight, rows.shape[0])
         return -float((distances if weights is None else distances * weights).sum())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model as one safetensors file."""
+    def save(self, path: str | os.PathLike[str], *, labels: bool = True) -> None:
+        """Write the fitted model as one safetensors file, with the labels of the rows fitted unless told otherwise."""
         check_is_fitted(self)
         tensors = {"cluster_centers": self.cluster_centers_, "inner_centers": self._inner_centers}
-        if hasattr(self, "labels_"):
+        if labels and hasattr(self, "labels_"):
             tensors["labels"] = self.labels_
         space = space_of(self.metric, self.n_features_in_)
         params = {

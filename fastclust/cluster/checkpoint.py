@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from numpy.random import RandomState
     from numpy.typing import NDArray
 
-__all__ = ["Checkpoint", "fingerprint"]
+__all__ = ["Checkpoint", "fingerprint", "reached"]
 
 _KIND = "kmeans_checkpoint"
 _FILE = "checkpoint.safetensors"
+#: Parameters that change where a fit runs and what it says, not what it finds.
+_ELSEWHERE = ("verbose", "copy_x", "address", "memory", "threads")
 
 
 def fingerprint(X: Any, weights: NDArray[np.float64] | None, params: dict[str, Any]) -> dict[str, str]:
@@ -31,7 +33,7 @@ def fingerprint(X: Any, weights: NDArray[np.float64] | None, params: dict[str, A
     source = X if isinstance(X, RowSource) else None if hasattr(X, "tocsr") else open_rows(X)
     rows = f"{X.shape} {X.nnz} {float(X.sum())!r}" if source is None else source.identity()
     each = "" if weights is None else hashlib.blake2b(weights.tobytes(), digest_size=16).hexdigest()
-    said = {name: _said(value) for name, value in params.items() if name not in ("verbose", "copy_x")}
+    said = {name: _said(value) for name, value in params.items() if name not in _ELSEWHERE}
     return {"rows": rows, "sample_weight": each, **said}
 
 
@@ -40,6 +42,15 @@ def _said(value: Any) -> str:
         return hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).hexdigest()
     components = getattr(value, "components_", None)
     return repr(value) if components is None else _said(components)
+
+
+def reached(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Return the run, from 0 on, and the iteration that a folder's checkpoint holds; None without one."""
+    path = Path(folder) / _FILE
+    if not path.exists():
+        return None
+    params, _ = load_model(path, _KIND)
+    return int(params["run"]), int(params["n_iter"])
 
 
 class Checkpoint:

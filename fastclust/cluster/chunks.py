@@ -36,12 +36,17 @@ class Spread:
         """Take rows, a whole number of chunks unless they are the last."""
         parts = [X[start : start + CHUNK] for start in range(0, len(X), CHUNK)]
         if len(parts) == 1:
-            self._merge([_moments(parts[0])])
+            self.merge([_moments(parts[0])])
             return
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            self._merge(pool.map(_moments, parts))
+            self.merge(pool.map(_moments, parts))
 
-    def _merge(self, parts: Iterable[tuple[int, NDArray[np.float64], NDArray[np.float64]]]) -> None:
+    def moments(self) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+        """How many rows came, their mean and their squared deviations."""
+        return self._n, self._mean, self._squares
+
+    def merge(self, parts: Iterable[tuple[int, NDArray[np.float64], NDArray[np.float64]]]) -> None:
+        """Take the moments of rows that come next."""
         for n, mean, squares in parts:
             total = self._n + n
             away = mean - self._mean

@@ -14,9 +14,12 @@ from fastclust.cluster.cells import cells_of, start_in_cells
 from fastclust.cluster.greedy import is_dear
 from fastclust.cluster.inputs import check_rows, check_weights
 from fastclust.cluster.lloyd import means_of
+from fastclust.cluster.passes import Passes, sample_of
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.seeding import initial_centers
 from fastclust.cluster.spaces import space_of
+from fastclust.cluster.streaming import StreamedRows
+from fastclust.data.limits import is_streamed
 from fastclust.errors import InputError, InputTypeError
 from fastclust_kernels.assign.candidates import CandidateSearch
 
@@ -90,6 +93,9 @@ class HierarchicalKMeans(Centers):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Cluster the rows ``X`` ``[n, d]``, weighted by ``sample_weight`` ``[n]``.
 
+        Rows of :func:`fastclust.open_rows` that take more than half of the memory they were opened with stay in their
+        files: both levels begin on a sample of them, and each iteration over all clusters reads them once.
+
         Raises
         ------
         InputError, InputTypeError
@@ -100,6 +106,8 @@ class HierarchicalKMeans(Centers):
         self._check_parameters()
         if hasattr(X, "tocsr"):
             raise InputTypeError("X", "a sparse matrix", "a dense array", "Call .toarray(), or use KMeans.")
+        if is_streamed(X):
+            return self._fit_streamed(X, sample_weight)
         matrix = check_rows(self, X, reset=True)
         self._check_count(len(matrix))
         weights = check_weights(sample_weight, len(matrix))
@@ -148,6 +156,35 @@ class HierarchicalKMeans(Centers):
         distances = rows.own(centers, labels)
         self.certified_ = found.certified(centers, cell, probes, np.sqrt(distances))
         return labels, distances
+
+    def _fit_streamed(self, X: Any, sample_weight: Any) -> Self:
+        """Levels found on a sample that memory holds; then passes over the files."""
+        rows, space = self._inside(X, reset=True)
+        assert isinstance(rows, StreamedRows)
+        n = rows.shape[0]
+        self._check_count(n)
+        weights = check_weights(sample_weight, n)
+        self._cosine = space.name == "cosine"
+        random = check_random_state(self.random_state)
+        numbers = sample_of(rows, self.n_clusters, random)
+        sample, own = rows.some(numbers), None if weights is None else weights[numbers]
+        centers = self._start(sample, own, random)
+        passes = Passes(rows, weights, self.n_clusters)
+        n_iter = 0
+        for n_iter in range(1, self.max_iter + 1):
+            sums, total, changed = passes.step(centers, *self._cells_of(centers, random))
+            centers = means_of(sums, total, centers, cosine=self._cosine)
+            progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}, {changed} labels changed")
+            if self.verbose:
+                print(f"HierarchicalKMeans iteration {n_iter}: {changed} labels changed")  # noqa: T201
+            if n_iter > 1 and changed <= self.tol * n:
+                break
+        self._inner_centers = self.cluster_centers_ = centers
+        self.labels_, self.n_iter_ = passes.labels, n_iter
+        self.inertia_, self.certified_ = passes.finish(centers, *self._cells_of(centers, random))
+        self.backend_ = "numba"
+        self._n_features_out = self.n_clusters
+        return self
 
     def _cells(self) -> int:
         cells = round(self.n_clusters**0.5) if self.n_cells == "auto" else int(self.n_cells)

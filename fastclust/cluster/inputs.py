@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from fastclust.cluster.streaming import floating
 from fastclust.data import RowSource
+from fastclust.data.limits import floating
 from fastclust.errors import InputError, InputTypeError
 from fastclust_kernels import arrays, checks
 

@@ -18,7 +18,8 @@ from fastclust.cluster.inputs import check_rows, check_weights
 from fastclust.cluster.lloyd import Fit, lloyd
 from fastclust.cluster.seeding import initial_centers
 from fastclust.cluster.spaces import Space
-from fastclust.cluster.streaming import StreamedRows, is_streamed
+from fastclust.cluster.streaming import StreamedRows
+from fastclust.data.limits import is_streamed
 from fastclust.errors import BackendError, InputError
 from fastclust_kernels.update import update
 

@@ -10,12 +10,12 @@ from sklearn.utils import check_random_state
 
 from fastclust import progress
 from fastclust.cluster.base import Centers, check_integer, check_number
-from fastclust.cluster.inputs import check_rows, check_weights
+from fastclust.cluster.batches import Batches
+from fastclust.cluster.inputs import check_weights
 from fastclust.cluster.lloyd import spherical
 from fastclust.cluster.patience import Patience
-from fastclust.cluster.rows import rows_of
 from fastclust.cluster.seeding import initial_centers
-from fastclust.cluster.spaces import Space, space_of
+from fastclust.cluster.streaming import StreamedRows
 from fastclust.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastclust.cluster.rows import Rows
+    from fastclust.cluster.spaces import Space
 
 __all__ = ["MiniBatchKMeans"]
 
@@ -105,6 +106,9 @@ class MiniBatchKMeans(Centers):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Cluster the rows ``X`` ``[n, d]``, weighted by ``sample_weight`` ``[n]``, from a new start.
 
+        Rows of :func:`fastclust.open_rows` that take more than half of the memory they were opened with stay in their
+        files: batches are then drawn from a pool of spans of them, which changes as it is used up.
+
         Raises
         ------
         InputError, InputTypeError
@@ -124,11 +128,10 @@ class MiniBatchKMeans(Centers):
         tol = self.tol * rows.variance() if self.tol else 0.0
         patience = Patience(tol, self.max_no_improvement, min(1.0, 2.0 * self._batch_size / (n + 1)), self.verbose)
         steps = (self.max_iter * n) // self._batch_size
-        chance = weights / weights.sum()
-        unit = np.ones(self._batch_size)
+        batches = Batches(rows, weights, self._batch_size, random)
         step = -1
         for step in range(steps):
-            batch = rows.some(random.choice(n, self._batch_size, p=chance))
+            batch, unit = batches.next()
             inertia, moved = self._step(batch, unit, random)
             progress.report("kmeans", step + 1, steps, f"batch {step + 1}")
             if patience.over(step + 1, steps, inertia / self._batch_size, moved):
@@ -137,8 +140,7 @@ class MiniBatchKMeans(Centers):
         self.n_iter_ = int(np.ceil((step + 1) * self._batch_size / n))
         self._publish()
         if self.compute_labels:
-            self.labels_, distances, self.backend_ = rows.assign(self._inner_centers, self.backend)
-            self.inertia_ = float(distances @ weights)
+            self._label(rows, weights)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's
@@ -155,19 +157,20 @@ class MiniBatchKMeans(Centers):
             self._start(rows, space, weights, self._random)
             self.n_steps_ = 0
         self._batch_size = n
-        self._step(rows, weights, self._random)
+        self._step(rows, np.ones(n) if weights is None else weights, self._random)
         self.n_steps_ += 1
         self._publish()
         if self.compute_labels:
-            self.labels_, distances, self.backend_ = rows.assign(self._inner_centers, self.backend)
-            self.inertia_ = float(distances @ weights)
+            self._label(rows, weights)
         return self
 
-    def _take(self, X: Any, sample_weight: Any, *, reset: bool) -> tuple[Rows, Space, NDArray[np.float64]]:
-        matrix = check_rows(self, X, reset=reset)
-        weights = check_weights(sample_weight, matrix.shape[0])
-        space = space_of(self.metric, matrix.shape[1])
-        return rows_of(space.enter(matrix)), space, np.ones(matrix.shape[0]) if weights is None else weights
+    def _label(self, rows: Rows, weights: NDArray[np.float64] | None) -> None:
+        self.labels_, distances, self.backend_ = rows.assign(self._inner_centers, self.backend)
+        self.inertia_ = float(distances.sum() if weights is None else distances @ weights)
+
+    def _take(self, X: Any, sample_weight: Any, *, reset: bool) -> tuple[Rows, Space, NDArray[np.float64] | None]:
+        rows, space = self._inside(X, reset=reset)
+        return rows, space, check_weights(sample_weight, rows.shape[0])
 
     def _size_of_init(self, n: int) -> int:
         size = self.init_size
@@ -184,28 +187,29 @@ class MiniBatchKMeans(Centers):
             size = 3 * self.n_clusters
         return min(size, n)
 
-    def _start(self, rows: Rows, space: Space, weights: NDArray[np.float64], random: RandomState) -> None:
+    def _start(self, rows: Rows, space: Space, weights: NDArray[np.float64] | None, random: RandomState) -> None:
         """The best of several starts, judged on a sample."""
         n, size = rows.shape[0], self._init_size
         judging, judging_weights = rows, weights
         if size < n:
             judges = random.randint(0, n, size)
-            judging, judging_weights = rows.some(judges), weights[judges]
+            judging, judging_weights = rows.some(judges), None if weights is None else weights[judges]
         least = np.inf
         runs = self._n_init = self._runs()
         for _ in range(runs):
             sample, own = rows, weights
             if size < n:
                 picked = random.randint(0, n, size)
-                sample, own = rows.some(picked), weights[picked]
+                sample, own = rows.some(picked), None if weights is None else weights[picked]
             drawn, self.init_ = initial_centers(self.init, sample, self.n_clusters, own, random)
             centers = space.project(drawn)
-            inertia = float(judging.assign(centers, self.backend)[1] @ judging_weights)
+            distances = judging.assign(centers, self.backend)[1]
+            inertia = float(distances.sum() if judging_weights is None else distances @ judging_weights)
             if inertia < least:
                 least, self._inner_centers = inertia, centers
         self._exact = self._inner_centers.astype(np.float64)
         self._counts = np.zeros(self.n_clusters)
-        self._since = 0
+        self._since, self._turn = 0, n if isinstance(rows, StreamedRows) else 0
         self._cosine = space.name == "cosine"
 
     def _step(self, batch: Rows, weights: NDArray[np.float64], random: RandomState) -> tuple[float, float]:
@@ -225,9 +229,12 @@ class MiniBatchKMeans(Centers):
         return float(distances @ weights), moved
 
     def _reassign(self, batch: Rows, random: RandomState) -> None:
-        """Put clusters that have hardly any rows on random ones, every ten rows a cluster, or if one has none."""
+        """Put clusters that have hardly any rows on random ones, every ten rows a cluster, or if one has none.
+
+        Of rows in files, a cluster is not poor before all of them had their turn.
+        """
         self._since += batch.shape[0]
-        if self._counts.all() and self._since < 10 * self.n_clusters:
+        if self._since < self._turn or (self._counts.all() and self._since < 10 * self.n_clusters):
             return
         self._since = 0
         poor = self._counts < self.reassignment_ratio * self._counts.max()

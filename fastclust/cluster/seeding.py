@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,9 +21,20 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.rows import Rows
 
-__all__ = ["initial_centers"]
+__all__ = ["Sampled", "initial_centers"]
 
 _METHODS = ("auto", "k-means++", "cells", "k-means||", "random")
+
+
+@runtime_checkable
+class Sampled(Protocol):
+    """Rows that are far away: a start is made on some of them."""
+
+    def sample(self, k: int, random: RandomState) -> NDArray[np.int64]:
+        """Numbers of rows to start on."""
+
+    def some(self, numbers: Any) -> Rows:
+        """Some rows, in memory."""
 
 
 def initial_centers(
@@ -50,6 +61,11 @@ def initial_centers(
 def _named(
     name: str, rows: Rows, k: int, weights: NDArray[np.float64] | None, random: RandomState
 ) -> tuple[NDArray[Any], str]:
+    if isinstance(rows, Sampled) and name in ("auto", "k-means++"):
+        numbers = rows.sample(k, random)
+        own = None if weights is None else weights[numbers]
+        start, name = _named(name, rows.some(numbers), k, own, random)
+        return start, f"{name}, on a sample"
     if name == "auto":
         name = _chosen(rows, k)
     if name == "k-means++":

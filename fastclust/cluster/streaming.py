@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,52 +9,24 @@ import numpy as np
 from fastclust import progress
 from fastclust.cluster.chunks import CHUNK, Spread, chunk_sums, total
 from fastclust.cluster.rows import DenseRows
-from fastclust.cluster.scratch import scratch
-from fastclust.data import RowSource
+from fastclust.data.limits import block_rows, floating, memory_of
+from fastclust.data.scratch import scratch
 from fastclust.errors import InputError
 from fastclust_kernels.assign import assign, distances_to_own
-from fastclust_kernels.assign.moving import MovingAssignment
+from fastclust_kernels.assign.moving import MovingAssignment, bytes_of_bounds
 from fastclust_kernels.update.streamed import Carry, StreamedSums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from fastclust.cluster.rows import Nearest, Sums
     from fastclust.cluster.spaces import Space
+    from fastclust.data import RowSource
 
-__all__ = ["StreamedRows", "floating", "is_streamed", "memory_of"]
-
-#: Bytes of a block at most: enough that reading and launching cost little, and kernels have work for all processors.
-_BLOCK_BYTES = 1 << 26
-
-
-def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which rows of a file are worked on: float32 for what it holds exactly."""
-    if dtype.kind == "f":
-        return np.dtype(np.float64 if dtype.itemsize > 4 else np.float32)
-    return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
-
-
-def memory_of(source: RowSource) -> int:
-    """Bytes that work on the source may take: what it was opened with, or a quarter of what is free."""
-    if source.memory is not None:
-        return source.memory
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024 // 4
-    except OSError:
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8
-
-
-def is_streamed(X: Any) -> bool:
-    """Whether ``X`` is a source whose rows take more than half of the memory that it may."""
-    if not isinstance(X, RowSource) or X.in_memory:
-        return False
-    return X.shape[0] * X.shape[1] * floating(X.dtype).itemsize > memory_of(X) // 2
+__all__ = ["StreamedRows"]
 
 
 class StreamedRows:
@@ -66,17 +36,18 @@ class StreamedRows:
         self.matrix = self._source = source
         self._space, self._folder = space, folder
         self.dtype = floating(source.dtype)
-        self.shape = (len(source), self._change(source.take([0])).shape[1])
+        self.shape = (len(source), self.change(source.take([0])).shape[1])
         width = self.shape[1] * self.dtype.itemsize
-        self._memory = memory_of(source)
+        #: Bytes that work on the rows may take.
+        self.memory = memory_of(source)
         #: Rows of a block, a whole number of chunks.
-        self.block = max(1, min(self._memory // 12, _BLOCK_BYTES) // (width * CHUNK)) * CHUNK
+        self.block = block_rows(self.memory, width, CHUNK)
         self._checked = False
 
     def blocks(self, step: str = "") -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield blocks ``[rows, d]`` in the space, each with the number of its first row."""
         start = 0
-        for X in self._source.blocks(self.block, change=self._change):
+        for X in self._source.blocks(self.block, change=self.change):
             if not self._checked:
                 _look(X, start)
             yield start, X
@@ -85,20 +56,21 @@ class StreamedRows:
                 progress.report(step, start, self.shape[0], f"{start} of {self.shape[0]} rows")
         self._checked = True
 
-    def _change(self, X: NDArray[Any]) -> NDArray[Any]:
+    def change(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Rows of the source as they are in the space."""
         rows = np.ascontiguousarray(X, self.dtype)
         # Kernels are compiled for arrays that may be written to.
         return self._space.enter(rows if rows.flags.writeable else rows.copy())
 
     def array(self, dtype: Any) -> NDArray[Any]:
         """One number a row."""
-        return scratch((self.shape[0],), dtype, self._folder, self._memory // 64)
+        return scratch((self.shape[0],), dtype, self._folder, self.memory // 64)
 
     def take(self, numbers: Any) -> NDArray[Any]:
         """Some rows, in memory. Each is what it is in its block, to the bit."""
         wanted = np.asarray(numbers, np.int64)
         if self._space.name != "mahalanobis":
-            taken = self._change(self._source.take(wanted))
+            taken = self.change(self._source.take(wanted))
             _look(taken, None)
             return taken
         out = np.empty((len(wanted), self.shape[1]), self.dtype)
@@ -106,7 +78,7 @@ class StreamedRows:
             start = int(chunk) * CHUNK
             mine = np.flatnonzero(wanted // CHUNK == chunk)
             stop = min(start + CHUNK, self.shape[0])
-            (X,) = self._source.blocks(CHUNK, start=start, stop=stop, change=self._change)
+            (X,) = self._source.blocks(CHUNK, start=start, stop=stop, change=self.change)
             out[mine] = X[wanted[mine] - start]
         _look(out, None)
         return out
@@ -199,7 +171,7 @@ class StreamedRows:
     def room(self) -> int:
         """Bytes that are left for what speeds things up, beside blocks that are read, changed and worked on."""
         block = self.block * self.shape[1] * int(self.dtype.itemsize)
-        return int(self._memory // 4 * 3 - 4 * block)
+        return int(self.memory // 4 * 3 - 4 * block)
 
 
 def _weighted(distances: NDArray[np.float64], weights: NDArray[np.float64] | None, here: slice) -> list[float]:
@@ -251,7 +223,7 @@ class _Moving:
         """Labels of one block."""
         moving = self._blocks.get(start)
         if moving is None:
-            needed = len(X) * (16 + 4 * (self._k // 16 + 2))
+            needed = bytes_of_bounds(len(X), self._k, X.shape[1] * X.itemsize)
             fits = self.bounded and needed <= self._room
             moving = MovingAssignment(X, self._k, backend=self._asked, bounds=fits)
             if not fits:

@@ -103,10 +103,11 @@ def expand(source: str | os.PathLike[str], storage_options: Mapping[str, Any] | 
         found = sorted(glob.glob(name))  # noqa: PTH207 - a pattern may be absolute
         if not found:
             raise NotFoundError(f"{name}: no file matches.")
-        return [Place(item, Path(item)) for item in found]
+        return [Place(item, Path(item).absolute()) for item in found]
     if not path.exists():
         raise NotFoundError(f"{name}: no such file.")
-    return [Place(name, path)]
+    # Files may be opened again later, when this process is in another folder.
+    return [Place(name, path.absolute())]
 
 
 def _remote(url: str, storage_options: Mapping[str, Any] | None) -> list[Place]:

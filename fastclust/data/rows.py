@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastclust.data import chunked, columnar, raw
-from fastclust.data.places import Place, expand
+from fastclust.data.npy import read_header
+from fastclust.data.places import Place, expand, is_url
 from fastclust.data.source import ArrayRows, RowSource, ShardedRows
 from fastclust.errors import DataError, InputError, InputTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["RowSource", "open_rows"]
+__all__ = ["RowSource", "holds_rows", "open_rows"]
 
 _KINDS = "fiub"
 _SUFFIXES = raw.SUFFIXES | columnar.SUFFIXES | chunked.SUFFIXES
@@ -68,6 +70,14 @@ def open_rows(
         raise InputTypeError("source", f"dtype {opened.dtype}", "numbers (float, int, uint, bool)")
     if 0 in opened.shape:
         raise InputError("source", f"shape {opened.shape}", "at least one row and one column")
+    if opened is not source and not opened.in_memory:
+        opened.recipe = {
+            "source": _anywhere(source),
+            "columns": columns,
+            "dataset": dataset,
+            "fill_missing": fill_missing,
+            "storage_options": storage_options,
+        }
     if memory is not None:
         opened.memory = bytes_of(memory)
     return opened
@@ -102,6 +112,28 @@ def _open(
     kept = [shard for shard in shards if len(shard)]
     name = os.fspath(names[0]) if len(names) == 1 else f"{os.fspath(names[0])} and {len(names) - 1} more"
     return ShardedRows(kept or shards[:1], name)
+
+
+def _anywhere(source: Any) -> Any:
+    """Paths as a process in another folder would name them."""
+    if isinstance(source, list | tuple):
+        return [_anywhere(one) for one in source]
+    name = os.fspath(source)
+    return name if is_url(name) else str(Path(name).absolute())
+
+
+def holds_rows(name: str | os.PathLike[str]) -> bool:
+    """Whether a path, URL or pattern leads to files of rows, and not, say, to images.
+
+    Raises NotFoundError, DataError, MissingPackageError.
+    """
+    places = expand(name, None)
+    if all(place.suffix == ".npy" and place.path is not None and place.path.is_file() for place in places):
+        return all(len(read_header(place.name).shape) <= 2 for place in places)
+    try:
+        return all(_files(place) for place in places)
+    except DataError:
+        return False
 
 
 def _files(place: Place) -> list[Place]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ArrayRows", "Part", "RowSource"]
+__all__ = ["ArrayRows", "Part", "RowSource", "ShardedRows", "Stretch"]
 
 #: Rows that are looked at together when single ones are taken.
 _TAKEN = 8192
@@ -42,6 +42,8 @@ class RowSource(ABC):
         self.name = name
         #: Bytes that work on these rows may take; None for a share of what is free.
         self.memory: int | None = None
+        #: What open_rows was called with, so that another process can open the same; None for what it cannot open.
+        self.recipe: dict[str, Any] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -68,6 +70,17 @@ class RowSource(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self._shape[0]} x {self._shape[1]} {self._dtype}>"
+
+    def __reduce__(self) -> Any:
+        if self.recipe is None:
+            return super().__reduce__()
+        return _again, (self.recipe, self.memory)
+
+    def stretch(self, start: int, stop: int) -> RowSource:
+        """Return the rows ``start`` to ``stop`` as a source of its own. Raises InputError."""
+        if not 0 <= start < stop <= len(self):
+            raise InputError("start, stop", f"{start}, {stop}", f"a stretch of 0..{len(self)}")
+        return Stretch(self, start, stop)
 
     @abstractmethod
     def pieces(self, start: int, stop: int, most: int) -> Iterator[NDArray[Any]]:
@@ -183,6 +196,19 @@ class ArrayRows(RowSource):
         for at in range(start, stop, most):
             yield np.asarray(self._array[at : min(stop, at + most)])
 
+    def stretch(self, start: int, stop: int) -> RowSource:
+        """Return rows as a source of their own, which holds no others."""
+        part = ArrayRows(self._array[start:stop])
+        part.memory = self.memory
+        return part
+
+    def identity(self) -> str:
+        """Return a fingerprint of all rows: there is no file whose time would tell."""
+        digest = hashlib.blake2b(f"{self._shape} {self._dtype.str}".encode(), digest_size=16)
+        for piece in self.pieces(0, len(self), _TAKEN):
+            digest.update(np.ascontiguousarray(piece).tobytes())
+        return digest.hexdigest()
+
     def read(self) -> NDArray[Any]:
         return np.ascontiguousarray(self._array)
 
@@ -192,6 +218,37 @@ class ArrayRows(RowSource):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array = self.read() if copy else np.asarray(self._array)
         return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def _again(recipe: dict[str, Any], memory: int | None) -> RowSource:
+    from fastclust.data.rows import open_rows
+
+    return open_rows(**recipe, memory=memory)
+
+
+class Stretch(RowSource):
+    """Some rows of another source, one after the other."""
+
+    def __init__(self, whole: RowSource, start: int, stop: int) -> None:
+        super().__init__((stop - start, whole.shape[1]), whole.dtype, f"{whole.name}, rows {start} to {stop}")
+        self._whole, self._start = whole, start
+        self.in_memory, self.memory = whole.in_memory, whole.memory
+
+    def pieces(self, start: int, stop: int, most: int) -> Iterator[NDArray[Any]]:
+        """Yield pieces of the other source."""
+        return self._whole.pieces(start + self._start, stop + self._start, most)
+
+    def edges(self) -> NDArray[np.int64]:
+        """Edges of the other source that lie inside."""
+        inside = self._whole.edges() - self._start
+        return np.unique(np.concatenate([[0], inside[(inside > 0) & (inside < len(self))], [len(self)]]))
+
+    def identity(self) -> str:
+        """Return what tells it from other stretches and sources."""
+        return f"{self._whole.identity()} {self._start} {len(self)}"
+
+    def _take(self, wanted: NDArray[np.int64]) -> NDArray[Any]:
+        return self._whole._take(wanted + self._start)  # noqa: SLF001 - another of the same class
 
 
 class ShardedRows(RowSource):

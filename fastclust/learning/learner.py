@@ -11,6 +11,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from fastclust.data.mapping import Mapped, mapping
 from fastclust.errors import InputError
 from fastclust.learning import encoders, storage
 from fastclust.learning.checkpoint import Checkpoint, said
@@ -25,6 +26,7 @@ from fastclust.progress import as_part
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -239,6 +241,20 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         rows = np.require(self._read(X).rows, requirements="W")
         embedded: NDArray[np.float32] = self._net.embed(torch.from_numpy(rows)).numpy()
         return embedded
+
+    def transform_to(self, X: Any, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write the embedding of the rows ``X``, which may be larger than memory.
+
+        Parquet files of ``row`` and ``embedding``. Each appears whole; called again after a kill, what is missing is
+        written. Raises PreconditionError for a folder with other results.
+        """
+        return mapping(X, folder, *self.mapped()).write()
+
+    def mapped(self) -> Mapped:
+        """Return what :meth:`transform_to` writes, for those who write it elsewhere."""
+        check_is_fitted(self, "encoder_")
+        weights = [tensor.detach().numpy() for tensor in self._net.state_dict().values()]
+        return Mapped(self.transform, "embedding", weights)
 
     def fine_tune(
         self,

@@ -9,14 +9,17 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastclust.artifacts import load_model, save_model
+from fastclust.data import RowSource
+from fastclust.data.mapping import Mapped, mapping
 from fastclust.errors import DataError, InputError
-from fastclust.metric.covariance import empirical
+from fastclust.metric.covariance import empirical, of_source
 from fastclust.metric.searching import Distances
 from fastclust_kernels import arrays, checks
 from fastclust_kernels import mahalanobis as kernels
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -69,9 +72,17 @@ class MahalanobisMetric(Distances, TransformerMixin, BaseEstimator):
         return become(cls(), matrix.astype(np.float64))
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
-        """Estimate the covariance of the rows ``X`` ``[n, d]``. Raises InputError, InputTypeError."""
+        """Estimate the covariance of the rows ``X`` ``[n, d]``. Raises InputError, InputTypeError.
+
+        Files of :func:`fastclust.open_rows` are read twice, in blocks, and may be larger than memory.
+        """
         if self.estimator not in _ESTIMATORS:
             raise InputError("estimator", repr(self.estimator), ", ".join(_ESTIMATORS))
+        if isinstance(X, RowSource) and not X.in_memory:
+            covariance, mean, shrinkage = of_source(X, shrunk=self.estimator == "ledoit_wolf")
+            if shrinkage is not None:
+                self.shrinkage_ = shrinkage
+            return become(self, kernels.factor_of_covariance(covariance), mean)
         rows = checks.check_matrix(arrays.to_numpy(X, "X"), "X").astype(np.float64)
         if self.estimator == "empirical":
             covariance = empirical(rows, ddof=1)
@@ -86,6 +97,19 @@ class MahalanobisMetric(Distances, TransformerMixin, BaseEstimator):
         rows = self._checked(X, "X")
         mapped = (rows.astype(np.float64) - self.mean_) @ self.components_.T
         return arrays.like(X)(mapped.astype(rows.dtype))
+
+    def transform_to(self, X: Any, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write the mapped rows of ``X``, which may be larger than memory: Parquet files of ``row`` and ``mapped``.
+
+        Each file appears whole; called again after a kill, what is missing is written. Raises PreconditionError for a
+        folder with other results.
+        """
+        return mapping(X, folder, *self.mapped()).write()
+
+    def mapped(self) -> Mapped:
+        """Return what :meth:`transform_to` writes, for those who write it elsewhere."""
+        check_is_fitted(self, "components_")
+        return Mapped(self.transform, "mapped", [self.components_, self.mean_])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the metric as one safetensors file."""

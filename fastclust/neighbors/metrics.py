@@ -14,7 +14,7 @@ from fastclust_kernels import arrays, checks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Metric", "metric_of", "rows_of"]
+__all__ = ["Metric", "metric_of", "rows_of", "without_itself"]
 
 _NAMES = ("euclidean", "cosine", "inner_product")
 
@@ -62,3 +62,14 @@ def metric_of(metric: Any) -> Metric:
 def rows_of(X: Any, field: str = "X") -> NDArray[Any]:
     """Return checked rows ``[n, d]``. Raises InputError, InputTypeError."""
     return checks.check_matrix(X.read() if isinstance(X, RowSource) else arrays.to_numpy(X, field), field)
+
+
+def without_itself(
+    distances: NDArray[np.float32], found: NDArray[np.int64], start: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Leave out each row itself, numbered from ``start`` on, or the last one where duplicates crowded it out."""
+    k = found.shape[1] - 1
+    itself = found == np.arange(start, start + len(found))[:, None]
+    place = np.where(itself.any(axis=1), itself.argmax(axis=1), k)
+    kept = np.arange(k + 1) != place[:, None]
+    return distances[kept].reshape(-1, k), found[kept].reshape(-1, k)

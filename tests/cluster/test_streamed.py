@@ -13,7 +13,8 @@ import pytest
 import fastclust as fc
 from fastclust import progress
 from fastclust.cluster.chunks import CHUNK, Spread, farthest
-from fastclust.cluster.streaming import StreamedRows, is_streamed
+from fastclust.cluster.streaming import StreamedRows
+from fastclust.data.limits import is_streamed
 from fastclust.errors import InputError, OperationCancelledError, PreconditionError
 
 N, D, K = 30_000, 6, 20
@@ -259,7 +260,7 @@ def test_single_rows_are_what_they_are_in_their_blocks(files, rows):
 
 
 def test_large_arrays_of_one_number_a_row_are_not_in_memory(tmp_path):
-    from fastclust.cluster.scratch import scratch
+    from fastclust.data.scratch import scratch
 
     big = scratch((1 << 23,), np.float64, tmp_path)
     assert not big.any()

@@ -1,5 +1,6 @@
 """Files of every format: what was written comes back, from our writers' point of view and from other libraries'."""
 
+import pickle
 import threading
 
 import fsspec
@@ -285,7 +286,8 @@ def test_results_are_written_beside_the_shards_and_taken_up_again(tmp_path):
     source = fc.open_rows(f"{tmp_path}/s*.npy")
     seen = []
 
-    def compute(block):
+    def compute(block, start):
+        assert np.array_equal(block, rows[start : start + len(block)])
         seen.append(len(block))
         if len(seen) == 3:
             raise KeyboardInterrupt
@@ -303,3 +305,50 @@ def test_results_are_written_beside_the_shards_and_taken_up_again(tmp_path):
     assert np.array_equal(fc.open_rows(tmp_path / "out", columns=["embedding"]).read(), 2 * rows)
     with pytest.raises(PreconditionError, match="another source"):
         ResultFolder(tmp_path / "out", source, "something else")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_another_process_opens_the_same_source_and_stretches_of_it(tmp_path, kind, monkeypatch):
+    name, write, dtypes = FORMATS[kind]
+    rows = np.arange(1, 61).reshape(20, 3).astype(dtypes[0])
+    write(tmp_path / name, rows)
+    monkeypatch.chdir(tmp_path)
+    source = fc.open_rows(name, memory="1MB")
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickle.dumps(source.stretch(3, 17)))
+    assert (again.shape, again.dtype, again.memory) == ((14, 3), source.dtype, 10**6)
+    assert np.array_equal(again.read(), rows[3:17])
+    assert np.array_equal(again.take([13, 0, 5]), rows[3:17][[13, 0, 5]])
+    assert np.array_equal(np.concatenate([np.array(block) for block in again.blocks(4, start=2, stop=11)]), rows[5:14])
+    assert again.identity() != source.stretch(3, 16).identity()
+    assert np.array_equal(pickle.loads(pickle.dumps(fc.open_rows(rows))).read(), rows)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    most=st.integers(1, 12),
+    block=st.integers(1, 12),
+    width=st.integers(1, 3),
+    dtype=st.sampled_from(["<f4", "<f8", "<i4"]),
+)
+def test_results_that_are_written_come_back(tmp_path_factory, counts, most, block, width, dtype):
+    folder = tmp_path_factory.mktemp("x")
+    rows = np.random.default_rng(sum(counts)).integers(-99, 99, (sum(counts), width)).astype(dtype)
+    for number, part in enumerate(np.split(rows, np.cumsum(counts)[:-1])):
+        np.save(folder / f"{number}.npy", part)
+    source = fc.open_rows(f"{folder}/*.npy")
+    made = write_results(
+        ResultFolder(folder / "out", source, "twice", most=most),
+        source,
+        lambda X, start: {"twice": 2 * X, "first": X[:, 0], "number": np.arange(start, start + len(X))},
+        block=block,
+    )
+    assert len(made) == sum(-(-count // most) for count in counts)
+    back = fc.open_rows(folder / "out", columns=["twice"])
+    assert back.dtype == rows.dtype
+    assert np.array_equal(back.read(), 2 * rows)
+    table = pq.read_table(folder / "out")
+    assert np.array_equal(table["row"], np.arange(len(rows)))
+    assert np.array_equal(table["number"], np.arange(len(rows)))
+    assert np.array_equal(table["first"], rows[:, 0])

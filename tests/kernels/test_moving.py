@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastclust_kernels.assign.moving import MovingAssignment
+from fastclust_kernels.assign.moving import MovingAssignment, bytes_of_bounds
 from fastclust_kernels.assign.reference import assign as oracle
 from fastclust_kernels.errors import BackendError
 from fastclust_kernels.update.moving import MovingSums
@@ -161,3 +161,13 @@ def test_a_cluster_that_lost_its_rows_is_exactly_empty_and_one_that_lost_a_giant
     sums, total, _ = moving.step(np.array([2, 0, 0, 2, 2, 2], np.int32))
     assert total[1] == 0.0
     assert sums[1] == 0.0
+
+
+@pytest.mark.parametrize(("d", "k"), [(4, 20), (64, 64), (128, 64), (600, 17), (784, 16), (300, 700)])
+def test_bounds_take_no_more_memory_than_was_said(d, k):
+    rows = np.random.default_rng(0).normal(size=(3000, d)).astype(np.float32)
+    moving = MovingAssignment(rows, k, bounds=True)
+    for shift in (0, 0.01, 0.02):
+        moving.step(rows[:k] + np.float32(shift))
+    held = sum(array.nbytes for array in moving._bounds) + moving._labels.nbytes
+    assert held <= bytes_of_bounds(len(rows), k, d * 4) <= 1.01 * held

@@ -1,6 +1,7 @@
 """The learner: what it learns, and that it does so the same way again."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.base import clone
@@ -239,3 +240,12 @@ def test_a_feature_set_carries_its_views(digits):
     assert isinstance(found, FeatureSet)
     assert found.views.shape == (60, 3, 64)
     assert SelfTaughtLearner(**QUICK).fit(found).views_ == "given"
+
+
+def test_an_embedding_of_files_is_written_as_it_is_returned(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    np.save(tmp_path / "x.npy", rows)
+    learner = SelfTaughtLearner(embedding_dim=4, epochs=1, random_state=0).fit(rows)
+    learner.transform_to(fc.open_rows(tmp_path / "x.npy", memory="20kB"), tmp_path / "out")
+    table = pq.read_table(tmp_path / "out")
+    np.testing.assert_allclose(np.stack(table["embedding"].to_numpy()), learner.transform(rows), atol=1e-5)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fastclust_kernels.assign._bounded import Bounds, Groups
     from fastclust_kernels.assign._dense import Frame
 
-__all__ = ["MovingAssignment"]
+__all__ = ["MovingAssignment", "bytes_of_bounds"]
 
 #: Bounds save more than they cost from this many centres on, or if a row is this long and so is dear to read.
 _WORTH_CENTERS, _WORTH_COLUMNS = 17, 256
@@ -117,6 +117,11 @@ class MovingAssignment:
             self._bounds = None
             self._pause = self._paused = 2 * self._paused or _PAUSE
         return self._labels
+
+
+def bytes_of_bounds(n: int, k: int, row_bytes: int) -> int:
+    """Bytes that the bounds of ``n`` rows of ``row_bytes`` each take at most, with labels, for ``k`` centres."""
+    return n * (16 + 4 * -(-k // 16) * _parts(n, k, row_bytes))
 
 
 def _parts(n: int, k: int, row_bytes: int) -> int:

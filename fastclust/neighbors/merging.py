@@ -1,0 +1,61 @@
+"""The nearest so far of each query, as blocks of rows come by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SPARE", "Nearest", "scores_of"]
+
+#: Candidates kept beyond those wanted: they are ranked again in float64.
+SPARE = 8
+#: Scores that are looked at together.
+_CELLS = 1 << 24
+
+
+def scores_of(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], *, inner: bool, shift: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """What is least for the nearest ``[q, b]``: half the squared distance but for a term of the query's own."""
+    if inner:
+        return -(queries @ rows.T)
+    base = rows - shift
+    half = (0.5 * np.einsum("ij,ij->i", base, base, dtype=np.float64)).astype(np.float32)
+    scores: NDArray[np.float32] = half - (queries - shift) @ base.T
+    return scores
+
+
+class Nearest:
+    """The ``keep`` best of each of ``q`` queries: scores, rising once :meth:`sorted`, and numbers of rows.
+
+    Which of several with the same score are kept, the lower numbers, does not depend on how rows are cut into blocks.
+    """
+
+    def __init__(self, q: int, keep: int) -> None:
+        self.scores = np.full((q, keep), np.inf, np.float32)
+        self.numbers = np.full((q, keep), -1, np.int64)
+
+    def merge(self, which: NDArray[np.int64] | slice, scores: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+        """Take ``scores`` ``[some, b]`` of the queries ``which`` for rows ``numbers`` ``[b]`` or ``[some, b]``."""
+        many = np.arange(len(self.scores))[which]
+        keep = self.scores.shape[1]
+        step = max(1, _CELLS // (scores.shape[1] + keep))
+        for start in range(0, len(many), step):
+            mine = many[start : start + step]
+            new = scores[start : start + step]
+            names = np.broadcast_to(numbers if numbers.ndim == 1 else numbers[start : start + step], new.shape)
+            if new.shape[1] > 2 * keep:
+                # The cut is by score; of those that tie with the last one, the lowest numbers.
+                last = np.partition(new, keep - 1, axis=1)[:, keep - 1 : keep]
+                crowd = (new <= last).sum(axis=1).max()
+                place = np.argpartition(new, min(crowd, new.shape[1]) - 1, axis=1)[:, :crowd]
+                new, names = np.take_along_axis(new, place, 1), np.take_along_axis(names, place, 1)
+            both = np.concatenate([self.scores[mine], new], axis=1)
+            named = np.concatenate([self.numbers[mine], names], axis=1)
+            order = np.lexsort((named, both), axis=1)[:, :keep]
+            self.scores[mine] = np.take_along_axis(both, order, 1)
+            self.numbers[mine] = np.take_along_axis(named, order, 1)

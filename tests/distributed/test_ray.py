@@ -1,0 +1,171 @@
+"""Estimators on a real Ray cluster of two local nodes, which starts once; nodes are lost and come back."""
+
+import json
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from scipy.spatial.distance import cdist
+from typer.testing import CliRunner
+
+import fastclust as fc
+from fastclust import distributed, progress
+from fastclust.cli.main import app
+from fastclust.cluster.chunks import CHUNK
+from fastclust.errors import InputError, PreconditionError, UnavailableError
+
+N, D, K = 40_000, 6, 20
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 10**8})
+    cluster.add_node(num_cpus=1, object_store_memory=10**8)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(3)
+    return (rng.normal(size=(40, D))[rng.integers(40, size=N)] * 4 + rng.normal(size=(N, D))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def files(rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rows")
+    for number, part in enumerate(np.array_split(rows, [7000, 19_000])):
+        vector = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), D)
+        pq.write_table(pa.table({"v": vector}), folder / f"{number}.parquet", row_group_size=3000)
+    return folder
+
+
+def same(one, other):
+    assert np.array_equal(one.cluster_centers_, other.cluster_centers_)
+    assert np.array_equal(one.labels_, other.labels_)
+    assert (one.inertia_, one.n_iter_) == (other.inertia_, other.n_iter_)
+
+
+def test_two_nodes_give_the_bits_of_the_same_stretches_in_one_process(cluster, files, rows):
+    params = {"n_clusters": K, "init": rows[:K], "n_init": 1, "max_iter": 15, "tol": 0, "n_workers": 3, "threads": 1}
+    there = distributed.KMeans(**params).fit(fc.open_rows(files))
+    same(there, distributed.KMeans(**params, address="here").fit(fc.open_rows(files)))
+    assert there.n_workers_ == 3
+    whole = fc.KMeans(K, init=rows[:K], n_init=1, max_iter=15, tol=0).fit(rows)
+    assert there.inertia_ == pytest.approx(whole.inertia_, rel=1e-6)
+    assert there.n_iter_ == whole.n_iter_
+
+
+def test_a_data_set_of_several_times_a_workers_memory_is_clustered_to_the_same_bits(cluster, files, rows):
+    params = {"n_clusters": K, "init": rows[:K], "n_init": 1, "max_iter": 6, "n_workers": 2, "threads": 1}
+    assert rows.nbytes > 4 * 200_000
+    little = distributed.KMeans(**params, memory="200kB").fit(fc.open_rows(files))
+    same(little, distributed.KMeans(**params, memory="1GB").fit(fc.open_rows(files)))
+
+
+def test_weights_metrics_starts_and_clusters_without_rows(cluster, files, rows):
+    weights = np.random.default_rng(0).random(N) * (np.arange(N) % 5 > 0)
+    far = np.vstack([rows[:5], np.full((3, D), 1e4, np.float32)])
+    metric = fc.MahalanobisMetric().fit(rows)
+    for more in ({"metric": metric, "init": metric.transform(rows[:8])}, {"init": far, "max_iter": 4}):
+        params = {"n_clusters": 8, "n_init": 1, "max_iter": 8, **more}
+        there = distributed.KMeans(**params, n_workers=2, threads=1).fit(files, sample_weight=weights)
+        whole = fc.KMeans(**params).fit(rows, sample_weight=weights)
+        assert there.inertia_ == pytest.approx(whole.inertia_, rel=1e-6)
+        np.testing.assert_allclose(there.cluster_centers_, whole.cluster_centers_, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("init", ["auto", "k-means||", "random"])
+def test_starts_are_as_good_as_those_of_rows_in_memory(files, rows, init):
+    params = {"n_clusters": K, "n_init": 1, "random_state": 0}
+    model = distributed.KMeans(**params, init=init, n_workers=2, address="here").fit(files)
+    assert model.init_.startswith(init if init != "auto" else "k-means")
+    assert model.inertia_ <= 1.25 * fc.KMeans(**params).fit(rows).inertia_
+
+
+def test_errors_of_workers_are_ours(cluster, rows, tmp_path):
+    bad = rows.copy()
+    bad[33_000, 2] = np.nan
+    np.save(tmp_path / "bad.npy", bad)
+    with pytest.raises(InputError, match="nan"):
+        distributed.KMeans(3, n_workers=2, threads=1, init=rows[:3]).fit(tmp_path / "bad.npy")
+    with pytest.raises(InputError, match="tol"):
+        distributed.KMeans(3, tol=-1).fit(rows)
+    with pytest.raises(InputError, match="n_workers"):
+        distributed.KMeans(3, n_workers=0).fit(rows)
+
+
+def test_labels_embeddings_and_neighbours_of_all_rows_are_written_by_workers(cluster, files, rows, tmp_path):
+    model = fc.KMeans(K, random_state=0, max_iter=3).fit(rows)
+    distributed.predict_to(model, files, tmp_path / "labels", n_workers=2, threads=1)
+    table = pd.read_parquet(tmp_path / "labels")
+    assert np.array_equal(table["row"], np.arange(N))
+    assert np.array_equal(table["label"], model.labels_)
+    components = fc.PCA(2).fit(rows)
+    made = distributed.transform_to(components, files, tmp_path / "scores", n_workers=2, threads=1)
+    assert len(made) == 3
+    made[1].unlink()
+    distributed.transform_to(components, files, tmp_path / "scores", n_workers=2, threads=1)
+    scores = np.stack(pd.read_parquet(tmp_path / "scores")["scores"])
+    np.testing.assert_allclose(scores, components.transform(rows), atol=1e-4)
+    with pytest.raises(PreconditionError):
+        distributed.transform_to(fc.PCA(2).fit(rows[:99]), files, tmp_path / "scores", n_workers=2)
+    few = rows[: 3 * CHUNK]
+    np.save(tmp_path / "few.npy", few)
+    distributed.kneighbors_to(tmp_path / "few.npy", tmp_path / "graph", 5, n_workers=3, threads=1)
+    graph = pd.read_parquet(tmp_path / "graph")
+    sample = np.arange(0, len(few), 101)
+    wanted = cdist(few[sample].astype(np.float64), few.astype(np.float64))
+    wanted[np.arange(len(sample)), sample] = np.inf
+    np.testing.assert_allclose(np.stack(graph["distances"])[sample], np.sort(wanted, axis=1)[:, :5], rtol=1e-5)
+
+
+def test_the_command_line_clusters_on_the_cluster(cluster, files, rows, tmp_path):
+    command = ["kmeans", str(files), "-o", str(tmp_path), "-k", "7", "--max-iter", "5", "--json"]
+    done = CliRunner().invoke(app, [*command, "--engine", "ray", "--workers", "2", "--memory", "1GB"])
+    assert done.exit_code == 0, done.output
+    model = distributed.KMeans(7, max_iter=5, random_state=0, n_workers=2, address="here").fit(fc.open_rows(files))
+    table = pd.read_parquet(tmp_path / "labels")
+    assert np.array_equal(table["label"], model.labels_)
+    assert json.loads(done.stdout)["inertia"] == model.inertia_
+    for wrong in (["--engine", "spark"], ["--workers", "2"], ["--engine", "ray", "--server", "x:1"]):
+        with pytest.raises(InputError, match="engine"):
+            CliRunner().invoke(app, [*command, *wrong], catch_exceptions=False)
+
+
+def test_an_address_where_nobody_is_says_so(cluster, rows, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(UnavailableError, match="nobody"):
+        distributed.KMeans(3, address="nobody:1").fit(rows)
+
+
+@pytest.mark.full
+def test_a_node_that_is_killed_in_mid_iteration_costs_at_most_one_iteration(cluster, files, rows):
+    node = cluster.add_node(num_cpus=4, object_store_memory=10**8)
+    params = {"n_clusters": K, "init": rows[:K], "n_init": 1, "max_iter": 12, "tol": 0, "n_workers": 6, "threads": 1}
+    seen, killed = [], []
+
+    def listen(told):
+        seen.append((told.step, told.message, time.monotonic()))
+        if told.step == "pass" and not killed and any("iteration 4" in message for _, message, _ in seen):
+            killed.append(time.monotonic())
+            threading.Thread(target=cluster.remove_node, args=(node, False)).start()
+
+    with progress.listening(listen):
+        model = distributed.KMeans(**params).fit(fc.open_rows(files))
+    took = time.monotonic() - killed[0]
+    print(f"finished {took:.1f} s after the node was killed; {model.n_repeated_} calls were made again")
+    same(model, distributed.KMeans(**params, address="here").fit(fc.open_rows(files)))
+    assert model.n_repeated_ >= 1
+    assert took < 60
+    # Each iteration was told once, in order: none but the one under way was done again.
+    iterations = [int(message.rsplit(" ", 1)[1]) for step, message, _ in seen if step == "kmeans"]
+    assert iterations == list(range(1, model.n_iter_ + 1))

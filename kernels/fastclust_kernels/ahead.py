@@ -22,7 +22,7 @@ __all__ = ["ARCHITECTURES", "MODULES", "compiled", "main", "names"]
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 #: Where ``KERNELS`` are: name -> (kernel, types of arguments, constants, options of the launch). An integer that is a
 #: multiple of 16 wherever the kernel is called has ":16" behind its type.
-MODULES = ("assign", "tsne")
+MODULES = ("assign", "update", "tsne")
 #: What is counted in machine code: products of matrix units, and traffic of local memory, which is spilled registers.
 _SASS = {
     "matrix": re.compile(r"\b(?:HGMMA|HMMA|UTCHMMA|UTCQMMA|OMMA|QGMMA)\b"),

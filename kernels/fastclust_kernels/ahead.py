@@ -22,10 +22,10 @@ __all__ = ["ARCHITECTURES", "MODULES", "compiled", "main", "names"]
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 #: Where ``KERNELS`` are: name -> (kernel, types of arguments, constants, options of the launch). An integer that is a
 #: multiple of 16 wherever the kernel is called has ":16" behind its type.
-MODULES = ("assign", "update", "tsne")
+MODULES = ("assign", "update", "mahalanobis", "tsne")
 #: What is counted in machine code: products of matrix units, and traffic of local memory, which is spilled registers.
 _SASS = {
-    "matrix": re.compile(r"\b(?:HGMMA|HMMA|UTCHMMA|UTCQMMA|OMMA|QGMMA)\b"),
+    "matrix": re.compile(r"\b(?:HGMMA|HMMA|DMMA|UTCHMMA|UTCQMMA|OMMA|QGMMA)\b"),
     "local": re.compile(r"\b(?:LDL|STL)\b"),
 }
 

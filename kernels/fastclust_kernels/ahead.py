@@ -1,8 +1,8 @@
 """Compile the Triton kernels without a GPU: ``python -m fastclust_kernels.ahead [--sass] sm_80 sm_90 sm_100``.
 
 Prints one JSON line a kernel and architecture: registers a thread, bytes spilled, bytes of shared memory and, with
-``--sass``, how many instructions of matrix units and of local memory the machine code has. ``ahead.json`` holds the
-bounds that the tests keep.
+``--sass``, how many instructions of matrix units and of local memory the machine code has. ``ahead.json`` holds what
+came out, as bounds that the tests keep; ``--write`` (all architectures, ``--sass``) renews it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ARCHITECTURES", "MODULES", "compiled", "main", "names"]
+__all__ = ["ARCHITECTURES", "BOUNDS", "MODULES", "compiled", "main", "names"]
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+BOUNDS = Path(__file__).with_name("ahead.json")
 #: Where ``KERNELS`` are: name -> (kernel, types of arguments, constants, options of the launch). An integer that is a
 #: multiple of 16 wherever the kernel is called has ":16" behind its type.
 MODULES = ("assign", "update", "mahalanobis", "tsne")
 #: What is counted in machine code: products of matrix units, and traffic of local memory, which is spilled registers.
 _SASS = {
+    "hopper": re.compile(r"\bHGMMA\b"),
     "matrix": re.compile(r"\b(?:HGMMA|HMMA|DMMA|UTCHMMA|UTCQMMA|OMMA|QGMMA)\b"),
     "local": re.compile(r"\b(?:LDL|STL)\b"),
 }
@@ -96,6 +98,7 @@ def main() -> None:
     parser.add_argument("architectures", nargs="*", default=ARCHITECTURES)
     parser.add_argument("--sass", action="store_true")
     parser.add_argument("--modules", default=",".join(MODULES))
+    parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     jobs = [
         (module, name, architecture, chosen.sass)
@@ -103,9 +106,13 @@ def main() -> None:
         for module in chosen.modules.split(",")
         for name in names(module)
     ]
+    lines = []
     with ProcessPoolExecutor() as pool:
         for line in pool.map(_one, jobs):
             print(line, flush=True)  # noqa: T201 - a command
+            lines.append(line)
+    if chosen.write:
+        BOUNDS.write_text("[\n" + ",\n".join(lines) + "\n]\n", "utf-8")
 
 
 if __name__ == "__main__":

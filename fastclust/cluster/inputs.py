@@ -56,8 +56,8 @@ def read(source: RowSource) -> NDArray[Any]:
     return rows if source.in_memory else rows.astype(floating(rows.dtype), copy=False)
 
 
-def check_width(estimator: BaseEstimator, source: RowSource, *, reset: bool) -> None:
-    """Note the width of a source, or compare it with the one noted. Raises InputError."""
+def check_width(estimator: BaseEstimator, source: Any, *, reset: bool) -> None:
+    """Note the width of a source or a tensor, or compare it with the one noted. Raises InputError."""
     d = source.shape[1]
     if reset:
         estimator.n_features_in_ = d

@@ -14,13 +14,14 @@ from sklearn.utils import check_random_state
 from fastclust.cluster.base import Centers, check_integer, check_number
 from fastclust.cluster.checkpoint import Checkpoint, fingerprint
 from fastclust.cluster.chunks import occupied
-from fastclust.cluster.inputs import check_rows, check_weights
+from fastclust.cluster.inputs import check_rows, check_weights, check_width
 from fastclust.cluster.lloyd import Fit, lloyd
 from fastclust.cluster.seeding import initial_centers
-from fastclust.cluster.spaces import Space
+from fastclust.cluster.spaces import Space, space_of
 from fastclust.cluster.streaming import StreamedRows
 from fastclust.data.limits import is_streamed
 from fastclust.errors import BackendError, InputError
+from fastclust_kernels.tensors import wanted
 from fastclust_kernels.update import update
 
 if TYPE_CHECKING:
@@ -63,9 +64,11 @@ class KMeans(Centers):
         The labels are the same.
         "auto" keeps bounds where they are worth it; ``algorithm_`` says what ran.
     arithmetic
-        "exact": the only one so far.
+        "exact": labels of a float64 brute force. "certified", for "triton": the same, and the name of how it gets
+        there; ``certified_fraction_`` says which share a screen in half precision decided.
     backend
-        "auto", "numba" or "reference"; for CSR rows "auto" or "scipy".
+        "auto", "numba", "triton" (a CUDA GPU; rows may be torch or CuPy arrays there) or "reference"; for CSR rows
+        "auto" or "scipy". "auto" takes a GPU kernel only for rows on a kind of GPU where it passed against the oracle.
     random_state
         Seed; the same seed gives the same bits for any number of threads.
     verbose
@@ -83,6 +86,8 @@ class KMeans(Centers):
         Weighted sum of squared distances to the nearest centre, in the metric.
     n_iter_, n_features_in_, backend_, algorithm_, init_
         Iterations of the best run, d, and the backend, algorithm and kind of start that ran.
+    certified_fraction_
+        Only after "triton": share of the rows that the last assignment needed no float64 for.
 
     References
     ----------
@@ -153,6 +158,10 @@ class KMeans(Centers):
                 raise InputError("random_state", repr(self.random_state), "an integer, for a checkpoint")
             keeper = Checkpoint(checkpoint, fingerprint(X, weights, self.get_params(deep=False)), random)
         best = self._best_run(rows, weights, space, random, keeper)
+        self.__dict__.pop("certified_fraction_", None)
+        certified = getattr(rows, "certified", None)
+        if certified is not None:
+            self.certified_fraction_ = float(certified)
         self.backend_, self.algorithm_ = best.backend, best.algorithm
         self._inner_centers = best.centers
         self.labels_, self.inertia_, self.n_iter_ = best.labels, best.inertia, best.n_iter
@@ -211,12 +220,35 @@ class KMeans(Centers):
         if space.name != "mahalanobis":
             return fit.centers
         k = len(fit.centers)
-        if is_streamed(X):
+        if wanted(self.backend, X):
+            from fastclust.cluster.device_rows import device_rows
+
+            there = device_rows(X, self.backend, finite=False)
+            sums, total, _ = there.sums(k, weights).step(there.labels(fit.labels))
+        elif is_streamed(X):
             sums, total = StreamedRows(X, Space()).means(fit.labels, k, weights)
         else:
             sums, total, _ = update(check_rows(self, X, reset=False), fit.labels, k, weights=weights)
         means: NDArray[Any] = (sums / np.maximum(total, np.finfo(np.float64).tiny)[:, None]).astype(dtype)
         return means
+
+    def _inside(self, X: Any, *, reset: bool, folder: Path | None = None) -> tuple[Rows, Space]:
+        """As of any estimator; rows for a GPU go there, or stay."""
+        if hasattr(X, "tocsr") or not wanted(self.backend, X):
+            return super()._inside(X, reset=reset, folder=folder)
+        from fastclust.cluster.device_rows import device_rows
+
+        if is_streamed(X):
+            raise BackendError(
+                f"backend={self.backend!r}: X is larger than the memory it was opened with. Allowed: auto."
+            )
+        if wanted("", X):
+            there = device_rows(X, self.backend, finite=True)
+            check_width(self, there.matrix, reset=reset)
+        else:
+            there = device_rows(check_rows(self, X, reset=reset), self.backend, finite=False)
+        space = space_of(self.metric, there.shape[1])
+        return there if space.name == "euclidean" else type(there)(space.enter_there(there.matrix)), space
 
     def _check_parameters(self) -> None:
         check_integer("n_clusters", self.n_clusters)
@@ -232,8 +264,11 @@ class KMeans(Centers):
                 RuntimeWarning,
                 stacklevel=3,
             )
-        if self.arithmetic != "exact":
-            raise BackendError(f"arithmetic={self.arithmetic!r}: no backend at hand does this. Allowed: exact.")
+        if self.arithmetic != "exact" and (self.arithmetic != "certified" or self.backend != "triton"):
+            raise BackendError(
+                f"arithmetic={self.arithmetic!r}: backend={self.backend!r} does not do this. Allowed: exact; with "
+                "backend='triton' certified, too."
+            )
 
 
 def _warn_of_duplicates(found: int, wanted: int) -> None:

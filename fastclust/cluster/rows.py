@@ -150,7 +150,7 @@ class DenseRows(InMemory):
         return MovingSums(self.matrix, k, weights)
 
     def assign(self, centers: NDArray[Any], backend: str) -> tuple[NDArray[np.int32], NDArray[np.float64], str]:
-        return assign(self.matrix, centers, backend=backend, check_finite=False)
+        return assign(self.matrix, centers, backend=backend, check_finite=False)[:3]
 
     def own(self, centers: NDArray[Any], labels: NDArray[np.int32]) -> NDArray[np.float64]:
         return distances_to_own(self.matrix, centers, labels)

@@ -26,6 +26,10 @@ class Space:
         """Map rows into the space."""
         return rows
 
+    def enter_there(self, rows: Any) -> Any:
+        """Map rows of a tensor into the space, where they lie."""
+        return rows
+
     def project(self, centers: NDArray[Any]) -> NDArray[Any]:
         """Bring starting centres, drawn from rows inside, to where centres may be."""
         return centers
@@ -59,6 +63,14 @@ class _Sphere(Space):
         unit: NDArray[Any] = (rows / lengths[:, None]).astype(rows.dtype)
         return unit
 
+    def enter_there(self, rows: Any) -> Any:
+        lengths = rows.double().norm(dim=1, keepdim=True)
+        if not bool(lengths.all()):
+            raise InputError(
+                "X", f"a row of zeros at {int(lengths[:, 0].argmin())}", "rows with a direction, for cosine"
+            )
+        return (rows / lengths).to(rows.dtype)
+
     @staticmethod
     def _scaled(rows: Any) -> Any:
         """CSR rows of length one."""
@@ -89,6 +101,15 @@ class _Mapped(Space):
         for start in range(0, len(rows), CHUNK):
             mapped[start : start + CHUNK] = self._metric.transform(rows[start : start + CHUNK])
         return mapped
+
+    def enter_there(self, rows: Any) -> Any:
+        import torch
+
+        mean, components = (
+            torch.from_numpy(part).to(rows.device) for part in (self._metric.mean_, self._metric.components_)
+        )
+        mapped = [(rows[at : at + CHUNK].double() - mean) @ components.T for at in range(0, len(rows), CHUNK)]
+        return torch.cat(mapped).to(rows.dtype)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         return {"metric_components": self._metric.components_, "metric_mean": self._metric.mean_}

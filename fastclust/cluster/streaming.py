@@ -102,7 +102,7 @@ class StreamedRows:
     ) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.float64]]]:
         """Labels and squared distances block by block."""
         for start, X in self.blocks("pass"):
-            labels, distances, self.backend = assign(X, centers, backend=backend, check_finite=False)
+            labels, distances, self.backend = assign(X, centers, backend=backend, check_finite=False)[:3]
             yield start, labels, distances
 
     def assign(self, centers: NDArray[Any], backend: str) -> tuple[NDArray[np.int32], NDArray[np.float64], str]:

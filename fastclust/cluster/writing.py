@@ -41,7 +41,7 @@ def assignment(
     def compute(block: NDArray[Any], start: int) -> dict[str, NDArray[Any]]:
         inside = rows.change(block)
         if labels is None:
-            found, _, _ = assign(inside, centers, backend=backend)
+            found = assign(inside, centers, backend=backend).labels
         else:
             found = np.ascontiguousarray(labels[start : start + len(inside)])
         return {"label": found, "distance": np.sqrt(distances_to_own(inside, centers, found))}

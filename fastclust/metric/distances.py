@@ -38,7 +38,7 @@ def mahalanobis(
     squared
         Leave the root out.
     backend
-        "auto", "numba" or "reference".
+        "auto", "numba", "triton" (a CUDA GPU) or "reference".
     out
         ``[n, m]`` to write into, of the result's dtype; a memory-mapped array may exceed memory.
 
@@ -109,7 +109,7 @@ def mahalanobis_to_components(
     squared
         Leave the root out.
     backend
-        "auto", "numba" or "reference".
+        "auto", "numba", "triton" (a CUDA GPU) or "reference".
     out
         ``[n, k]`` to write into.
 

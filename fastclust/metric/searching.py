@@ -36,7 +36,7 @@ class Distances:
         squared
             Leave the root out.
         backend
-            "auto", "numba" or "reference".
+            "auto", "numba", "triton" (a CUDA GPU) or "reference".
         out
             ``[n, m]`` to write into, C-contiguous and of the dtype of ``X``. A memory-mapped array may exceed memory.
         """
@@ -103,7 +103,7 @@ class Distances:
         return_distance
             Whether distances are wanted.
         backend
-            "auto", "numba" or "reference".
+            "auto", "numba", "triton" (a CUDA GPU) or "reference".
 
         Returns
         -------

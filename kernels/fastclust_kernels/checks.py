@@ -72,7 +72,7 @@ def _finite(chunk: NDArray[Any]) -> bool:
         return bool(np.isfinite(chunk.sum())) or bool(np.isfinite(chunk).all())
 
 
-def check_same_width(first: NDArray[Any], second: NDArray[Any], names: tuple[str, str]) -> None:
-    """Raise InputError unless both have the same number of columns."""
+def check_same_width(first: Any, second: Any, names: tuple[str, str]) -> None:
+    """Raise InputError unless both arrays or tensors have the same number of columns."""
     if first.shape[1] != second.shape[1]:
         raise InputError(names[1], f"{second.shape[1]} columns", f"{first.shape[1]}, as in {names[0]}")

@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 
 import pytest
+import torch
 
 from fastclust_kernels.dispatch import Request, tables
 
@@ -29,7 +30,11 @@ def pytest_generate_tests(metafunc):
             metafunc.parametrize(name, rows, ids=[row.name for row in rows], indirect=True)
 
 
-def _usable(row):
+def _usable(request, monkeypatch):
+    """The row, in Triton's interpreter where there is no GPU, which must be said before its kernels are imported."""
+    row = request.param
+    if row.name == "triton" and not torch.cuda.is_available():
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
     reasons = row.unsupported_reasons(Request(row.devices[0], row.dtypes[0]))
     if reasons and row.name in _REQUIRED:
         pytest.fail(f"{row.name} was asked for: {'; '.join(reasons)}")
@@ -38,8 +43,26 @@ def _usable(row):
     return row
 
 
-assign_backend = pytest.fixture(lambda request: _usable(request.param))
-update_backend = pytest.fixture(lambda request: _usable(request.param))
-mahalanobis_backend = pytest.fixture(lambda request: _usable(request.param))
-attraction_backend = pytest.fixture(lambda request: _usable(request.param))
-repulsion_backend = pytest.fixture(lambda request: _usable(request.param))
+@pytest.fixture
+def assign_backend(request, monkeypatch):
+    return _usable(request, monkeypatch)
+
+
+@pytest.fixture
+def update_backend(request, monkeypatch):
+    return _usable(request, monkeypatch)
+
+
+@pytest.fixture
+def mahalanobis_backend(request, monkeypatch):
+    return _usable(request, monkeypatch)
+
+
+@pytest.fixture
+def attraction_backend(request, monkeypatch):
+    return _usable(request, monkeypatch)
+
+
+@pytest.fixture
+def repulsion_backend(request, monkeypatch):
+    return _usable(request, monkeypatch)

@@ -128,7 +128,9 @@ def test_bad_rows_are_named(X, error, words):
 
 
 def test_an_unknown_backend_raises_with_the_reasons_of_all():
-    with pytest.raises(BackendError, match=r"backend='cuda'.*numba: would run.*Allowed: auto, numba, reference"):
+    with pytest.raises(
+        BackendError, match=r"backend='cuda'.*numba: would run.*Allowed: auto, numba, triton, reference"
+    ):
         assign(np.zeros((2, 2)), np.zeros((1, 2)), backend="cuda")
 
 

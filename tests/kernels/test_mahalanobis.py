@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,7 +62,7 @@ def test_rounding_does_not_grow_with_the_columns(dtype, d):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("condition", [1e2, 1e6, 1e10])
 @pytest.mark.parametrize("offset", [0, 1000])
-def test_errors_grow_as_the_root_of_the_condition_for_a_given_factor(dtype, condition, offset):
+def test_errors_grow_as_the_root_of_the_condition_for_a_given_factor(mahalanobis_backend, dtype, condition, offset):
     rng = np.random.default_rng(0)
     covariance = precision_of(24, condition)
     covariance = (covariance + covariance.T) / 2
@@ -70,7 +71,8 @@ def test_errors_grow_as_the_root_of_the_condition_for_a_given_factor(dtype, cond
     X, Y = ((offset + rng.normal(size=(n, 24)) @ spread.T).astype(dtype) for n in (60, 300))
     factor = factor_of_covariance(covariance)
     allowed = TOLERANCE[np.dtype(dtype).name] * max(1, np.sqrt(condition / 1e2))
-    assert error_of(pairs(X, Y, factor)[0], truth(X, Y, factor)) <= allowed
+    found = pairs(X, Y, factor, backend=mahalanobis_backend.name)[0]
+    assert error_of(found, truth(X, Y, factor)) <= allowed
 
 
 @pytest.mark.parametrize("condition", [1e2, 1e4, 1e6])
@@ -111,11 +113,12 @@ def test_duplicates_have_distance_zero_and_near_ones_are_right(n, d, copies, dty
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-15, 1e15, 1e25])
-def test_numbers_that_float32_cannot_square_are_right(scale):
+def test_numbers_that_float32_cannot_square_are_right(mahalanobis_backend, scale):
     rng = np.random.default_rng(0)
     X, Y, factor = (scale * rng.normal(size=(9, 7))).astype(np.float32), None, np.eye(7)
     Y = (scale * rng.normal(size=(40, 7))).astype(np.float32)
-    assert error_of(pairs(X, Y, factor)[0], truth(X, Y, factor)) <= 2e-6
+    found = pairs(X, Y, factor, backend=mahalanobis_backend.name)[0]
+    assert error_of(found, truth(X, Y, factor)) <= 2e-6
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -138,8 +141,10 @@ def test_what_lies_around_a_row_does_not_change_it(monkeypatch, dtype):
     assert np.array_equal(pairs(X, X, factor)[0], pairs(X, X.copy(), factor)[0])
 
 
-@pytest.mark.parametrize("backend", ["numba", "reference"])
-def test_squared_and_out(backend, tmp_path):
+@pytest.mark.parametrize("backend", ["numba", "reference", "triton"])
+def test_squared_and_out(backend, tmp_path, monkeypatch):
+    if not torch.cuda.is_available():
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
     rng = np.random.default_rng(0)
     X, factor = rng.normal(size=(20, 6)), np.eye(6)
     out = np.full((20, 20), np.nan)
@@ -153,7 +158,7 @@ def test_squared_and_out(backend, tmp_path):
     np.testing.assert_allclose(paired(X, X[::-1], factor, squared=True, backend=backend)[0], np.diagonal(out[:, ::-1]))
     for wrong in (np.empty((20, 19)), np.empty((20, 20), np.float32), np.empty((20, 40))[:, ::2]):
         with pytest.raises(InputError, match="out"):
-            pairs(X, X, factor, out=wrong)
+            pairs(X, X, factor, out=wrong, backend=backend)
 
 
 @pytest.mark.parametrize("d", [3, 20])

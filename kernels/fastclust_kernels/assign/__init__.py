@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastclust_kernels import arrays, checks
+from fastclust_kernels import arrays, checks, tensors
 from fastclust_kernels.assign import reference
+from fastclust_kernels.devices import triton_asks
 from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
+from fastclust_kernels.errors import BackendError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +26,10 @@ class Assignment(NamedTuple):
     #: float64 [n]: squared Euclidean distance to that centre.
     distances: Any
     backend: str
+    #: Share of the rows that a screen with a known error decided; None where there is no screen.
+    certified: float | None = None
+    #: float64 [n], where asked for: no other centre is nearer than this, squared.
+    beyond: Any = None
 
 
 def _run_numba(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -36,13 +42,32 @@ def _run_numba(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[Any], ND
         return labels, _exact.distances_to_own(X, centers, labels)
 
 
+def _run_triton(X: Any, centers: Any, *, second: bool) -> tuple[Any, Any, float, Any]:
+    from fastclust_kernels.assign.device import DeviceAssignment
+
+    moving = DeviceAssignment(X)
+    labels = moving.step(centers, seconds=second)
+    return labels, moving.distances(centers, labels), moving.certified, moving.beyond() if second else None
+
+
 BACKENDS = (
     Backend("numba", _run_numba, ("cpu",), ("float32", "float64"), {"float32": 1e-12, "float64": 1e-12}, ("numba",)),
+    Backend(
+        "triton",
+        _run_triton,
+        ("cpu", "cuda"),
+        ("float32", "float64", "float16", "bfloat16"),
+        dict.fromkeys(("float32", "float64", "float16", "bfloat16"), 1e-12),
+        ("torch", "triton"),
+        asks=triton_asks,
+    ),
     Backend("reference", reference.assign, ("cpu",), ("float32", "float64"), automatic=False),
 )
 
 
-def assign(X: Any, centers: Any, *, backend: str = "auto", check_finite: bool = True) -> Assignment:
+def assign(
+    X: Any, centers: Any, *, backend: str = "auto", check_finite: bool = True, second: bool = False
+) -> Assignment:
     """Find the nearest centre of each row.
 
     Maximises the score ``x.c - |c|^2 / 2`` after moving the origin to the mean of the centres; rows whose best two
@@ -52,19 +77,22 @@ def assign(X: Any, centers: Any, *, backend: str = "auto", check_finite: bool = 
     Parameters
     ----------
     X
-        ``[n, d]``, float32 or float64; other numbers become float64.
+        ``[n, d]``, float32 or float64; other numbers become float64. On a GPU float16 and bfloat16 too.
     centers
-        ``[k, d]``; converted to the dtype of ``X``.
+        ``[k, d]``; converted to the dtype of ``X``, or to float32 for dtypes below that.
     backend
-        "auto", "numba" or "reference".
+        "auto", "numba", "triton" or "reference". On a GPU "auto" takes only what has a recorded pass against the oracle
+        on that kind of GPU.
     check_finite
         Look for NaN and Inf in ``X`` first; callers that call again with the same rows need not.
+    second
+        Give a bound on the distance to the second nearest centre too; only "triton" does.
 
     Returns
     -------
     Assignment
-        ``labels`` int32 ``[n]``, ``distances`` float64 ``[n]`` (squared), and the backend's name. Arrays are of the
-        kind that ``X`` is.
+        ``labels`` int32 ``[n]``, ``distances`` float64 ``[n]`` (squared), the backend's name, the certified share and
+        the bound. Arrays are of the kind that ``X`` is, where it lies.
 
     Raises
     ------
@@ -73,13 +101,31 @@ def assign(X: Any, centers: Any, *, backend: str = "auto", check_finite: bool = 
     BackendError
         The backend asked for cannot run this.
     """
+    if tensors.wanted(backend, X):
+        return _on_device(X, centers, backend, check_finite=check_finite, second=second)
     rows = checks.check_matrix(arrays.to_numpy(X, "X"), "X", finite=check_finite)
     middle = checks.check_matrix(arrays.to_numpy(centers, "centers"), "centers")
     checks.check_same_width(rows, middle, ("X", "centers"))
     chosen = choose("assign", BACKENDS, Request("cpu", rows.dtype.name), backend)
+    if second:
+        raise BackendError(f"assign: second=True: {chosen.name} keeps no second nearest. Allowed: triton.")
     labels, distances = chosen.run(rows, middle.astype(rows.dtype, copy=False))
     wrap = arrays.like(X)
     return Assignment(wrap(labels), wrap(distances), chosen.name)
+
+
+def _on_device(X: Any, centers: Any, backend: str, *, check_finite: bool, second: bool) -> Assignment:
+    import torch
+
+    kind = tensors.Kind(X)
+    rows = tensors.tensor(X, "X", kind.device, finite=check_finite)
+    middle = tensors.tensor(centers, "centers", kind.device)
+    checks.check_same_width(rows, middle, ("X", "centers"))
+    chosen = choose("assign", BACKENDS, tensors.request_for(rows), backend)
+    wide = rows.dtype if rows.dtype.itemsize >= 4 else torch.float32
+    labels, distances, certified, beyond = chosen.run(rows, middle.to(wide), second=second)
+    bound = None if beyond is None else kind.back(beyond)
+    return Assignment(kind.back(labels), kind.back(distances), chosen.name, certified, bound)
 
 
 def distances_to_own(X: NDArray[Any], centers: NDArray[Any], labels: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastclust_kernels.assign import BACKENDS, reference
 from fastclust_kernels.dispatch import Request, choose, parallel_launch
+from fastclust_kernels.errors import BackendError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +51,11 @@ class MovingAssignment:
 
     def __init__(self, X: NDArray[Any], n_centers: int, *, backend: str = "auto", bounds: bool | None = None) -> None:
         self.backend = choose("assign", BACKENDS, Request("cpu", X.dtype.name), backend).name
+        if self.backend not in ("numba", "reference"):
+            raise BackendError(
+                f"assign: backend={self.backend!r} takes no rows in host memory step by step. "
+                "Allowed: auto, numba, reference."
+            )
         worth = n_centers >= _WORTH_CENTERS or X.shape[1] >= _WORTH_COLUMNS
         self.bounded = self.backend == "numba" and (worth if bounds is None else bounds)
         self._asked = bounds is not None

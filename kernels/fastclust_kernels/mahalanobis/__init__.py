@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastclust_kernels import arrays, checks
+from fastclust_kernels import arrays, checks, tensors
+from fastclust_kernels.devices import triton_asks
 from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
 from fastclust_kernels.errors import InputError, InputTypeError
 from fastclust_kernels.mahalanobis import reference
@@ -63,7 +64,35 @@ class _Numba:
             _components.to_components(X, means, factors, out, squared=squared)
 
 
-#: ``run`` is a module or class with ``pairs``, ``paired``, ``nearest`` and ``to_components``.
+class _Triton:
+    """Kernels that take tensors, imported when they are first called."""
+
+    @staticmethod
+    def pairs(X: Any, Y: Any, factor: NDArray[Any], out: Any, *, squared: bool) -> None:
+        from fastclust_kernels.mahalanobis import device
+
+        device.pairs(X, Y, factor, out, squared=squared)
+
+    @staticmethod
+    def paired(X: Any, Y: Any, factor: NDArray[Any]) -> Any:
+        from fastclust_kernels.mahalanobis import device
+
+        return device.paired(X, Y, factor)
+
+    @staticmethod
+    def nearest(X: Any, Y: Any, factor: NDArray[Any], k: int, *, others_only: bool) -> tuple[Any, Any]:
+        from fastclust_kernels.mahalanobis import device
+
+        return device.nearest(X, Y, factor, k, others_only=others_only)
+
+    @staticmethod
+    def to_components(X: Any, means: Any, factors: Any, out: Any, *, squared: bool) -> None:
+        from fastclust_kernels.mahalanobis import device
+
+        device.to_components(X, means, factors, out, squared=squared)
+
+
+#: ``run`` is a module or class with ``pairs``, ``paired``, ``nearest`` and ``to_components``, on arrays or on tensors.
 BACKENDS = (
     Backend(
         "numba",
@@ -72,6 +101,15 @@ BACKENDS = (
         ("float32", "float64"),
         {"float32": 2e-6, "float64": 1e-12},
         ("numba", "scipy"),
+    ),
+    Backend(
+        "triton",
+        _Triton,
+        ("cpu", "cuda"),
+        ("float32", "float64", "float16", "bfloat16"),
+        {"float32": 2e-6, "float64": 1e-12},
+        ("torch", "triton"),
+        asks=triton_asks,
     ),
     Backend("reference", reference, ("cpu",), ("float32", "float64"), automatic=False),  # type: ignore[arg-type]
 )
@@ -95,15 +133,18 @@ def pairs(
     Parameters
     ----------
     X, Y
-        ``[n, d]`` and ``[m, d]``, float32 or float64. The dtype of ``X`` is that of the result.
+        ``[n, d]`` and ``[m, d]``, float32 or float64. The dtype of ``X`` is that of the result. On a GPU float16 and
+        bfloat16 too; results are float32 then.
     factor
         W, ``[d, r]``: the metric's matrix is ``W W^T``.
     squared
         Leave the root out.
     backend
-        "auto", "numba" or "reference".
+        "auto", "numba", "triton" or "reference". On a GPU "auto" takes only what has a recorded pass against the oracle
+        on that kind of GPU.
     out
-        ``[n, m]`` to write into, C-contiguous and of the result's dtype; a memory-mapped array may exceed memory.
+        ``[n, m]`` to write into, C-contiguous and of the result's dtype; a memory-mapped array may exceed memory. For
+        rows on a GPU a tensor or CuPy array there.
 
     Returns
     -------
@@ -117,6 +158,9 @@ def pairs(
     BackendError
         The backend asked for cannot run this.
     """
+    if tensors.wanted(backend, X):
+        found, name = _on_tensors().pairs(BACKENDS, X, Y, factor, squared=squared, backend=backend, out=out)
+        return found, name
     rows, others = _both(X, Y)
     matrix = _factor(factor, rows.shape[1])
     target = _target(out, (len(rows), len(others)), rows.dtype)
@@ -140,6 +184,9 @@ def paired(X: Any, Y: Any, factor: Any, *, squared: bool = False, backend: str =
     distances, backend
         ``[n]``, in kind and dtype with ``X``, and the backend's name. Errors are those of :func:`pairs`.
     """
+    if tensors.wanted(backend, X):
+        found, name = _on_tensors().paired(BACKENDS, X, Y, factor, squared=squared, backend=backend)
+        return found, name
     rows, others = _both(X, Y)
     if len(rows) != len(others):
         raise InputError("Y", f"{len(others)} rows", f"{len(rows)}, as in X")
@@ -183,6 +230,9 @@ def nearest(
     Nearest
         Errors are those of :func:`pairs`.
     """
+    if tensors.wanted(backend, X):
+        named = {"others_only": others_only, "squared": squared, "backend": backend}
+        return Nearest(*_on_tensors().nearest(BACKENDS, X, Y, factor, n_neighbors, **named))
     rows, others = _both(X, Y)
     matrix = _factor(factor, rows.shape[1])
     most = len(others) - bool(others_only)
@@ -221,6 +271,8 @@ def to_components(
     array
         In kind with ``X``. Errors are those of :func:`pairs`.
     """
+    if tensors.wanted(backend, X):
+        return _on_tensors().to_components(BACKENDS, X, means, factors, squared=squared, backend=backend, out=out)
     rows = checks.check_matrix(arrays.to_numpy(X, "X"), "X")
     centers = checks.check_matrix(arrays.to_numpy(means, "means"), "means").astype(np.float64)
     checks.check_same_width(rows, centers, ("X", "means"))
@@ -233,6 +285,13 @@ def to_components(
     chosen = choose("mahalanobis", BACKENDS, Request("cpu", rows.dtype.name), backend)
     chosen.run.to_components(rows, centers, stack, target, squared=squared)  # type: ignore[attr-defined]
     return arrays.like(X)(target) if out is None else out
+
+
+def _on_tensors() -> Any:
+    """Imported only where it is needed, as torch is."""
+    from fastclust_kernels.mahalanobis import on_tensors
+
+    return on_tensors
 
 
 def _both(X: Any, Y: Any) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastclust_kernels import arrays, checks
+from fastclust_kernels.devices import architecture_of, device_of, triton_asks
 from fastclust_kernels.dispatch import Backend, Request, choose
 from fastclust_kernels.errors import InputError, InputTypeError
 from fastclust_kernels.tsne import reference
@@ -76,17 +77,6 @@ def _repulsion_torch(Y: Any, method: str, device: Any, kernels: str) -> tuple[An
     return found, total, forces.method
 
 
-def _triton_asks(request: Request) -> list[str]:
-    """Fused kernels need a GPU, or the interpreter."""
-    from importlib.util import find_spec
-
-    if request.device == "cuda" or find_spec("triton") is None:
-        return []
-    from fastclust_kernels.tsne.device import interpreted
-
-    return [] if interpreted() else ["needs a CUDA GPU, or TRITON_INTERPRET=1"]
-
-
 #: Backends that take tensors and a device.
 _ON_DEVICES = ("torch", "triton")
 #: Tolerances are relative root mean square errors; README.md, Error.
@@ -99,7 +89,7 @@ ATTRACTION_BACKENDS = (
         ("float32",),
         {"float32": 1e-5},
         ("torch", "triton"),
-        asks=_triton_asks,
+        asks=triton_asks,
     ),
     Backend("torch", _attraction_torch, ("cpu", "cuda"), ("float32",), {"float32": 1e-5}, ("torch",)),
     Backend("reference", reference.attraction, ("cpu",), ("float32", "float64"), automatic=False),
@@ -113,7 +103,7 @@ REPULSION_BACKENDS = (
         ("float32",),
         {"float32": 0.01},
         ("torch", "triton"),
-        asks=_triton_asks,
+        asks=triton_asks,
     ),
     Backend("torch", _repulsion_torch, ("cpu", "cuda"), ("float32",), {"float32": 0.01}, ("torch",)),
     Backend("reference", _repulsion_reference, ("cpu",), ("float32", "float64"), automatic=False),
@@ -201,8 +191,6 @@ class _Points:
         self.device: Any = None
         architecture = ""
         if str(where) != "cpu":
-            from fastclust_kernels.tsne.device import architecture_of, device_of
-
             self.device = device_of(where)
             architecture = architecture_of(self.device)
         kind = "cpu" if self.device is None else self.device.type

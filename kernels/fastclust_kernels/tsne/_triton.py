@@ -162,26 +162,26 @@ def pairs_kernel(Y, n, forces, totals, DIMENSIONS: tl.constexpr, ROWS: tl.conste
 
 
 _POINT_TYPES = {"Y": "*fp32", "n": "i32", "low0": "fp32", "low1": "fp32", "inverse": "fp32", "columns": "i32"}
-#: For compiling ahead of time: kernel, types of its arguments, constants, warps.
-KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int], int]] = {
+#: For compiling ahead of time: kernel, types of its arguments, constants, options of the launch.
+KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int], dict[str, int]]] = {
     "spread": (
         spread_kernel,
         _POINT_TYPES | {"scale": "fp32", "own": "*fp32", "charges": "*i64", "itself": "*fp32"},
         {"POINTS": _POINTS},
-        4,
+        {"num_warps": 4},
     ),
     "gather": (
         gather_kernel,
         _POINT_TYPES | {"across": "*fp32", "along": "*fp32", "forces": "*fp32"},
         {"POINTS": _POINTS},
-        4,
+        {"num_warps": 4},
     ),
     **{
         f"pull_{dimensions}": (
             pull_kernel,
             {"pointers": "*i64", "indices": "*i32", "values": "*fp32", "Y": "*fp32", "forces": "*fp32"},
             {"DIMENSIONS": dimensions, "NEIGHBORS": _NEIGHBORS},
-            1,
+            {"num_warps": 1},
         )
         for dimensions in (1, 2, 3)
     },
@@ -190,7 +190,7 @@ KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int], int]] = {
             pairs_kernel,
             {"Y": "*fp32", "n": "i32", "forces": "*fp32", "totals": "*fp32"},
             {"DIMENSIONS": dimensions, "ROWS": _ROWS, "OTHERS": _OTHERS},
-            4,
+            {"num_warps": 4},
         )
         for dimensions in (1, 2, 3)
     },

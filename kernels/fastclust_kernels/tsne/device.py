@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from fastclust_kernels.devices import architecture_of, device_of, interpreted
 from fastclust_kernels.errors import BackendError, InputError
 from fastclust_kernels.tsne import _torch
 from fastclust_kernels.tsne._choice import choose_method
@@ -19,35 +20,6 @@ __all__ = ["KERNELS", "DeviceForces", "architecture_of", "descend", "device_of",
 
 #: "torch" for its own operations, "triton" for fused kernels.
 KERNELS = ("torch", "triton")
-
-
-def device_of(device: Any) -> torch.device:
-    """Return the torch device; None is the GPU. Raises BackendError where there is none, InputError for no device."""
-    try:
-        found = torch.device("cuda" if device is None else device)
-    except (RuntimeError, TypeError) as error:
-        raise InputError("device", repr(device), "cuda, cuda:0, ..., or cpu") from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise BackendError(
-            f"tsne: device {str(found)!r}: torch {torch.__version__} sees no CUDA GPU here. "
-            "Allowed: backend='cpu', or a machine with a GPU and a CUDA build of torch."
-        )
-    return found
-
-
-def architecture_of(device: torch.device) -> str:
-    """Return what kind of GPU it is, such as "sm_90"; empty for the CPU."""
-    if device.type != "cuda":
-        return ""
-    major, minor = torch.cuda.get_device_capability(device)
-    return f"sm_{major}{minor}"
-
-
-def interpreted() -> bool:
-    """Whether Triton's kernels run in its interpreter."""
-    from triton import knobs
-
-    return bool(knobs.runtime.interpret)
 
 
 class DeviceForces:

@@ -1,0 +1,135 @@
+"""Rows of k-means that lie on a GPU: labels and sums stay there, centres and what is decided about them come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fastclust.cluster.rows import InMemory, Nearest, Sums
+from fastclust.errors import BackendError
+from fastclust_kernels import tensors
+from fastclust_kernels.assign import BACKENDS
+from fastclust_kernels.assign.device import DeviceAssignment
+from fastclust_kernels.dispatch import choose
+from fastclust_kernels.mahalanobis import pairs
+from fastclust_kernels.update.device import DeviceSums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DeviceRows", "device_rows"]
+
+#: Rows whose variance is taken at a time.
+_BLOCK = 1 << 18
+
+
+class DeviceRows(InMemory):
+    """Rows of a tensor ``[n, d]``, on Triton's kernels."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        self.matrix = matrix
+        self.dtype = np.dtype(np.float64 if matrix.dtype == torch.float64 else np.float32)
+        self.shape = (matrix.shape[0], matrix.shape[1])
+        self._nearest: DeviceAssignment | None = None
+
+    @property
+    def certified(self) -> float | None:
+        """Share of the rows that the last assignment's screen decided."""
+        return None if self._nearest is None else self._nearest.certified
+
+    def take(self, numbers: Any) -> NDArray[Any]:
+        return self.some(numbers).matrix.cpu().to(torch.float64).numpy().astype(self.dtype)
+
+    def some(self, numbers: Any) -> DeviceRows:
+        return DeviceRows(self.matrix[torch.as_tensor(np.asarray(numbers), device=self.matrix.device)])
+
+    def nearest(self, k: int, backend: str, bounds: bool | None) -> Nearest:
+        del k
+        if bounds:
+            raise BackendError(f"algorithm='elkan': backend={backend!r} keeps no bounds. Allowed: auto, lloyd.")
+        self._nearest = DeviceAssignment(self.matrix)
+        return _Nearest(self, self._nearest)
+
+    def sums(self, k: int, weights: NDArray[np.float64] | None) -> Sums:
+        each = None if weights is None else torch.from_numpy(weights).to(self.matrix.device)
+        return _Sums(DeviceSums(self.matrix, k, each))
+
+    def assign(self, centers: NDArray[Any], backend: str) -> tuple[NDArray[np.int32], NDArray[np.float64], str]:
+        del backend  # was chosen when the rows were made
+        moving, there = DeviceAssignment(self.matrix), self.tensor(centers)
+        labels = moving.step(there)
+        return labels.cpu().numpy(), moving.distances(there, labels).cpu().numpy(), "triton"
+
+    def own(self, centers: NDArray[Any], labels: Any) -> NDArray[np.float64]:
+        each = torch.as_tensor(labels, device=self.matrix.device)
+        distances: NDArray[np.float64] = (
+            DeviceAssignment(self.matrix).distances(self.tensor(centers), each).cpu().numpy()
+        )
+        return distances
+
+    def few(self, others: NDArray[Any]) -> NDArray[np.float64]:
+        nothing = np.zeros(self.shape[0], np.int32)
+        return np.stack([self.own(other[None], nothing) for other in others])
+
+    def all(self, centers: NDArray[Any]) -> NDArray[Any]:
+        distances = pairs(self.matrix, centers, np.eye(self.shape[1]), backend="triton")[0]
+        found: NDArray[Any] = distances.cpu().numpy()
+        return found
+
+    def variance(self) -> float:
+        mean = sum(block.sum(dim=0, dtype=torch.float64) for block in self._blocks()) / self.shape[0]
+        squares = sum((block.double() - mean).square().sum(dim=0) for block in self._blocks())
+        return float(torch.as_tensor(squares).mean()) / self.shape[0]
+
+    def finish(
+        self, nearest: Nearest, centers: NDArray[Any], weights: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.int32], float]:
+        labels = torch.as_tensor(nearest.step(centers))
+        return labels.cpu().numpy().copy(), self.inertia(centers, labels, weights)  # type: ignore[arg-type]
+
+    def tensor(self, centers: NDArray[Any]) -> torch.Tensor:
+        """Centres where the rows lie."""
+        return torch.from_numpy(np.ascontiguousarray(centers)).to(self.matrix.device)
+
+    def labels(self, labels: NDArray[np.int32]) -> Any:
+        """Labels where the rows lie."""
+        return torch.from_numpy(labels).to(self.matrix.device)
+
+    def _blocks(self) -> list[torch.Tensor]:
+        return [self.matrix[start : start + _BLOCK] for start in range(0, self.shape[0], _BLOCK)]
+
+
+class _Nearest:
+    """Labels stay on the device."""
+
+    backend, bounded = "triton", False
+
+    def __init__(self, rows: DeviceRows, moving: DeviceAssignment) -> None:
+        self._rows, self._moving = rows, moving
+
+    def step(self, centers: NDArray[Any]) -> Any:
+        return self._moving.step(self._rows.tensor(centers))
+
+
+class _Sums:
+    def __init__(self, moving: DeviceSums) -> None:
+        self._moving = moving
+
+    def step(self, labels: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+        sums, total, changed = self._moving.step(labels)
+        return sums.cpu().numpy(), total.cpu().numpy(), changed
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        return {name: part.cpu().numpy() for name, part in self._moving.state().items()}
+
+    def restore(self, state: dict[str, NDArray[np.float64]], labels: Any) -> None:
+        self._moving.restore({name: torch.from_numpy(part).to(labels.device) for name, part in state.items()}, labels)
+
+
+def device_rows(X: Any, backend: str, *, finite: bool) -> DeviceRows:
+    """Rows on the GPU where they lie, or on the one there is. Raises InputError, InputTypeError, BackendError."""
+    rows = tensors.tensor(X, "X", tensors.Kind(X).device, finite=finite)
+    choose("assign", BACKENDS, tensors.request_for(rows), backend)
+    return DeviceRows(rows)

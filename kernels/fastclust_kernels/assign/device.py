@@ -1,0 +1,112 @@
+"""Assignment of the same rows again and again on a torch device: what :mod:`moving` does on the CPU."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from fastclust_kernels.assign import _triton
+
+__all__ = ["DeviceAssignment"]
+
+#: Rows that are further out than this many times their squared spread are moved; as on the CPU.
+_FAR = 4.0
+#: Largest number, as a power of two, after scaling: float16 ends just below 2**16, and centres may move.
+_TOP = 13
+#: Powers of two that float32 has.
+_LEAST, _MOST = -126, 126
+
+
+class DeviceAssignment:
+    """Nearest centres of ``X`` ``[n, d]`` for one set of centres after the other, certified.
+
+    Labels are those of a float64 brute force on every row that is not tied to float64's precision (README.md).
+
+    Parameters
+    ----------
+    X
+        float16, bfloat16, float32 or float64, C-contiguous, finite; not copied. A float16 copy is kept beside it.
+    """
+
+    def __init__(self, X: torch.Tensor) -> None:
+        self._rows = X
+        n, self._d = X.shape
+        self._labels = torch.full((n,), -1, dtype=torch.int32, device=X.device)
+        self._open = torch.empty(n, dtype=torch.int32, device=X.device)
+        self._candidates = torch.empty(2, n, dtype=torch.int32, device=X.device)
+        self._count = torch.zeros(1, dtype=torch.int32, device=X.device)
+        self._screen: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._seconds: torch.Tensor | None = None
+        self._shift, self._scale = torch.empty(0), torch.empty(0)
+
+    def step(self, centers: torch.Tensor, *, seconds: bool = False) -> torch.Tensor:
+        """Labels int32 ``[n]`` for ``centers`` ``[k, d]``; the next step reuses the tensor.
+
+        With ``seconds``, :meth:`beyond` then has a bound on the second nearest. Nothing waits for the device, but for
+        the first step.
+        """
+        centers = centers.contiguous()
+        if self._screen is None:
+            self._shift, self._scale = _frame(self._rows, centers)
+            self._screen = _triton.split(self._rows, self._shift, self._scale, _triton.ROWS, halves=False)[:3]
+        half_centers, norms, losses, halves = _triton.split(
+            centers, self._shift, self._scale, _triton.CENTERS, halves=True
+        )
+        k = len(centers)
+        figures = torch.stack([norms[:k].amax(), losses[:k].amax(), halves[:k].amax()])
+        self._count.zero_()
+        self._seconds = torch.empty(len(self._rows), dtype=torch.float32, device=centers.device) if seconds else None
+        split_centers = half_centers, halves
+        _triton.screen(
+            len(self._rows), self._screen, split_centers, figures, self._labels, self._seconds, self._open, self._count
+        )
+        _triton.settle(
+            self._rows, self._screen, centers, split_centers, figures, self._labels, self._open, self._count,
+            self._candidates,
+        )  # fmt: skip
+        return self._labels
+
+    @property
+    def certified(self) -> float:
+        """Share of the rows that the last step's screen decided; waits for the device."""
+        return 1.0 - int(self._count.item()) / len(self._rows)
+
+    def distances(self, centers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Squared distances to the centres of the labels, by differences: float64 ``[n]``."""
+        found = torch.full((len(self._rows),), torch.nan, dtype=torch.float64, device=self._rows.device)
+        _triton.own(self._rows, centers.contiguous(), labels, found)
+        return found
+
+    def beyond(self) -> torch.Tensor:
+        """Lower bound, float64 ``[n]``, on the squared distance to every centre but that of the label.
+
+        Of the last step, which was asked for ``seconds``.
+        """
+        assert self._seconds is not None
+        assert self._screen is not None
+        _, norms, losses = (part[: len(self._rows)] for part in self._screen)
+        # |x|^2 - 2 s, with the least |x| and the largest s.
+        least = (norms.double() * (1 - (self._d + 16) * 2.5e-7) - 2 * losses.double() - 3e-18).clamp_min(0.0)
+        bound = least * least - 2 * self._seconds.double()
+        return (bound / self._scale**2).clamp_min(0.0)
+
+
+def _frame(X: torch.Tensor, centers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the origin is moved to, float64 ``[d]``, and by what power of two rows are scaled, float64 ``[1]``."""
+    wide = centers.double()
+    middle = wide.mean(dim=0)
+    spread = (wide - middle).square().sum(dim=1).mean()
+    far = middle.square().sum() > _FAR * spread
+    # Exact in the arithmetic of the kernels.
+    kind = torch.float64 if X.dtype == torch.float64 else torch.float32
+    shift = torch.where(far, middle, torch.zeros_like(middle)).to(kind).double()
+    low, high = torch.aminmax(X, dim=0)
+    lowest, highest = torch.aminmax(wide, dim=0)
+    low, high = torch.minimum(low.double(), lowest), torch.maximum(high.double(), highest)
+    widest = float(torch.maximum(high - shift, shift - low).amax())
+    if not widest > 0 or not math.isfinite(widest):
+        power = 0
+    else:
+        power = min(max(_TOP - math.frexp(widest)[1] + 1, _LEAST), _MOST)
+    return shift, torch.full((1,), math.ldexp(1.0, power), dtype=torch.float64, device=X.device)

@@ -1,0 +1,62 @@
+"""Where GPU backends run: torch devices, what kind of GPU one is, and Triton's interpreter."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from fastclust_kernels.errors import BackendError, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from fastclust_kernels.dispatch import Request
+
+__all__ = ["architecture_of", "device_for_kernels", "device_of", "interpreted", "triton_asks"]
+
+
+def device_of(device: Any) -> torch.device:
+    """Return the torch device; None is the GPU. Raises BackendError where there is none, InputError for no device."""
+    import torch
+
+    try:
+        found = torch.device("cuda" if device is None else device)
+    except (RuntimeError, TypeError) as error:
+        raise InputError("device", repr(device), "cuda, cuda:0, ..., or cpu") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise BackendError(
+            f"device {str(found)!r}: torch {torch.__version__} sees no CUDA GPU here. "
+            "Allowed: a backend of the CPU, or a machine with a GPU and a CUDA build of torch."
+        )
+    return found
+
+
+def device_for_kernels() -> torch.device:
+    """Return where the kernels take arrays of the host: the GPU if there is one, else the CPU, for the interpreter."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def architecture_of(device: torch.device) -> str:
+    """Return what kind of GPU it is, such as "sm_90"; empty for the CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return ""
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+def interpreted() -> bool:
+    """Whether Triton's kernels run in its interpreter."""
+    from triton import knobs
+
+    return bool(knobs.runtime.interpret)
+
+
+def triton_asks(request: Request) -> list[str]:
+    """Why Triton's kernels cannot run a request: they need a GPU, or the interpreter."""
+    if request.device == "cuda" or find_spec("triton") is None:
+        return []
+    return [] if interpreted() else ["needs a CUDA GPU, or TRITON_INTERPRET=1"]

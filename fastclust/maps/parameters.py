@@ -42,7 +42,7 @@ def choose_backend(model: TSNE) -> tuple[str, Any]:
     if model.backend == "gpu":
         from fastclust_kernels.tsne.device import device_of
 
-        return "gpu", device_of(model.device)
+        return "gpu", device_of(model.device, "backend='cpu'")
     return ("gpu", device) if model.backend == "auto" and (device := _recorded_gpu()) else ("cpu", None)
 
 
@@ -51,7 +51,7 @@ def why_not_gpu() -> list[str]:
     from fastclust_kernels.tsne.device import device_of
 
     try:
-        device_of(None)
+        device_of(None, "backend='cpu'")
     except BackendError as error:
         return [str(error)]
     if _recorded_gpu() is None:

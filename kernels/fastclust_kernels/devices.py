@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["architecture_of", "device_for_kernels", "device_of", "interpreted", "triton_asks"]
 
 
-def device_of(device: Any) -> torch.device:
-    """Return the torch device; None is the GPU. Raises BackendError where there is none, InputError for no device."""
+def device_of(device: Any, instead: str = "a backend of the CPU") -> torch.device:
+    """Return the torch device; None is the GPU.
+
+    Raises BackendError where there is none, which names what may be asked for ``instead``, InputError for no device.
+    """
     import torch
 
     try:
@@ -26,7 +29,7 @@ def device_of(device: Any) -> torch.device:
     if found.type == "cuda" and not torch.cuda.is_available():
         raise BackendError(
             f"device {str(found)!r}: torch {torch.__version__} sees no CUDA GPU here. "
-            "Allowed: a backend of the CPU, or a machine with a GPU and a CUDA build of torch."
+            f"Allowed: {instead}, or a machine with a GPU and a CUDA build of torch."
         )
     return found
 

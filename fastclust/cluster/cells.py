@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.rows import DenseRows
 
-__all__ = ["cells_of", "shares_of", "start_in_cells"]
+__all__ = ["cells_of", "choose_in_cells", "shares_of"]
 
 #: Iterations that find the cells.
 _ITERATIONS = 5
@@ -34,7 +34,7 @@ def cells_of(
     return fit.centers, fit.labels
 
 
-def start_in_cells(
+def choose_in_cells(
     rows: DenseRows,
     k: int,
     weights: NDArray[np.float64] | None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastclust_kernels.assign._dense import Frame
 
-__all__ = ["LANES", "Cells", "among", "cells_of", "search"]
+__all__ = ["LANES", "Cells", "among", "cells_of", "search", "seconds"]
 
 #: Candidates a row.
 LANES = PANEL
@@ -242,3 +242,17 @@ def among(X, centers, lists, labels):  # type: ignore[no-untyped-def]
                 least = distance
                 label = c
         labels[i] = label
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def seconds(X, centers, lists, labels, own, second, heirs):  # type: ignore[no-untyped-def]
+    """Squared distance to the centre of the label, to the nearest other candidate, and which that is; -1 for none."""
+    for i in numba.prange(len(X)):
+        own[i] = squared(X[i], centers[labels[i]])
+        least, heir = np.inf, np.int32(-1)
+        for c in lists[i]:
+            if c >= 0 and c != labels[i]:
+                distance = squared(X[i], centers[c])
+                if distance < least or (distance == least and c < heir):
+                    least, heir = distance, c
+        second[i], heirs[i] = least, heir

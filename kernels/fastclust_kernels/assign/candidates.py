@@ -71,6 +71,33 @@ class CandidateSearch:
             _candidates.among(self._rows, centers, self._lists, found)
         return found
 
+    def seconds(
+        self, centers: NDArray[Any], labels: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+        """Squared distances ``[n]`` to the own centre and to the nearest other candidate, and which that one is.
+
+        Where there is no other, the distance is infinite and the number -1.
+        """
+        from fastclust_kernels.assign import _candidates
+
+        assert self._lists is not None
+        n = len(self._rows)
+        own, second, heirs = np.empty(n), np.empty(n), np.empty(n, np.int32)
+        with parallel_launch():
+            _candidates.seconds(self._rows, centers, self._lists, labels, own, second, heirs)
+        return own, second, heirs
+
+    def tell(self, labels: NDArray[np.int32], moved: NDArray[np.int32]) -> None:
+        """Let each row know a centre that moved near its own.
+
+        Centre ``moved[c]`` (``[k]``, -1 for none) becomes a candidate of the rows whose label is c, in place of one
+        that is not their label.
+        """
+        assert self._lists is not None
+        rows = np.flatnonzero(moved[labels] >= 0)
+        slots = (self._lists[rows] != labels[rows, None]).argmax(axis=1)
+        self._lists[rows, slots] = moved[labels[rows]]
+
     def certified(
         self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int, distances: NDArray[np.float64]
     ) -> float:

@@ -23,7 +23,7 @@ __all__ = ["cells_of", "choose_in_cells", "shares_of"]
 #: Iterations that find the cells.
 _ITERATIONS = 5
 #: Part of k that is shared out beforehand, and how much more a cell is given at a time.
-_SHARED, _STEP = 0.5, 0.1
+_SHARED, _STEP = 0.7, 0.2
 
 
 def cells_of(
@@ -45,7 +45,7 @@ def choose_in_cells(
 ) -> NDArray[Any]:
     """Choose k rows ``[k, d]`` by greedy k-means++ inside ``cells`` (about the root of k) into which rows are put.
 
-    Over all rows it would take ``cells`` times as long. Half of k is shared out by what the cells look like, the rest
+    Over all rows it would take ``cells`` times as long. Most of k is shared out by what the cells look like, the rest
     goes bit by bit to the cell whose last rows brought down its potential most.
     """
     wanted = min(max(1, round(k**0.5)) if cells is None else cells, k)

@@ -120,7 +120,7 @@ def _problem(name: str, rows: Callable[[], NDArray[np.float32]], shape: tuple[in
             Contender("sklearn", _sklearn, ("scikit-learn",), "kmeans_plusplus"),
             Contender(OURS, lambda data: _ours("auto", data), remark='init="auto"'),
             Contender("k-means++", lambda data: _ours("k-means++", data), remark='ours with init="k-means++", exact'),
-            Contender("cells", lambda data: _ours("cells", data), remark='ours with init="cells"'),
+            Contender("k-means||", lambda data: _ours("k-means||", data), remark='ours with init="k-means||"'),
             Contender("ten iterations", _lloyd, remark=f"{_ITERATIONS} of our unpruned iterations, from random rows"),
         ],
         _gate,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastclust import progress
 from fastclust.cluster.chances import Chances
-from fastclust.cluster.greedy import greedy_rows
+from fastclust.cluster.greedy import Choice, trials_of
 from fastclust.cluster.lloyd import lloyd
 
 if TYPE_CHECKING:
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.rows import DenseRows
 
-__all__ = ["cells_of", "shares_of", "start_in_cells"]
+__all__ = ["cells_of", "choose_in_cells", "shares_of"]
 
 #: Iterations that find the cells.
 _ITERATIONS = 5
+#: Part of k that is shared out beforehand, and how much more a cell is given at a time.
+_SHARED, _STEP = 0.7, 0.2
 
 
 def cells_of(
@@ -31,7 +34,7 @@ def cells_of(
     return fit.centers, fit.labels
 
 
-def start_in_cells(
+def choose_in_cells(
     rows: DenseRows,
     k: int,
     weights: NDArray[np.float64] | None,
@@ -40,9 +43,10 @@ def start_in_cells(
     *,
     cosine: bool = False,
 ) -> NDArray[Any]:
-    """K rows ``[k, d]``: the rows are put into ``cells`` (about the root of k), each of which has its share of k.
+    """Choose k rows ``[k, d]`` by greedy k-means++ inside ``cells`` (about the root of k) into which rows are put.
 
-    Inside each cell the rows are those of greedy k-means++, which would take ``cells`` times as long over all rows.
+    Over all rows it would take ``cells`` times as long. Most of k is shared out by what the cells look like, the rest
+    goes bit by bit to the cell whose last rows brought down its potential most.
     """
     wanted = min(max(1, round(k**0.5)) if cells is None else cells, k)
     possible = rows.shape[0] if weights is None else int(np.count_nonzero(weights))
@@ -52,19 +56,42 @@ def start_in_cells(
     sizes = np.bincount(labels, minlength=cells)
     spread = np.bincount(labels, rows.own(centers, labels), minlength=cells)
     shares = shares_of(spread, sizes, k, rows.shape[1])
-    first = np.concatenate([[0], np.cumsum(shares)])
-    order = np.argsort(labels, kind="stable")
-    ends = np.concatenate([[0], np.cumsum(sizes)])
-    taken = np.empty(k, np.int64)
-    for cell in np.flatnonzero(shares):
-        mine = order[ends[cell] : ends[cell + 1]]
+    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
+    choices = []
+    # The cell whose rows gain most comes first, the lowest of those alike.
+    queue: list[tuple[float, int]] = []
+    for cell, mine in enumerate(members):
         own = np.ones(len(mine)) if weights is None else weights[mine]
-        if np.count_nonzero(own) < shares[cell]:
-            own = np.maximum(own, own.max() * 1e-12 or 1.0)
-        part, many = np.ascontiguousarray(rows.matrix[mine]), int(shares[cell])
-        taken[first[cell] : first[cell + 1]] = mine[greedy_rows(part, many, own, random)]
-        progress.report("seed", int(cell) + 1, cells, f"cell {cell + 1} of {cells}")
-    return rows.take(taken).copy()
+        choice = Choice(own, random, trials_of(max(1, int(shares[cell]))))
+        choices.append(choice)
+        if own.any():
+            part = np.ascontiguousarray(rows.matrix[mine])
+            choice.extend(part, max(1, round(_SHARED * (1 - _STEP) * shares[cell])))
+            _grow(choice, part, max(1, round(_SHARED * _STEP * shares[cell])), cell, queue)
+        progress.report("seed", cell + 1, 2 * cells, f"cell {cell + 1} of {cells}")
+    left = k - sum(len(choice.rows) for choice in choices)
+    while left > 0 and queue:
+        _, cell = heapq.heappop(queue)
+        choice = choices[cell]
+        many = min(left, max(1, round(_STEP * len(choice.rows))))
+        left -= _grow(choice, np.ascontiguousarray(rows.matrix[members[cell]]), many, cell, queue)
+        progress.report("seed", 2 * k - left, 2 * k, f"{k - left} of {k} rows")
+    chosen = np.concatenate([mine[choice.rows] for mine, choice in zip(members, choices, strict=True)])[:k]
+    if len(chosen) < k:
+        # Fewer distinct rows than clusters: any others.
+        others = np.setdiff1d(np.arange(rows.shape[0]), chosen)
+        chosen = np.concatenate([chosen, others[: k - len(chosen)]])
+    return rows.take(chosen).copy()
+
+
+def _grow(choice: Choice, part: NDArray[Any], many: int, cell: int, queue: list[tuple[float, int]]) -> int:
+    """Choose more rows of a cell, queue it by what each of them gained, and return how many were found."""
+    before, had = choice.potential(), len(choice.rows)
+    choice.extend(part, many)
+    found = len(choice.rows) - had
+    if found and not choice.exhausted:
+        heapq.heappush(queue, ((choice.potential() - before) / found, cell))
+    return found
 
 
 def shares_of(spread: NDArray[Any], sizes: NDArray[Any], k: int, d: int) -> NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -10,18 +9,18 @@ from sklearn.utils import check_random_state
 
 from fastclust import progress
 from fastclust.cluster.base import Centers, check_integer, check_number
-from fastclust.cluster.cells import cells_of, start_in_cells
+from fastclust.cluster.cells import choose_in_cells
 from fastclust.cluster.greedy import is_dear
 from fastclust.cluster.inputs import check_rows, check_weights
 from fastclust.cluster.lloyd import means_of
 from fastclust.cluster.passes import Passes, sample_of
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.seeding import initial_centers
+from fastclust.cluster.settling import Settling, grouped
 from fastclust.cluster.spaces import space_of
 from fastclust.cluster.streaming import StreamedRows
 from fastclust.data.limits import is_streamed
 from fastclust.errors import InputError, InputTypeError
-from fastclust_kernels.assign.candidates import CandidateSearch
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -29,10 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HierarchicalKMeans"]
 
-#: Iterations from one search to the next: few at first, while centres move far.
-_REST = (2, 3, 4)
-#: Cells that a row looks at by default.
-_PROBED = 0.25
+#: Iterations on the sample of rows that stay in their files.
+_SAMPLED = 4
 
 
 class HierarchicalKMeans(Centers):
@@ -41,7 +38,8 @@ class HierarchicalKMeans(Centers):
     The rows are put into about ``sqrt(n_clusters)`` cells, and the start is greedy k-means++ in each cell for its
     share of the clusters (over all rows where that is cheap). Lloyd's iteration over all rows follows. From time to
     time the centres are put into cells, and each row looks at all centres of the ``n_probes`` nearest ones; in between
-    it looks at 16 of those that were nearest then. A row is *certified* if the triangle inequality shows that no centre
+    it looks at 16 of those that were nearest then. In the first iterations centres that are of little use move to where
+    one more is of much (Fritzke, "LBG-U", 1997). A row is *certified* if the triangle inequality shows that no centre
     of another cell can be nearer.
 
     Parameters
@@ -115,47 +113,16 @@ class HierarchicalKMeans(Centers):
         self._cosine = space.name == "cosine"
         rows = DenseRows(space.enter(matrix))
         random = check_random_state(self.random_state)
-        centers = self._start(rows, weights, random)
-        labels, distances = self._iterate(rows, centers, weights, random)
-        self.labels_ = labels
+        start, cosine = self._start(rows, weights, random), self._cosine
+        found = Settling(rows, start, weights, random, cells=self._cells(), n_probes=self.n_probes, cosine=cosine)
+        found.iterate(self.max_iter, self.tol, verbose=bool(self.verbose))
+        self.labels_, distances, self.certified_ = found.finish()
+        self._inner_centers = self.cluster_centers_ = found.centers
+        self.n_iter_ = found.n_iter
         self.inertia_ = float((distances if weights is None else distances * weights).sum())
         self.backend_ = "numba"
         self._n_features_out = self.n_clusters
         return self
-
-    def _iterate(
-        self, rows: DenseRows, centers: NDArray[Any], weights: NDArray[np.float64] | None, random: RandomState
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Labels and squared distances of the rows to their centres; the centres are kept."""
-        found, gathered = CandidateSearch(rows.matrix), rows.sums(self.n_clusters, weights)
-        labels, searches, rest, n_iter = None, 0, 0, 0
-        while n_iter < self.max_iter:
-            n_iter += 1
-            searched = not rest
-            if searched:
-                labels = found.search(centers, *self._cells_of(centers, random), labels)
-                rest = _REST[min(searches, len(_REST) - 1)]
-                searches += 1
-            else:
-                assert labels is not None
-                labels = found.step(centers, labels)
-            rest -= 1
-            sums, total, changed = gathered.step(labels)
-            centers = means_of(sums, total, centers, cosine=self._cosine)
-            progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}, {changed} labels changed")
-            if self.verbose:
-                print(f"HierarchicalKMeans iteration {n_iter}: {changed} labels changed")  # noqa: T201
-            if n_iter > 1 and changed <= self.tol * len(labels):
-                if searched:
-                    break
-                rest = 0
-        cell, probes = self._cells_of(centers, random)
-        labels = found.search(centers, cell, probes, labels)
-        self._inner_centers = self.cluster_centers_ = centers
-        self.n_iter_ = n_iter
-        distances = rows.own(centers, labels)
-        self.certified_ = found.certified(centers, cell, probes, np.sqrt(distances))
-        return labels, distances
 
     def _fit_streamed(self, X: Any, sample_weight: Any) -> Self:
         """Levels found on a sample that memory holds; then passes over the files."""
@@ -168,11 +135,15 @@ class HierarchicalKMeans(Centers):
         random = check_random_state(self.random_state)
         numbers = sample_of(rows, self.n_clusters, random)
         sample, own = rows.some(numbers), None if weights is None else weights[numbers]
-        centers = self._start(sample, own, random)
+        found = Settling(
+            sample, self._start(sample, own, random), own, random, cells=self._cells(), cosine=self._cosine
+        )
+        found.iterate(_SAMPLED, self.tol)
+        centers = found.centers
         passes = Passes(rows, weights, self.n_clusters)
         n_iter = 0
         for n_iter in range(1, self.max_iter + 1):
-            sums, total, changed = passes.step(centers, *self._cells_of(centers, random))
+            sums, total, changed = passes.step(centers, *self._grouped(centers, random))
             centers = means_of(sums, total, centers, cosine=self._cosine)
             progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}, {changed} labels changed")
             if self.verbose:
@@ -181,7 +152,7 @@ class HierarchicalKMeans(Centers):
                 break
         self._inner_centers = self.cluster_centers_ = centers
         self.labels_, self.n_iter_ = passes.labels, n_iter
-        self.inertia_, self.certified_ = passes.finish(centers, *self._cells_of(centers, random))
+        self.inertia_, self.certified_ = passes.finish(centers, *self._grouped(centers, random))
         self.backend_ = "numba"
         self._n_features_out = self.n_clusters
         return self
@@ -190,20 +161,14 @@ class HierarchicalKMeans(Centers):
         cells = round(self.n_clusters**0.5) if self.n_cells == "auto" else int(self.n_cells)
         return min(max(1, cells), self.n_clusters)
 
-    def _cells_of(self, centers: NDArray[Any], random: RandomState) -> tuple[NDArray[np.int32], int]:
-        """The cell of each centre, and how many of the cells a row looks at."""
-        start, _ = initial_centers("auto", DenseRows(centers), self._cells(), None, random)
-        labels = cells_of(DenseRows(centers), start, None, cosine=self._cosine)[1]
-        _, cell = np.unique(labels, return_inverse=True)
-        cells = int(cell.max()) + 1
-        probes = math.ceil(_PROBED * cells) if self.n_probes == "auto" else int(self.n_probes)
-        return cell.astype(np.int32), min(probes, cells)
+    def _grouped(self, centers: NDArray[Any], random: RandomState) -> tuple[NDArray[np.int32], int]:
+        return grouped(centers, self._cells(), self.n_probes, random, cosine=self._cosine)
 
     def _start(self, rows: DenseRows, weights: NDArray[np.float64] | None, random: RandomState) -> NDArray[Any]:
         each = np.ones(rows.shape[0]) if weights is None else weights
         if not is_dear(rows.shape, self.n_clusters):
             return initial_centers("k-means++", rows, self.n_clusters, each, random)[0]
-        return start_in_cells(rows, self.n_clusters, weights, random, self._cells(), cosine=self._cosine)
+        return choose_in_cells(rows, self.n_clusters, weights, random, self._cells(), cosine=self._cosine)
 
     def _check_parameters(self) -> None:
         for name in ("n_clusters", "max_iter"):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from fastclust import progress
-from fastclust.cluster.cells import start_in_cells
+from fastclust.cluster.cells import choose_in_cells
 from fastclust.cluster.chances import Chances
 from fastclust.cluster.greedy import greedy_rows, is_dear, trials_of
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.scalable import parallel_start
+from fastclust.cluster.settling import Settling
 from fastclust.cluster.streaming import StreamedRows
 from fastclust.errors import InputError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sampled", "initial_centers"]
 
+#: Iterations of a start in cells.
+_SETTLED = 4
 _METHODS = ("auto", "k-means++", "cells", "k-means||", "random")
 
 
@@ -83,7 +86,7 @@ def _named(
     if name == "cells":
         if not isinstance(rows, DenseRows):
             raise InputError("init", "cells, for rows that are sparse or streamed", "k-means||, random, an array, auto")
-        return start_in_cells(rows, k, weights, random), name
+        return _in_cells(rows, k, weights, random), name
     if name == "random":
         chances = Chances(rows.shape[0], weights, None)
         if chances.possible < k:
@@ -93,8 +96,21 @@ def _named(
 
 
 def _chosen(rows: Rows, k: int) -> str:
-    """Which start "auto" is: exact k-means++ as long as it is quick."""
-    return "k-means||" if isinstance(rows, StreamedRows) or is_dear(rows.shape, k) else "k-means++"
+    """Which start "auto" is: exact k-means++ as long as it is quick, then what comes near it."""
+    if isinstance(rows, StreamedRows):
+        return "k-means||"
+    if not is_dear(rows.shape, k):
+        return "k-means++"
+    return "cells" if isinstance(rows, DenseRows) else "k-means||"
+
+
+def _in_cells(rows: DenseRows, k: int, weights: NDArray[np.float64] | None, random: RandomState) -> NDArray[Any]:
+    """Rows chosen cell by cell, and a few iterations in which those that came too near each other part."""
+    cells = min(max(1, round(k**0.5)), k)
+    start = choose_in_cells(rows, k, weights, random, cells)
+    found = Settling(rows, start, weights, random, cells=cells, cosine=False)
+    found.iterate(_SETTLED, 0.0)
+    return found.centers
 
 
 def _plus_plus(rows: Rows, k: int, weights: NDArray[np.float64], random: RandomState) -> NDArray[Any]:

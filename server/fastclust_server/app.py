@@ -237,6 +237,8 @@ class Server:
 
 #: Between the end of the last handler and the end of its connection: its response is on the way.
 _LAST_WORDS_SECONDS = 0.1
+#: From a signal to its handler, at most.
+_LOOK_SECONDS = 0.5
 
 
 def serve(settings: Settings) -> None:
@@ -254,7 +256,9 @@ def serve(settings: Settings) -> None:
             with replacing(settings.ready_file) as temporary:
                 temporary.write_text(address + "\n", encoding="utf-8")
         print(f"fastclust server listening on {address}", flush=True)  # noqa: T201 - the one line that is promised
-        stopping.wait()
+        # In turns: a signal that another thread was given is looked at only when this one wakes.
+        while not stopping.wait(_LOOK_SECONDS):
+            pass
     finally:
         server.stop()
         if settings.ready_file is not None:

@@ -80,9 +80,31 @@ def test_the_largest_values_are_those_that_sorting_finds(values, data):
     many = data.draw(st.integers(1, len(values)))
     padded = np.array(values + [-np.inf] * (-len(values) % 16), np.float32)
     places = np.empty(many + 1, np.int32)
-    _largest(padded, many, places)
+    _largest(padded, many, float(max(values)), data.draw(st.sampled_from([1e-30, 1.0, 1e6])), places)
     wanted = np.sort(np.argsort(-padded[: len(values)], kind="stable")[:many])
     np.testing.assert_array_equal(places[:many], wanted)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_certified_share_is_that_of_the_definition(dtype, offset):
+    """In float64, over the cells not looked at; where digits are lost to an offset, no more rows than that."""
+    rng = np.random.default_rng(0)
+    places = 4 * rng.normal(size=(5, 6))
+    X = (offset + places[rng.integers(5, size=3000)] + rng.normal(size=(3000, 6))).astype(dtype)
+    centers, cell = X[:40].copy(), np.argmin(squared(X[:40], offset + places), axis=1).astype(np.int32)
+    search = CandidateSearch(X)
+    labels = search.search(centers, cell, 2)
+    own = np.sqrt(squared(X, centers)[np.arange(3000), labels])
+    means = np.stack([centers[cell == g].mean(axis=0, dtype=np.float64) for g in range(5)])
+    far = np.sqrt(squared(X, means))
+    radius = np.array([np.sqrt(squared(centers[cell == g], means[g : g + 1])).max() for g in range(5)])
+    np.put_along_axis(far, np.argsort(far, axis=1)[:, :2], np.inf, axis=1)
+    wanted = ((far - radius).min(axis=1) > own).mean()
+    found = search.certified(centers, cell, 2, own)
+    assert 0.1 < wanted < 1
+    assert found == pytest.approx(wanted, abs=0.005)
+    assert found <= wanted + (0.001 if offset else 1e-9)
 
 
 def test_certified_rows_have_their_nearest_centre():

@@ -203,7 +203,7 @@ def test_a_fit_needs_no_faiss_torch_or_opentsne():
     assert done.stdout.strip() == "none"
 
 
-@pytest.mark.parametrize("init", ["k-means++", "k-means||"])
+@pytest.mark.parametrize("init", ["k-means++", "cells", "k-means||"])
 def test_starts_for_many_clusters_are_as_good_as_scikit_learns(init):
     X, _ = make_blobs(6000, n_features=8, centers=300, cluster_std=0.5, random_state=0)
     ours = [KMeans(300, init=init, n_init=1, random_state=seed).fit(X).inertia_ for seed in range(3)]
@@ -215,7 +215,7 @@ def test_auto_says_which_start_it_took():
     X = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
     assert KMeans(5, max_iter=1).fit(X).init_ == "k-means++"
     wide = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
-    assert KMeans(300, max_iter=1).fit(wide).init_ == "k-means||"
+    assert KMeans(300, max_iter=1).fit(wide).init_ == "cells"
     assert KMeans(300, max_iter=1).fit(csr_array(wide)).init_ == "k-means||"
 
 

@@ -29,6 +29,20 @@ def test_the_rows_are_the_oracles(n, d, k, trials, offset, dtype):
     assert greedy_plus_plus(X, weights, 1, draws).tolist() == oracle(X, weights, 1, draws)
 
 
+def test_choosing_goes_on_to_the_same_rows():
+    rng = np.random.default_rng(5)
+    X, weights, draws = 40 + rng.normal(size=(700, 6)).astype(np.float32), rng.random(700), rng.random((9, 3))
+    nearest = np.full(700, np.inf)
+    parts = [
+        greedy_plus_plus(X, weights, 2, draws[:4], nearest),
+        greedy_plus_plus(X, weights, None, draws[4:], nearest),
+    ]
+    chosen = np.concatenate(parts)
+    assert chosen.tolist() == oracle(X, weights, 2, draws)
+    distances = ((X[:, None].astype(np.float64) - X[chosen]) ** 2).sum(axis=2).min(axis=1)
+    np.testing.assert_allclose(nearest, distances, rtol=1e-4, atol=1e-4)
+
+
 def test_rows_of_weight_zero_and_rows_on_chosen_ones_are_never_drawn():
     X = np.repeat(np.arange(4.0), 5)[:, None] + 1e3
     weights = np.repeat([1.0, 1.0, 1.0, 0.0], 5)

@@ -16,6 +16,8 @@ from fastclust.v1 import job_pb2
 
 CALL = re.compile(r"^\d+\s+(?:<\.\.\. )?(\w+)(?:\(| resumed>)(.*)$")
 PATH = re.compile(r"<([^<>]*)>")
+#: Logged by what starts beside the calls, at any moment.
+BESIDE = {"serving", "swept", "worker_started", "online_started"}
 
 
 class Trace:
@@ -59,6 +61,8 @@ class Trace:
         """Steps since the last logged event up to this one, each time."""
         parts, part = [], []
         for step in self.steps:
+            if step[0] == "log" and step[1] in BESIDE:
+                continue
             if step[0] == "log":
                 if step[1] == event:
                     parts.append(part)

@@ -1,6 +1,8 @@
 """The server as a process: what it loads, where it listens, who may call, how many may watch."""
 
+import ctypes
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -114,6 +116,14 @@ def test_the_ready_file_has_the_address_and_goes_with_the_server(new_server, tmp
     assert ready.read_text().strip() == server.address
     assert server.stop() == 0
     assert not ready.exists()
+
+
+def test_a_signal_that_another_thread_was_given_ends_the_server(new_server):
+    """As happens to a process that is traced: the handler runs in the main thread, which must wake for it."""
+    server = new_server().start()
+    others = [thread.id for thread in psutil.Process(server.process.pid).threads() if thread.id != server.process.pid]
+    assert ctypes.CDLL(None).tgkill(server.process.pid, others[-1], signal.SIGTERM) == 0
+    assert server.process.wait(30) == 0
 
 
 def test_a_socket_file_is_served_too(new_server, tmp_path, blobs):

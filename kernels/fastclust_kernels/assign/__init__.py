@@ -151,7 +151,11 @@ def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def greedy_plus_plus(
-    X: NDArray[Any], weights: NDArray[np.float64], first: int, draws: NDArray[np.float64]
+    X: NDArray[Any],
+    weights: NDArray[np.float64],
+    first: int | None,
+    draws: NDArray[np.float64],
+    nearest: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Choose rows as starting centres: each the best of some drawn with a chance proportional to the potential.
 
@@ -165,17 +169,21 @@ def greedy_plus_plus(
     weights
         float64 ``[n]``.
     first
-        Number of the first row.
+        Number of the first row; None to go on from ``nearest``.
     draws
-        float64 ``[k - 1, trials]`` in ``[0, 1)``, at most 16 trials: where along the running total of weight times
-        squared distance the candidates of a step lie.
+        float64 ``[m, trials]`` in ``[0, 1)``, at most 16 trials, for m rows after ``first``: where along the running
+        total of weight times squared distance the candidates of a step lie.
+    nearest
+        float64 ``[n]``: squared distance of each row to the nearest one chosen before, infinite where there is none.
+        Brought up to date in place.
 
     Returns
     -------
     NDArray[np.int64]
-        ``[k]``; -1 from where on every row lies on a chosen one.
+        ``[m + 1]``, or ``[m]`` where there is no first one; -1 from where on every row lies on a chosen one.
     """
     from fastclust_kernels.assign import _seeding
 
+    apart = np.full(len(X), np.inf) if nearest is None else nearest
     with np.errstate(over="ignore", invalid="ignore"), parallel_launch():
-        return _seeding.greedy(X, weights, first, draws)
+        return _seeding.greedy(X, weights, first, draws, apart)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
-from fastclust_kernels.assign._dense import move
+from fastclust_kernels.assign._dense import doubt_of, length_of, move
 from fastclust_kernels.assign._exact import squared
-from fastclust_kernels.assign._scores import carry, keep_best, keep_best_of_two, pack, score_group
+from fastclust_kernels.assign._scores import carry, keep_top, keep_top_of_two, pack, score_group
 from fastclust_kernels.assign._vectors import PANEL, TILE
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastclust_kernels.assign._dense import Frame
 
-__all__ = ["LANES", "Cells", "among", "cells_of", "search"]
+__all__ = ["LANES", "Cells", "among", "cells_of", "certified", "search", "seconds"]
 
 #: Candidates a row.
 LANES = PANEL
@@ -83,9 +83,43 @@ def search(X: NDArray[Any], cells: Cells, probes: int, lists: NDArray[np.int32])
 
     The same bits for any number of threads: blocks of rows do not depend on it.
     """
+    _search(X, *cells[1:], probes, _rows_together(X), lists, numba.get_num_threads())
+
+
+def certified(
+    X: NDArray[Any], cells: Cells, radius: NDArray[np.float64], probes: int, distances: NDArray[np.float64]
+) -> int:
+    """How many rows are nearer to their centre, at ``distances`` ``[n]``, than any centre of another cell can be.
+
+    No centre of a cell is nearer than the distance to its mean less its ``radius``. Scores may be off by their bound
+    (README.md), and row and mean by half a unit of their lengths each from having been moved to the origin of scores.
+    """
+    moved = (cells.means - cells.shift).astype(np.float64)
+    reach, unit = float(np.sqrt((moved**2).sum(axis=1).max())), float(np.finfo(X.dtype).eps) / 2
+    bounds = np.zeros(len(cells.mean_panels) * PANEL)
+    bounds[: len(radius)] = radius
+    sure = np.zeros(len(X), np.bool_)
+    rows, threads = _rows_together(X), numba.get_num_threads()
+    _certify(
+        X,
+        cells.mean_panels,
+        cells.mean_halves,
+        cells.shift,
+        bounds,
+        probes,
+        reach,
+        unit,
+        rows,
+        distances,
+        sure,
+        threads,
+    )
+    return int(np.count_nonzero(sure))
+
+
+def _rows_together(X: NDArray[Any]) -> int:
     width = X.shape[1] * X.itemsize
-    rows = int(np.clip(_ROWS_BYTES // width // TILE * TILE, _FEWEST_ROWS, _MOST_ROWS))
-    _search(X, *cells[1:], probes, rows, lists, numba.get_num_threads())
+    return int(np.clip(_ROWS_BYTES // width // TILE * TILE, _FEWEST_ROWS, _MOST_ROWS))
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)
@@ -107,7 +141,7 @@ def _search(  # type: ignore[no-untyped-def]
             count = min(rows, n - start)
             for i in range(count):
                 move(X[start + i], shift, local[i])
-            _nearest_cells(local, count, mean_panels, mean_halves, near)
+            _nearest_cells(local, count, mean_panels, mean_halves, near, local[:0])
             _by_cell(near, count, sizes, queue)
             best[:] = -np.inf
             where[:] = -1
@@ -120,57 +154,108 @@ def _search(  # type: ignore[no-untyped-def]
                     lists[start + i, lane] = members[panel, lane] if panel >= 0 else -1
 
 
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _certify(  # type: ignore[no-untyped-def]
+    X, panels, halves, shift, radius, probes, reach, unit, rows, distances, sure, threads
+):
+    n, d = X.shape
+    blocks = (n + rows - 1) // rows
+    tiny = np.float64(np.finfo(X.dtype).tiny)
+    for thread in numba.prange(threads):
+        local = np.empty((rows, d), X.dtype)
+        near = np.empty((rows, probes + 1), np.int32)
+        scores = np.empty((rows, len(panels) * PANEL), X.dtype)
+        for block in range(thread, blocks, threads):
+            start = block * rows
+            count = min(rows, n - start)
+            for i in range(count):
+                move(X[start + i], shift, local[i])
+            _nearest_cells(local, count, panels, halves, near, scores)
+            for i in range(count):
+                squares = length_of(local[i])
+                off = 2.0 * doubt_of(squares, reach, d, unit, tiny)
+                away = distances[start + i] + unit * (np.sqrt(squares) + reach)
+                for cell in near[i, :-1]:
+                    scores[i, cell] = -np.inf
+                # |x - m| - r > a, without the root: a + r is never negative.
+                known = True
+                for cell in range(len(radius)):
+                    beyond = away + radius[cell]
+                    known &= squares - 2.0 * np.float64(scores[i, cell]) - off > beyond * beyond
+                sure[start + i] = known
+
+
 @numba.njit(cache=True)
-def _nearest_cells(local, count, panels, halves, near):  # type: ignore[no-untyped-def]
-    """Numbers of the nearest cells of each row, in their order: the lowest of those alike."""
+def _nearest_cells(local, count, panels, halves, near, whole):  # type: ignore[no-untyped-def]
+    """Numbers of the nearest cells of each row, in their order: the lowest of those alike.
+
+    The scores of all cells are left in ``whole`` ``[rows, cells]``, filled up to panels, where it has rows.
+    """
     d = local.shape[1]
     probes = near.shape[1] - 1
     address = np.empty(TILE, np.int64)
     nothing = np.full(TILE, -1, np.int32)
     scores = np.empty((len(panels), TILE, PANEL), local.dtype)
-    tops = np.empty(TILE, local.dtype)
+    tops = np.empty((len(panels), TILE), local.dtype)
     mine = np.empty(len(panels) * PANEL, local.dtype)
+    width = 1.0
     for tile in range(0, count, TILE):
         used = min(TILE, count - tile)
         for r in range(TILE):
             address[r] = local.ctypes.data + (tile + min(r, used - 1)) * d * local.itemsize
         for p in range(len(panels)):
-            score_group(address, panels[p], halves[p], d, nothing, scores[p], tops)
+            score_group(address, panels[p], halves[p], d, nothing, scores[p], tops[p])
         for r in range(used):
+            top = -np.inf
             for p in range(len(panels)):
+                top = max(top, np.float64(tops[p, r]))
                 for lane in range(PANEL):
                     mine[p * PANEL + lane] = scores[p, r, lane]
-            _largest(mine, probes, near[tile + r])
+            width = _largest(mine, probes, top, width, near[tile + r])
+            if len(whole):
+                whole[tile + r] = mine
 
 
 @numba.njit(cache=True)
-def _largest(values, many, places):  # type: ignore[no-untyped-def]
+def _above(values, threshold):  # type: ignore[no-untyped-def]
+    count = np.int32(0)
+    for value in values:
+        count += np.int32(value > threshold)
+    return count
+
+
+@numba.njit(cache=True)
+def _largest(values, many, top, width, places):  # type: ignore[no-untyped-def]
     """Where the ``many`` largest values are, in order: ``places`` has room for one more.
 
     The threshold is found by halving: counting what is above one is a few instructions, where sorting branches.
+    ``top`` is the largest value; ``width`` a guess of how far below it the threshold lies. Returns the next guess.
     """
-    low, high = np.inf, -np.inf
-    for value in values:
-        low = min(low, value) if value > -np.inf else low
-        high = max(high, value)
-    low = low - (high - low) if low < high else -np.inf
-    # More than low: at least as many as are wanted; more than high: fewer, or as many.
+    number = values.dtype.type
+    high, low = top, number(top - width)
     above = np.int32(0)
+    # More than low: at least as many as are wanted; more than high: fewer, or as many.
+    while low > -np.inf and _above(values, low) < many:
+        width *= 2.0
+        low = number(top - width)
     while True:
-        middle = values.dtype.type(0.5 * (low + high))
+        middle = number(0.5 * (low + high))
         if not low < middle < high:
             break
-        count = np.int32(0)
-        for value in values:
-            count += np.int32(value > middle)
+        count = _above(values, middle)
         if count > many:
             low = middle
         else:
             high, above = middle, count
             if count == many:
                 break
-    alike = np.int64(many - above)
     place = np.int64(0)
+    if above == many:
+        for g in range(len(values)):
+            places[place] = g
+            place += np.int64(values[g] > high)
+        return max(1.25 * (top - high), 1e-30)
+    alike = np.int64(many - above)
     for g in range(len(values)):
         places[place] = g
         taken = values[g] > high
@@ -181,6 +266,7 @@ def _largest(values, many, places):  # type: ignore[no-untyped-def]
     for left in range(place, many):
         # Scores that overflowed have no order.
         places[left] = left
+    return 1.0
 
 
 @numba.njit(cache=True)
@@ -208,9 +294,7 @@ def _look(local, mine, panels, halves, begin, end, best, where):  # type: ignore
     d = local.shape[1]
     address = np.empty(TILE, np.int64)
     top = np.empty((TILE, PANEL), local.dtype)
-    second = np.empty((TILE, PANEL), local.dtype)
     number = np.empty((TILE, PANEL), np.int32)
-    second[:] = -np.inf
     for tile in range(0, len(mine), TILE):
         used = min(TILE, len(mine) - tile)
         for r in range(TILE):
@@ -219,9 +303,9 @@ def _look(local, mine, panels, halves, begin, end, best, where):  # type: ignore
             carry(best, i, top, r)
             carry(where, i, number, r)
         for p in range(begin, end - 1, 2):
-            keep_best_of_two(address, panels[p : p + 2], halves[p : p + 2], d, np.int32(p), top, second, number)
+            keep_top_of_two(address, panels[p : p + 2], halves[p : p + 2], d, np.int32(p), top, number)
         if (end - begin) % 2:
-            keep_best(address, panels[end - 1], halves[end - 1], d, np.int32(end - 1), top, second, number)
+            keep_top(address, panels[end - 1], halves[end - 1], d, np.int32(end - 1), top, number)
         for r in range(used):
             i = mine[tile + r]
             carry(top, r, best, i)
@@ -242,3 +326,17 @@ def among(X, centers, lists, labels):  # type: ignore[no-untyped-def]
                 least = distance
                 label = c
         labels[i] = label
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def seconds(X, centers, lists, labels, own, second, heirs):  # type: ignore[no-untyped-def]
+    """Squared distance to the centre of the label, to the nearest other candidate, and which that is; -1 for none."""
+    for i in numba.prange(len(X)):
+        own[i] = squared(X[i], centers[labels[i]])
+        least, heir = np.inf, np.int32(-1)
+        for c in lists[i]:
+            if c >= 0 and c != labels[i]:
+                distance = squared(X[i], centers[c])
+                if distance < least or (distance == least and c < heir):
+                    least, heir = distance, c
+        second[i], heirs[i] = least, heir

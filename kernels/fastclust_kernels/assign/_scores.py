@@ -19,7 +19,7 @@ from fastclust_kernels.assign._vectors import I32, INDEX, PANEL, TILE, Vectors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["carry", "keep_best", "keep_best_of_two", "pack", "score_group", "settle"]
+__all__ = ["carry", "keep_best", "keep_best_of_two", "keep_top", "keep_top_of_two", "pack", "score_group", "settle"]
 
 
 def pack(centers: NDArray[Any], half: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -82,6 +82,37 @@ def keep_best_of_two(typingctx, rows, panels, halves, d, number, best, second, w
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def _keeper(rows: Any, panels: Any, halves: Any, best: Any, where: Any, side: int) -> Any:
+    signature = types.void(rows, panels, halves, types.intp, types.int32, best, where)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        make = Vectors(context, builder, signature, values, panels.dtype)
+        tops, numbers = make.address(5, make.vector), make.address(6, INDEX)
+        mine = [make.spread(builder.add(make.value(4), ir.Constant(I32, p))) for p in range(side)]
+        for row, scores in make.scores(0, 1, 2, 3, side=side):
+            top, place = make.load(tops, row, align=make.size), make.load(numbers, row, align=4)
+            for score, own in zip(scores, mine, strict=True):
+                better = builder.fcmp_ordered(">", score, top)
+                top, place = builder.select(better, score, top), builder.select(better, own, place)
+            make.store(top, tops, row, align=make.size)
+            make.store(place, numbers, row, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def keep_top(typingctx, rows, panel, half, d, number, best, where):  # type: ignore[no-untyped-def]
+    """:func:`keep_best` without the second best."""
+    return _keeper(rows, panel, half, best, where, 1)
+
+
+@intrinsic
+def keep_top_of_two(typingctx, rows, panels, halves, d, number, best, where):  # type: ignore[no-untyped-def]
+    """:func:`keep_best_of_two` without the second best."""
+    return _keeper(rows, panels, halves, best, where, 2)
 
 
 @intrinsic

@@ -21,12 +21,19 @@ __all__ = ["greedy"]
 _BLOCK = 256
 
 
-def greedy(X: NDArray[Any], weights: NDArray[np.float64], first: int, draws: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Numbers of the chosen rows; -1 from where on all rows lie on chosen ones."""
+def greedy(
+    X: NDArray[Any],
+    weights: NDArray[np.float64],
+    first: int | None,
+    draws: NDArray[np.float64],
+    nearest: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Numbers of the chosen rows; -1 from where on all rows lie on chosen ones. ``nearest`` goes on."""
     frame = frame_of(X[:: max(1, len(X) // 4096)])
-    chosen = np.full(len(draws) + 1, -1, np.int64)
-    chosen[0] = first
-    _greedy(X, weights, draws, frame.shift, frame.shifted, frame.unit, chosen)
+    ahead = 0 if first is None else 1
+    chosen = np.full(ahead + len(draws), -1, np.int64)
+    chosen[:ahead] = -1 if first is None else first
+    _greedy(X, weights, draws, frame.shift, frame.shifted, frame.unit, ahead, nearest, chosen)
     return chosen
 
 
@@ -60,13 +67,12 @@ def _drawn(target, sums, weights, nearest):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(parallel=True, cache=True)
-def _greedy(X, weights, draws, shift, shifted, unit, chosen):  # type: ignore[no-untyped-def]
+def _greedy(X, weights, draws, shift, shifted, unit, ahead, nearest, chosen):  # type: ignore[no-untyped-def]
     n, d = X.shape
     tiny = np.float64(np.finfo(X.dtype).tiny)
     trials = draws.shape[1]
     blocks = (n + _BLOCK - 1) // _BLOCK
     squares = np.empty(n, np.float64)
-    nearest = np.full(n, np.inf)
     sums = np.zeros(blocks, np.float64)
     potentials = np.zeros((blocks, PANEL), np.float64)
     panel = np.zeros((d, PANEL), X.dtype)
@@ -75,16 +81,26 @@ def _greedy(X, weights, draws, shift, shifted, unit, chosen):  # type: ignore[no
     candidates = np.zeros(PANEL, np.int64)
     nothing = np.full(TILE, -1, np.int32)
     c = np.empty(d, X.dtype)
+    for b in numba.prange(blocks):
+        moved = np.empty(d, X.dtype)
+        chance = 0.0
+        for i in range(b * _BLOCK, min((b + 1) * _BLOCK, n)):
+            if shifted:
+                move(X[i], shift, moved)
+            squares[i] = length_of(moved if shifted else X[i])
+            if not ahead:
+                chance += weights[i] * nearest[i]
+        sums[b] = chance
     for step in range(len(chosen)):
         winner = chosen[0]
-        if step:
+        if step >= ahead:
             total = 0.0
             for b in range(blocks):
                 total += sums[b]
             if not 0.0 < total < np.inf:
                 return
             for t in range(trials):
-                candidates[t] = _drawn(draws[step - 1, t] * total, sums, weights, nearest)
+                candidates[t] = _drawn(draws[step - ahead, t] * total, sums, weights, nearest)
                 row = X[candidates[t]]
                 for j in range(d):
                     panel[j, t] = row[j] - shift[j] if shifted else row[j]
@@ -135,8 +151,6 @@ def _greedy(X, weights, draws, shift, shifted, unit, chosen):  # type: ignore[no
                 if shifted:
                     move(X[i], shift, moved)
                 here = moved if shifted else X[i]
-                if not step:
-                    squares[i] = length_of(here)
                 distance = squares[i] + own - 2.0 * np.float64(_product(here, c))
                 # Near the row just chosen, digits are lost: there by differences.
                 if not distance > 8.0 * doubt_of(squares[i], np.sqrt(own), d, unit, tiny):

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CandidateSearch"]
 
-#: Rows whose distances to all cells are looked at together.
-_ROWS = 1 << 16
-
 
 class CandidateSearch:
     """Nearest centres of ``X`` ``[n, d]``, C-contiguous float32 or float64 and finite, among candidates.
@@ -71,31 +68,48 @@ class CandidateSearch:
             _candidates.among(self._rows, centers, self._lists, found)
         return found
 
+    def seconds(
+        self, centers: NDArray[Any], labels: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+        """Squared distances ``[n]`` to the own centre and to the nearest other candidate, and which that one is.
+
+        Where there is no other, the distance is infinite and the number -1.
+        """
+        from fastclust_kernels.assign import _candidates
+
+        assert self._lists is not None
+        n = len(self._rows)
+        own, second, heirs = np.empty(n), np.empty(n), np.empty(n, np.int32)
+        with parallel_launch():
+            _candidates.seconds(self._rows, centers, self._lists, labels, own, second, heirs)
+        return own, second, heirs
+
+    def tell(self, labels: NDArray[np.int32], moved: NDArray[np.int32]) -> None:
+        """Let each row know a centre that moved near its own.
+
+        Centre ``moved[c]`` (``[k]``, -1 for none) becomes a candidate of the rows whose label is c, in place of one
+        that is not their label.
+        """
+        assert self._lists is not None
+        rows = np.flatnonzero(moved[labels] >= 0)
+        slots = (self._lists[rows] != labels[rows, None]).argmax(axis=1)
+        self._lists[rows, slots] = moved[labels[rows]]
+
     def certified(
         self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int, distances: NDArray[np.float64]
     ) -> float:
         """Share of the rows, ``distances`` ``[n]`` from their centres, to which no cell not looked at can be nearer.
 
         For the arguments of the last :meth:`search`. All centres of a cell lie within its radius of its mean, so none
-        is nearer than the distance to the mean less the radius. Distances to means are rounded: two thousandths of a
-        thousandth of the lengths are allowed for.
+        is nearer than the distance to the mean less the radius.
         """
         from fastclust_kernels.assign import _candidates, _dense
-        from fastclust_kernels.mahalanobis import pairs
 
-        means = _candidates.cells_of(centers, cell, _dense.frame_of(centers)).means
-        away = np.linalg.norm(centers.astype(np.float64) - means[cell], axis=1)
-        radius = np.zeros(len(means))
+        cells = _candidates.cells_of(centers, cell, _dense.frame_of(centers))
+        away = np.linalg.norm(centers.astype(np.float64) - cells.means[cell], axis=1)
+        radius = np.zeros(len(cells.means))
         np.maximum.at(radius, cell, away)
-        slack = 2e-6 if self._rows.dtype == np.float32 else 1e-14
-        if probes >= len(means):
+        if probes >= len(radius):
             return 1.0
-        sure = 0
-        for start in range(0, len(self._rows), _ROWS):
-            block = slice(start, start + _ROWS)
-            far = pairs(self._rows[block], means, np.eye(means.shape[1]))[0]
-            # Whichever cells were looked at: rounding may have ordered those alike otherwise.
-            beyond = np.partition(far, probes, axis=1)[:, probes, None] * (1 - slack)
-            nearest = np.where(far >= beyond, far * (1 - slack) - radius, np.inf).min(axis=1)
-            sure += int((nearest > distances[block]).sum())
-        return sure / len(self._rows)
+        with parallel_launch():
+            return _candidates.certified(self._rows, cells, radius, probes, distances) / len(self._rows)

@@ -51,7 +51,7 @@ def _row(problem: str, records: list[dict[str, Any]]) -> str:
     time = f"{ours['median']:.3g}" if "median" in ours else f"**{ours['status']}**"
     shares = ", ".join(f"{100 * item['share']:.0f} % {name}" for name, item in ours.get("ceilings", {}).items())
     peers = ", ".join(_peer(record) for record in mine if record["contender"] != OURS)
-    return f"| {problem} | {time} | {peers} | {shares} |\n"
+    return f"| {problem} | {time} | {tables.cell(peers)} | {shares} |\n"
 
 
 def _peer(record: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench import growth
 
-__all__ = ["caption", "groups", "markdown"]
+__all__ = ["caption", "cell", "groups", "markdown"]
 
 
 def groups(records: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -45,6 +45,11 @@ def markdown(records: list[dict[str, Any]]) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def cell(text: str) -> str:
+    """Text that stands in one cell of a table."""
+    return text.replace("\n", " ").replace("|", "\\|")
+
+
 def _row(record: dict[str, Any]) -> str:
     name = record["contender"] + (f" ({record['remark']})" if record["remark"] else "")
     time, ratio, share, memory = "", "", "", ""
@@ -57,8 +62,7 @@ def _row(record: dict[str, Any]) -> str:
     if "ceilings" in record:
         share = ", ".join(f"{100 * item['share']:.0f} % {key}" for key, item in record["ceilings"].items())
     gate = record["gate"] if record["status"] == "passed" else f"**{record['status']}**: {record['gate']}"
-    gate = gate.replace("\n", " ").replace("|", "\\|")
-    return f"| {record['problem']} | {name} | {gate} | {time} | {ratio} | {share} | {memory} |\n"
+    return f"| {record['problem']} | {cell(name)} | {cell(gate)} | {time} | {ratio} | {share} | {memory} |\n"
 
 
 def _target(problem: str, target: dict[str, Any]) -> str:

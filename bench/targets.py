@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import tables
 from bench.model import OURS
 
 __all__ = ["ALL", "Promise", "judge", "markdown"]
@@ -93,12 +94,8 @@ def markdown(records: list[dict[str, Any]]) -> str:
     for _, verdict, _ in judged:
         counts[verdict] = counts.get(verdict, 0) + 1
     rows = "".join(
-        f"| {promise.promise} | {f'**{verdict}**' if verdict == 'missed' else verdict} | {_escaped(detail)} |\n"
+        f"| {promise.promise} | {f'**{verdict}**' if verdict == 'missed' else verdict} | {tables.cell(detail)} |\n"
         for promise, verdict, detail in judged
     )
     total = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     return f"{len(judged)} promises: {total}.\n\n| promise | | figure, or why there is none |\n|---|---|---|\n{rows}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.rows import DenseRows
 
-__all__ = ["cells_of", "choose_in_cells", "shares_of"]
+__all__ = ["choose_in_cells", "labels_in_cells", "shares_of"]
 
 #: Iterations that find the cells.
 _ITERATIONS = 5
@@ -26,7 +26,7 @@ _ITERATIONS = 5
 _SHARED, _STEP = 0.7, 0.2
 
 
-def cells_of(
+def labels_in_cells(
     rows: DenseRows, start: NDArray[Any], weights: NDArray[np.float64] | None, *, cosine: bool
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """Centres and labels of cells: clusters after a few iterations from ``start``."""
@@ -51,7 +51,8 @@ def choose_in_cells(
     wanted = min(max(1, round(k**0.5)) if cells is None else cells, k)
     possible = rows.shape[0] if weights is None else int(np.count_nonzero(weights))
     start = rows.take(Chances(rows.shape[0], weights, None).draw(min(wanted, possible), random))
-    centers, labels = cells_of(rows, start, weights, cosine=cosine)
+    with progress.as_part("seed", "kmeans", 0.0, 0.1):
+        centers, labels = labels_in_cells(rows, start, weights, cosine=cosine)
     cells = len(centers)
     sizes = np.bincount(labels, minlength=cells)
     spread = np.bincount(labels, rows.own(centers, labels), minlength=cells)
@@ -64,19 +65,24 @@ def choose_in_cells(
         own = np.ones(len(mine)) if weights is None else weights[mine]
         choice = Choice(own, random, trials_of(max(1, int(shares[cell]))))
         choices.append(choice)
-        if own.any():
+        share = int(shares[cell])
+        if own.any() and share:
             part = np.ascontiguousarray(rows.matrix[mine])
-            choice.extend(part, max(1, round(_SHARED * (1 - _STEP) * shares[cell])))
-            _grow(choice, part, max(1, round(_SHARED * _STEP * shares[cell])), cell, queue)
-        progress.report("seed", cell + 1, 2 * cells, f"cell {cell + 1} of {cells}")
+            choice.extend(part, max(1, round(_SHARED * (1 - _STEP) * share)))
+            if len(choice.rows) < share:
+                _grow(choice, part, max(1, round(_SHARED * _STEP * share)), cell, queue)
+            elif not choice.exhausted:
+                # One row tells nothing about the next: as much as all of it, at most.
+                heapq.heappush(queue, (-choice.potential(), cell))
+        progress.report("seed", 0.1 + 0.4 * (cell + 1) / cells, 1.0, f"cell {cell + 1} of {cells}")
     left = k - sum(len(choice.rows) for choice in choices)
     while left > 0 and queue:
         _, cell = heapq.heappop(queue)
         choice = choices[cell]
         many = min(left, max(1, round(_STEP * len(choice.rows))))
         left -= _grow(choice, np.ascontiguousarray(rows.matrix[members[cell]]), many, cell, queue)
-        progress.report("seed", 2 * k - left, 2 * k, f"{k - left} of {k} rows")
-    chosen = np.concatenate([mine[choice.rows] for mine, choice in zip(members, choices, strict=True)])[:k]
+        progress.report("seed", 0.5 + 0.5 * (k - left) / k, 1.0, f"{k - left} of {k} rows")
+    chosen = np.concatenate([mine[choice.rows] for mine, choice in zip(members, choices, strict=True)])
     if len(chosen) < k:
         # Fewer distinct rows than clusters: any others.
         others = np.setdiff1d(np.arange(rows.shape[0]), chosen)

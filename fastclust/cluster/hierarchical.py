@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.random import RandomState
     from numpy.typing import NDArray
 
+    from fastclust_kernels.assign._candidates import Cells
+
 __all__ = ["HierarchicalKMeans"]
 
 #: Iterations on the sample of rows that stay in their files.
@@ -53,7 +55,7 @@ class HierarchicalKMeans(Centers):
     max_iter
         Most iterations.
     tol
-        Iterations end when fewer than this share of the rows change their cluster in a search.
+        Iterations end when at most this share of the rows change their cluster in a search.
 
     Attributes
     ----------
@@ -136,14 +138,23 @@ class HierarchicalKMeans(Centers):
         numbers = sample_of(rows, self.n_clusters, random)
         sample, own = rows.some(numbers), None if weights is None else weights[numbers]
         found = Settling(
-            sample, self._start(sample, own, random), own, random, cells=self._cells(), cosine=self._cosine
+            sample,
+            self._start(sample, own, random),
+            own,
+            random,
+            cells=self._cells(),
+            n_probes=self.n_probes,
+            cosine=self._cosine,
         )
-        found.iterate(_SAMPLED, self.tol)
+        with progress.as_part("seed", "kmeans", 1.0, 1.0):
+            found.iterate(_SAMPLED, self.tol)
         centers = found.centers
         passes = Passes(rows, weights, self.n_clusters)
         n_iter = 0
         for n_iter in range(1, self.max_iter + 1):
-            sums, total, changed = passes.step(centers, *self._grouped(centers, random))
+            with progress.as_part("kmeans", "", (n_iter - 1) / self.max_iter, (n_iter - 1) / self.max_iter):
+                cells, probes = self._grouped(centers, random)
+            sums, total, changed = passes.step(centers, cells, probes)
             centers = means_of(sums, total, centers, cosine=self._cosine)
             progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}, {changed} labels changed")
             if self.verbose:
@@ -152,7 +163,9 @@ class HierarchicalKMeans(Centers):
                 break
         self._inner_centers = self.cluster_centers_ = centers
         self.labels_, self.n_iter_ = passes.labels, n_iter
-        self.inertia_, self.certified_ = passes.finish(centers, *self._grouped(centers, random))
+        with progress.as_part("kmeans", "", 1.0, 1.0):
+            cells, probes = self._grouped(centers, random)
+        self.inertia_, self.certified_ = passes.finish(centers, cells, probes)
         self.backend_ = "numba"
         self._n_features_out = self.n_clusters
         return self
@@ -161,7 +174,7 @@ class HierarchicalKMeans(Centers):
         cells = round(self.n_clusters**0.5) if self.n_cells == "auto" else int(self.n_cells)
         return min(max(1, cells), self.n_clusters)
 
-    def _grouped(self, centers: NDArray[Any], random: RandomState) -> tuple[NDArray[np.int32], int]:
+    def _grouped(self, centers: NDArray[Any], random: RandomState) -> tuple[Cells, int]:
         return grouped(centers, self._cells(), self.n_probes, random, cosine=self._cosine)
 
     def _start(self, rows: DenseRows, weights: NDArray[np.float64] | None, random: RandomState) -> NDArray[Any]:

@@ -49,8 +49,8 @@ class KMeans(Centers):
         them, by the size; "random" (distinct rows), an array ``[n_clusters, d]``, or a callable
         ``(X, n_clusters, random_state=)``.
     n_init
-        Runs from different starts, of which the one with the least inertia counts; "auto" is 1 for
-        arrays and all but "random" and callables, else 10.
+        Runs from different starts, of which the one with the least inertia counts; "auto" is 10
+        for "random" and callables, else 1.
     max_iter
         Most iterations of a run.
     tol

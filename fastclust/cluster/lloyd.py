@@ -67,9 +67,8 @@ def lloyd(
     """Iterate until labels stop changing, centres move by at most ``tol`` (squared), or ``max_iter`` (Lloyd, 1982).
 
     An empty cluster takes the row that is farthest from its centre, if any is not on it; the lowest row number where
-    several are. ``bounds``
-    as for :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``keeper`` is told
-    of each iteration and knows where an earlier attempt ended; ``run`` is (number, how many), for progress.
+    several are. ``bounds`` as for :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``keeper`` is told of
+    each iteration and knows where an earlier attempt ended; ``run`` is (number, how many), for progress.
     """
     nearest = rows.nearest(len(centers), backend, bounds)
     gathered = rows.sums(len(centers), weights)

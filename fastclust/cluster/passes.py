@@ -8,7 +8,6 @@ import numpy as np
 
 from fastclust.cluster.chunks import chunk_sums, total
 from fastclust.errors import InputError
-from fastclust_kernels.assign import distances_to_own
 from fastclust_kernels.assign.candidates import CandidateSearch
 from fastclust_kernels.update.streamed import StreamedSums
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastclust.cluster.streaming import StreamedRows
+    from fastclust_kernels.assign._candidates import Cells
 
 __all__ = ["Passes", "sample_of"]
 
@@ -57,11 +57,13 @@ class Passes:
         self._sums = StreamedSums(rows.shape[0], k, rows.shape[1], weighted=weights is not None)
 
     def step(
-        self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int
+        self, centers: NDArray[Any], cells: Cells, probes: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
         """Sums ``[k, d]``, weights ``[k]`` and how many labels changed, for labels in the nearest cells of centres."""
         self._sums.begin()
-        for here, X, labels, _ in self._search(centers, cell, probes):
+        for start, X in self._rows.blocks("pass"):
+            here = slice(start, start + len(X))
+            labels = CandidateSearch(X).search(centers, cells, probes, self.labels[here] if self._known else None)
             self._sums.add(X, labels, self.labels[here], self._of(here))
             self.labels[here] = labels
         self._known = True
@@ -72,23 +74,19 @@ class Passes:
             self._sums.end_all()
         return self._sums.result()
 
-    def finish(self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int) -> tuple[float, float]:
+    def finish(self, centers: NDArray[Any], cells: Cells, probes: int) -> tuple[float, float]:
         """Find the last labels; return the inertia and the share of the rows whose label is certain."""
         sums: list[float] = []
         sure = 0.0
-        for here, X, labels, search in self._search(centers, cell, probes):
+        for start, X in self._rows.blocks("pass"):
+            here = slice(start, start + len(X))
+            before = self.labels[here] if self._known else None
+            labels, distances, share = CandidateSearch(X).finish(centers, cells, probes, before)
             self.labels[here] = labels
-            distances = distances_to_own(X, centers, labels)
-            sure += search.certified(centers, cell, probes, np.sqrt(distances)) * len(X)
+            sure += share * len(X)
             weights = self._of(here)
             sums += chunk_sums(distances if weights is None else distances * weights)
         return total(sums), sure / self._rows.shape[0]
-
-    def _search(self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int) -> Any:
-        for start, X in self._rows.blocks("pass"):
-            here = slice(start, start + len(X))
-            search = CandidateSearch(X)
-            yield here, X, search.search(centers, cell, probes, self.labels[here] if self._known else None), search
 
     def _of(self, here: slice) -> NDArray[np.float64] | None:
         return None if self._weights is None else self._weights[here]

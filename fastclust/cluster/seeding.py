@@ -85,7 +85,9 @@ def _named(
         return parallel_start(rows, k, weights, random), name
     if name == "cells":
         if not isinstance(rows, DenseRows):
-            raise InputError("init", "cells, for rows that are sparse or streamed", "k-means||, random, an array, auto")
+            raise InputError(
+                "init", "cells, for rows that are sparse, streamed or on a GPU", "k-means||, random, an array, auto"
+            )
         return _in_cells(rows, k, weights, random), name
     if name == "random":
         chances = Chances(rows.shape[0], weights, None)
@@ -107,9 +109,11 @@ def _chosen(rows: Rows, k: int) -> str:
 def _in_cells(rows: DenseRows, k: int, weights: NDArray[np.float64] | None, random: RandomState) -> NDArray[Any]:
     """Rows chosen cell by cell, and a few iterations in which those that came too near each other part."""
     cells = min(max(1, round(k**0.5)), k)
-    start = choose_in_cells(rows, k, weights, random, cells)
-    found = Settling(rows, start, weights, random, cells=cells, cosine=False)
-    found.iterate(_SETTLED, 0.0)
+    with progress.as_part("seed", "seed", 0.0, 0.7):
+        start = choose_in_cells(rows, k, weights, random, cells)
+    with progress.as_part("seed", "kmeans", 0.7, 1.0):
+        found = Settling(rows, start, weights, random, cells=cells, cosine=False)
+        found.iterate(_SETTLED, 0.0)
     return found.centers
 
 

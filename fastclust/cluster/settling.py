@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust import progress
-from fastclust.cluster.cells import cells_of
+from fastclust.cluster.cells import labels_in_cells
 from fastclust.cluster.chances import Chances
 from fastclust.cluster.greedy import greedy_rows, is_dear
 from fastclust.cluster.lloyd import means_of
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.swaps import swaps
-from fastclust_kernels.assign.candidates import CandidateSearch
+from fastclust_kernels.assign.candidates import CandidateSearch, cells_of
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
     from numpy.typing import NDArray
+
+    from fastclust_kernels.assign._candidates import Cells
 
 __all__ = ["Settling", "grouped"]
 
@@ -32,17 +34,17 @@ _SWAPPED = 3
 
 def grouped(
     centers: NDArray[Any], cells: int, n_probes: int | str, random: RandomState, *, cosine: bool
-) -> tuple[NDArray[np.int32], int]:
-    """The cell of each centre, and how many of the ``cells`` a row looks at."""
+) -> tuple[Cells, int]:
+    """Centres cell by cell, and how many of the ``cells`` a row looks at."""
     rows = DenseRows(centers)
     if is_dear(rows.shape, cells):
         start = Chances(len(centers), None, None).draw(cells, random)
     else:
         start = greedy_rows(centers, cells, np.ones(len(centers)), random)
-    _, cell = np.unique(cells_of(rows, rows.take(start), None, cosine=cosine)[1], return_inverse=True)
+    _, cell = np.unique(labels_in_cells(rows, rows.take(start), None, cosine=cosine)[1], return_inverse=True)
     found = int(cell.max()) + 1
     probes = math.ceil(_PROBED * found) if n_probes == "auto" else int(n_probes)
-    return cell.astype(np.int32), min(probes, found)
+    return cells_of(centers, cell.astype(np.int32)), min(probes, found)
 
 
 class Settling:
@@ -78,7 +80,10 @@ class Settling:
             self.n_iter += 1
             searched = not rest
             if searched:
-                self.labels = self._search.search(self.centers, *self._grouped(), self.labels)
+                # Cells are found by k-means too, which is none of our iterations.
+                with progress.as_part("kmeans", "", (self.n_iter - 1) / most, (self.n_iter - 1) / most):
+                    cells, probes = self._grouped()
+                self.labels = self._search.search(self.centers, cells, probes, self.labels)
                 rest = _REST[min(searches, len(_REST) - 1)]
                 searches += 1
             else:
@@ -97,12 +102,11 @@ class Settling:
 
     def finish(self) -> tuple[NDArray[np.int32], NDArray[np.float64], float]:
         """Labels that belong to the centres, squared distances to them, and the share of certified rows."""
-        cell, probes = self._grouped()
-        labels = self._search.search(self.centers, cell, probes, self.labels)
-        distances = self._rows.own(self.centers, labels)
-        return labels, distances, self._search.certified(self.centers, cell, probes, np.sqrt(distances))
+        with progress.as_part("kmeans", "", 1.0, 1.0):
+            cells, probes = self._grouped()
+        return self._search.finish(self.centers, cells, probes, self.labels)
 
-    def _grouped(self) -> tuple[NDArray[np.int32], int]:
+    def _grouped(self) -> tuple[Cells, int]:
         return grouped(self.centers, self._cells, self._n_probes, self._random, cosine=self._cosine)
 
     def _move(self, *, swap: bool) -> tuple[int, int]:

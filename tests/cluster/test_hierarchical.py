@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastclust import HierarchicalKMeans, KMeans
-from fastclust.cluster.cells import shares_of
+from fastclust.cluster.cells import choose_in_cells, shares_of
+from fastclust.cluster.rows import DenseRows
 from fastclust.errors import InputError, InputTypeError
+from fastclust.progress import listening
 from fastclust_kernels.assign._candidates import _largest
-from fastclust_kernels.assign.candidates import CandidateSearch
+from fastclust_kernels.assign.candidates import CandidateSearch, cells_of
 
 
 def rows(n=6000, d=8, seed=0):
@@ -37,7 +39,7 @@ def test_labels_are_the_nearest_of_the_cells_looked_at(dtype, offset, sizes):
     X, centers = (rows(500) + offset).astype(dtype), (rows(k, seed=1) + offset).astype(dtype)
     cell = np.random.default_rng(2).permutation(np.repeat(np.arange(4), sizes)).astype(np.int32)
     search = CandidateSearch(X)
-    labels = search.search(centers, cell, 2, np.zeros(500, np.int32))
+    labels = search.search(centers, cells_of(centers, cell), 2, np.zeros(500, np.int32))
     means = np.stack([centers[cell == g].mean(axis=0) for g in range(4)])
     nearest = np.argsort(squared(X, means), axis=1)[:, :2]
     distances = squared(X, centers)
@@ -50,14 +52,14 @@ def test_labels_are_the_nearest_of_the_cells_looked_at(dtype, offset, sizes):
 def test_with_all_cells_labels_are_exact(n, d, k):
     X, centers = rows(n, d), rows(k, d, seed=1)
     cell = (np.arange(k) % min(k, 5)).astype(np.int32)
-    labels = CandidateSearch(X).search(centers, cell, 99)
+    labels = CandidateSearch(X).search(centers, cells_of(centers, cell), 99)
     np.testing.assert_array_equal(labels, squared(X, centers).argmin(axis=1))
 
 
 def test_a_step_finds_the_nearest_candidate_of_centres_that_moved_a_little():
     X, centers = rows(400), rows(48, seed=1)
     search = CandidateSearch(X)
-    before = search.search(centers, np.zeros(48, np.int32), 1)
+    before = search.search(centers, cells_of(centers, np.zeros(48, np.int32)), 1)
     moved = centers + np.float32(0.01) * rows(48, seed=2)
     labels = search.step(moved, before)
     distances = squared(X, moved)
@@ -68,7 +70,7 @@ def test_a_step_finds_the_nearest_candidate_of_centres_that_moved_a_little():
 def test_rows_whose_scores_overflow_have_their_nearest_centre():
     X = (rows(40) * np.float32(1e20)).astype(np.float32)
     centers = X[:9].copy()
-    labels = CandidateSearch(X).search(centers, (np.arange(9) % 3).astype(np.int32), 1)
+    labels = CandidateSearch(X).search(centers, cells_of(centers, (np.arange(9) % 3).astype(np.int32)), 1)
     np.testing.assert_array_equal(labels, squared(X.astype(np.float64) / 1e20, centers / 1e20).argmin(axis=1))
 
 
@@ -94,17 +96,34 @@ def test_the_certified_share_is_that_of_the_definition(dtype, offset):
     X = (offset + places[rng.integers(5, size=3000)] + rng.normal(size=(3000, 6))).astype(dtype)
     centers, cell = X[:40].copy(), np.argmin(squared(X[:40], offset + places), axis=1).astype(np.int32)
     search = CandidateSearch(X)
-    labels = search.search(centers, cell, 2)
+    labels, distances, found = search.finish(centers, cells_of(centers, cell), 2)
     own = np.sqrt(squared(X, centers)[np.arange(3000), labels])
+    np.testing.assert_allclose(np.sqrt(distances), own, rtol=1e-6, atol=1e-4 if offset else 1e-9)
     means = np.stack([centers[cell == g].mean(axis=0, dtype=np.float64) for g in range(5)])
     far = np.sqrt(squared(X, means))
     radius = np.array([np.sqrt(squared(centers[cell == g], means[g : g + 1])).max() for g in range(5)])
     np.put_along_axis(far, np.argsort(far, axis=1)[:, :2], np.inf, axis=1)
     wanted = ((far - radius).min(axis=1) > own).mean()
-    found = search.certified(centers, cell, 2, own)
     assert 0.1 < wanted < 1
     assert found == pytest.approx(wanted, abs=0.005)
     assert found <= wanted + (0.001 if offset else 1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e5])
+@pytest.mark.parametrize("probes", [6, 25])
+def test_certified_labels_are_right_where_digits_cancel(scale, probes):
+    """Blobs far apart, each with clusters near each other: scores in float32 cannot tell those apart."""
+    rng = np.random.default_rng(0)
+    places = scale * rng.normal(size=(30, 8))
+    inner = places[rng.integers(30, size=600)] + rng.normal(size=(600, 8))
+    X = (inner[rng.integers(600, size=3000)] + 0.1 * rng.normal(size=(3000, 8))).astype(np.float32)
+    model = HierarchicalKMeans(300, n_cells=25, n_probes=probes, max_iter=4, random_state=0).fit(X)
+    nearest = squared(X, model.cluster_centers_)
+    wrong = (nearest[np.arange(3000), model.labels_] > nearest.min(axis=1)).mean()
+    assert model.certified_ <= 1 - wrong
+    assert model.certified_ > 0.5
+    if probes == 25:
+        assert wrong == 0
 
 
 def test_certified_rows_have_their_nearest_centre():
@@ -145,6 +164,26 @@ def test_the_shares_add_up_and_fit_into_the_cells():
     shares = shares_of(np.array([5.0, 0.0, 1e9, 3.0]), np.array([10, 4, 7, 0]), 15, 8)
     assert shares.sum() == 15
     assert (shares <= [10, 4, 7, 0]).all()
+
+
+def test_progress_rises_by_iterations():
+    told = []
+    with listening(told.append):
+        HierarchicalKMeans(60, max_iter=6, tol=0.0, random_state=0).fit(rows(2000))
+    fractions = [one.fraction for one in told if one.step == "kmeans"]
+    assert fractions == sorted(fractions)
+    assert {round(6 * fraction) for fraction in fractions} == set(range(7))
+
+
+@pytest.mark.parametrize(("cells", "most_missed"), [(6, 6), (20, 6), (40, 12)])
+def test_every_cell_keeps_what_it_chose(cells, most_missed):
+    """As many blobs as clusters, whatever the number of cells: few are missed, though each cell begins on its own."""
+    rng = np.random.default_rng(0)
+    blob = np.repeat(np.arange(40), 50)
+    X = (100 * rng.normal(size=(40, 6))[blob] + rng.normal(size=(2000, 6))).astype(np.float32)
+    chosen = choose_in_cells(DenseRows(X), 40, None, np.random.RandomState(0), cells)
+    found = blob[squared(chosen, X).argmin(axis=1)]
+    assert len(np.unique(found)) >= 40 - most_missed
 
 
 def test_what_it_cannot_take_is_refused():

@@ -211,6 +211,18 @@ def test_starts_for_many_clusters_are_as_good_as_scikit_learns(init):
     assert np.mean(ours) <= 1.01 * np.mean(theirs)
 
 
+def test_the_progress_of_a_start_in_cells_is_its_own_and_never_goes_back():
+    told = []
+    with listening(lambda one: told.append((one.step, one.fraction))):
+        KMeans(40, init="cells", n_init=1, max_iter=5, tol=0).fit(np.random.default_rng(0).normal(size=(3000, 4)))
+    steps = [step for step, _ in told]
+    assert steps == sorted(steps, key=["seed", "kmeans"].index)
+    for step in ("seed", "kmeans"):
+        fractions = [fraction for one, fraction in told if one == step]
+        assert fractions == sorted(fractions)
+    assert steps.count("kmeans") == 5
+
+
 def test_auto_says_which_start_it_took():
     X = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
     assert KMeans(5, max_iter=1).fit(X).init_ == "k-means++"

@@ -4,7 +4,7 @@ import pytest
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.settling import Settling
 from fastclust.cluster.swaps import swaps
-from fastclust_kernels.assign.candidates import CandidateSearch
+from fastclust_kernels.assign.candidates import CandidateSearch, cells_of
 
 
 def squared(X, points):
@@ -19,7 +19,7 @@ def blobs(k=12, each=30, d=4):
 
 def searched(X, centers):
     found = CandidateSearch(X)
-    labels = found.search(centers, np.zeros(len(centers), np.int32), 1)
+    labels = found.search(centers, cells_of(centers, np.zeros(len(centers), np.int32)), 1)
     return labels, found.seconds(centers, labels)
 
 

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
-from fastclust_kernels.assign._dense import doubt_of, length_of, move
+from fastclust_kernels.assign._dense import move
 from fastclust_kernels.assign._exact import squared
-from fastclust_kernels.assign._scores import carry, keep_top, keep_top_of_two, pack, score_group
+from fastclust_kernels.assign._scores import (
+    carry,
+    keep_best,
+    keep_best_of_two,
+    keep_top,
+    keep_top_of_two,
+    pack,
+    score_group,
+)
 from fastclust_kernels.assign._vectors import PANEL, TILE
 
 if TYPE_CHECKING:
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
 
     from fastclust_kernels.assign._dense import Frame
 
-__all__ = ["LANES", "Cells", "among", "cells_of", "certified", "search", "seconds"]
+__all__ = ["LANES", "Cells", "among", "cells_of", "nearest_cells", "rows_together", "search", "seconds"]
 
 #: Candidates a row.
 LANES = PANEL
@@ -29,6 +37,8 @@ _FEWEST_ROWS, _MOST_ROWS = 128, 2048
 class Cells(NamedTuple):
     """Centres, cell by cell."""
 
+    #: The cell of each centre ``[k]``.
+    cell: NDArray[np.int32]
     #: Mean of the centres of each cell ``[cells, d]``, and the same as panels with half norms.
     means: NDArray[Any]
     mean_panels: NDArray[Any]
@@ -62,6 +72,7 @@ def cells_of(centers: NDArray[Any], cell: NDArray[np.int32], frame: Frame) -> Ce
     panels, _ = pack(filled, halves)
     moved = means - frame.shift
     return Cells(
+        cell,
         means,
         *pack(moved, _halves(moved)),
         panels,
@@ -78,53 +89,27 @@ def _halves(moved: NDArray[Any]) -> NDArray[Any]:
     return halves
 
 
-def search(X: NDArray[Any], cells: Cells, probes: int, lists: NDArray[np.int32]) -> None:
+def search(
+    X: NDArray[Any], cells: Cells, probes: int, lists: NDArray[np.int32], hidden: NDArray[Any] | None = None
+) -> None:
     """Fill ``lists`` ``[n, 16]`` with the best centre of each lane in the ``probes`` nearest cells; -1 for none.
 
+    ``hidden`` ``[n]``, if it is given, is filled with the best score of the centres looked at that are not in the list.
     The same bits for any number of threads: blocks of rows do not depend on it.
     """
-    _search(X, *cells[1:], probes, _rows_together(X), lists, numba.get_num_threads())
+    scores = np.empty(0, X.dtype) if hidden is None else hidden
+    _search(X, *cells[2:], probes, rows_together(X), lists, scores, numba.get_num_threads())
 
 
-def certified(
-    X: NDArray[Any], cells: Cells, radius: NDArray[np.float64], probes: int, distances: NDArray[np.float64]
-) -> int:
-    """How many rows are nearer to their centre, at ``distances`` ``[n]``, than any centre of another cell can be.
-
-    No centre of a cell is nearer than the distance to its mean less its ``radius``. Scores may be off by their bound
-    (README.md), and row and mean by half a unit of their lengths each from having been moved to the origin of scores.
-    """
-    moved = (cells.means - cells.shift).astype(np.float64)
-    reach, unit = float(np.sqrt((moved**2).sum(axis=1).max())), float(np.finfo(X.dtype).eps) / 2
-    bounds = np.zeros(len(cells.mean_panels) * PANEL)
-    bounds[: len(radius)] = radius
-    sure = np.zeros(len(X), np.bool_)
-    rows, threads = _rows_together(X), numba.get_num_threads()
-    _certify(
-        X,
-        cells.mean_panels,
-        cells.mean_halves,
-        cells.shift,
-        bounds,
-        probes,
-        reach,
-        unit,
-        rows,
-        distances,
-        sure,
-        threads,
-    )
-    return int(np.count_nonzero(sure))
-
-
-def _rows_together(X: NDArray[Any]) -> int:
+def rows_together(X: NDArray[Any]) -> int:
+    """How many rows are sorted together."""
     width = X.shape[1] * X.itemsize
     return int(np.clip(_ROWS_BYTES // width // TILE * TILE, _FEWEST_ROWS, _MOST_ROWS))
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)
 def _search(  # type: ignore[no-untyped-def]
-    X, mean_panels, mean_halves, panels, halves, first, members, shift, probes, rows, lists, threads
+    X, mean_panels, mean_halves, panels, halves, first, members, shift, probes, rows, lists, hidden, threads
 ):
     n, d = X.shape
     cells = len(first) - 1
@@ -136,57 +121,30 @@ def _search(  # type: ignore[no-untyped-def]
         queue = np.empty(rows * probes, np.int32)
         best = np.empty((rows, PANEL), X.dtype)
         where = np.empty((rows, PANEL), np.int32)
+        beaten = np.empty((rows if len(hidden) else 0, PANEL), X.dtype)
         for block in range(thread, blocks, threads):
             start = block * rows
             count = min(rows, n - start)
             for i in range(count):
                 move(X[start + i], shift, local[i])
-            _nearest_cells(local, count, mean_panels, mean_halves, near, local[:0])
+            nearest_cells(local, count, mean_panels, mean_halves, near, local[:0])
             _by_cell(near, count, sizes, queue)
             best[:] = -np.inf
             where[:] = -1
+            beaten[:] = -np.inf
             for cell in range(cells):
                 mine = queue[sizes[cell] : sizes[cell + 1]]
-                _look(local, mine, panels, halves, first[cell], first[cell + 1], best, where)
+                _look(local, mine, panels, halves, first[cell], first[cell + 1], best, where, beaten)
             for i in range(count):
                 for lane in range(PANEL):
                     panel = where[i, lane]
                     lists[start + i, lane] = members[panel, lane] if panel >= 0 else -1
-
-
-@numba.njit(parallel=True, cache=True, nogil=True)
-def _certify(  # type: ignore[no-untyped-def]
-    X, panels, halves, shift, radius, probes, reach, unit, rows, distances, sure, threads
-):
-    n, d = X.shape
-    blocks = (n + rows - 1) // rows
-    tiny = np.float64(np.finfo(X.dtype).tiny)
-    for thread in numba.prange(threads):
-        local = np.empty((rows, d), X.dtype)
-        near = np.empty((rows, probes + 1), np.int32)
-        scores = np.empty((rows, len(panels) * PANEL), X.dtype)
-        for block in range(thread, blocks, threads):
-            start = block * rows
-            count = min(rows, n - start)
-            for i in range(count):
-                move(X[start + i], shift, local[i])
-            _nearest_cells(local, count, panels, halves, near, scores)
-            for i in range(count):
-                squares = length_of(local[i])
-                off = 2.0 * doubt_of(squares, reach, d, unit, tiny)
-                away = distances[start + i] + unit * (np.sqrt(squares) + reach)
-                for cell in near[i, :-1]:
-                    scores[i, cell] = -np.inf
-                # |x - m| - r > a, without the root: a + r is never negative.
-                known = True
-                for cell in range(len(radius)):
-                    beyond = away + radius[cell]
-                    known &= squares - 2.0 * np.float64(scores[i, cell]) - off > beyond * beyond
-                sure[start + i] = known
+                if len(hidden):
+                    hidden[start + i] = beaten[i].max()
 
 
 @numba.njit(cache=True)
-def _nearest_cells(local, count, panels, halves, near, whole):  # type: ignore[no-untyped-def]
+def nearest_cells(local, count, panels, halves, near, whole):  # type: ignore[no-untyped-def]
     """Numbers of the nearest cells of each row, in their order: the lowest of those alike.
 
     The scores of all cells are left in ``whole`` ``[rows, cells]``, filled up to panels, where it has rows.
@@ -289,11 +247,12 @@ def _by_cell(near, count, sizes, queue):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _look(local, mine, panels, halves, begin, end, best, where):  # type: ignore[no-untyped-def]
-    """Score some rows against some panels and keep the best of each lane."""
+def _look(local, mine, panels, halves, begin, end, best, where, beaten):  # type: ignore[no-untyped-def]
+    """Score some rows against some panels; keep the best of each lane, and what it beat if ``beaten`` has rows."""
     d = local.shape[1]
     address = np.empty(TILE, np.int64)
     top = np.empty((TILE, PANEL), local.dtype)
+    second = np.empty((TILE, PANEL), local.dtype)
     number = np.empty((TILE, PANEL), np.int32)
     for tile in range(0, len(mine), TILE):
         used = min(TILE, len(mine) - tile)
@@ -302,14 +261,25 @@ def _look(local, mine, panels, halves, begin, end, best, where):  # type: ignore
             address[r] = local.ctypes.data + i * d * local.itemsize
             carry(best, i, top, r)
             carry(where, i, number, r)
+            if len(beaten):
+                carry(beaten, i, second, r)
         for p in range(begin, end - 1, 2):
-            keep_top_of_two(address, panels[p : p + 2], halves[p : p + 2], d, np.int32(p), top, number)
+            two = slice(p, p + 2)
+            if len(beaten):
+                keep_best_of_two(address, panels[two], halves[two], d, np.int32(p), top, second, number)
+            else:
+                keep_top_of_two(address, panels[two], halves[two], d, np.int32(p), top, number)
         if (end - begin) % 2:
-            keep_top(address, panels[end - 1], halves[end - 1], d, np.int32(end - 1), top, number)
+            if len(beaten):
+                keep_best(address, panels[end - 1], halves[end - 1], d, np.int32(end - 1), top, second, number)
+            else:
+                keep_top(address, panels[end - 1], halves[end - 1], d, np.int32(end - 1), top, number)
         for r in range(used):
             i = mine[tile + r]
             carry(top, r, best, i)
             carry(number, r, where, i)
+            if len(beaten):
+                carry(second, r, beaten, i)
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)

@@ -11,7 +11,9 @@ from fastclust_kernels.dispatch import parallel_launch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CandidateSearch"]
+    from fastclust_kernels.assign._candidates import Cells
+
+__all__ = ["CandidateSearch", "cells_of"]
 
 
 class CandidateSearch:
@@ -29,7 +31,7 @@ class CandidateSearch:
     def search(
         self,
         centers: NDArray[Any],
-        cell: NDArray[np.int32],
+        cells: Cells,
         probes: int,
         labels: NDArray[np.int32] | None = None,
     ) -> NDArray[np.int32]:
@@ -37,25 +39,73 @@ class CandidateSearch:
 
         Parameters
         ----------
-        cell
-            int32 ``[k]``: the cell of each centre, from 0 without a gap.
+        cells
+            The same centres cell by cell: :func:`cells_of`.
         probes
             Cells that each row looks at.
         labels
             int32 ``[n]``: where each row is now.
         """
-        from fastclust_kernels.assign import _candidates, _dense, assign
+        return self._search(centers, cells, probes, labels, None)
 
-        cells = _candidates.cells_of(centers, cell, _dense.frame_of(centers))
+    def finish(
+        self,
+        centers: NDArray[Any],
+        cells: Cells,
+        probes: int,
+        labels: NDArray[np.int32] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], float]:
+        """Search once more, and tell what is certain.
+
+        All centres of a cell lie within its radius of its mean, so none is nearer than the distance to the mean less
+        the radius. Where that leaves the cells looked at only, and rounding might have decided among their centres,
+        the row is assigned among all centres again.
+
+        Returns
+        -------
+        tuple
+            Labels int32 ``[n]``, squared distances float64 ``[n]``, and the share of the rows whose label is certainly
+            that of the nearest centre.
+        """
+        from fastclust_kernels.assign import _certificates, assign, distances_to_own
+
+        hidden = np.empty(len(self._rows), self._rows.dtype)
+        found = self._search(centers, cells, probes, labels, hidden)
+        squared = distances_to_own(self._rows, centers, found)
+        distances = np.sqrt(squared)
+        away = np.linalg.norm(centers.astype(np.float64) - cells.means[cells.cell], axis=1)
+        radius = np.zeros(len(cells.means))
+        np.maximum.at(radius, cells.cell, away)
+        with parallel_launch():
+            if probes >= len(radius):
+                sure = np.ones(len(self._rows), np.bool_)
+            else:
+                sure = _certificates.apart(self._rows, cells, radius, probes, distances)
+            doubtful = np.flatnonzero(sure & ~_certificates.settled(self._rows, centers, cells, hidden, distances))
+        if len(doubtful):
+            again = assign(self._rows[doubtful], centers, check_finite=False)
+            found[doubtful], squared[doubtful] = again.labels, again.distances
+        return found, squared, float(np.count_nonzero(sure)) / len(self._rows)
+
+    def _search(
+        self,
+        centers: NDArray[Any],
+        cells: Cells,
+        probes: int,
+        labels: NDArray[np.int32] | None,
+        hidden: NDArray[Any] | None,
+    ) -> NDArray[np.int32]:
+        from fastclust_kernels.assign import _candidates, assign
+
         if self._lists is None:
             self._lists = np.empty((len(self._rows), _candidates.LANES), np.int32)
         with parallel_launch():
-            _candidates.search(self._rows, cells, min(probes, len(cells.means)), self._lists)
+            _candidates.search(self._rows, cells, min(probes, len(cells.means)), self._lists, hidden)
         found = self.step(centers, labels)
         lost = np.flatnonzero(found < 0)
         if len(lost):
             # All of their scores overflowed.
-            found[lost] = assign(self._rows[lost], centers, check_finite=False)[0]
+            found[lost] = assign(self._rows[lost], centers, check_finite=False).labels
         return found
 
     def step(self, centers: NDArray[Any], labels: NDArray[np.int32] | None) -> NDArray[np.int32]:
@@ -95,21 +145,9 @@ class CandidateSearch:
         slots = (self._lists[rows] != labels[rows, None]).argmax(axis=1)
         self._lists[rows, slots] = moved[labels[rows]]
 
-    def certified(
-        self, centers: NDArray[Any], cell: NDArray[np.int32], probes: int, distances: NDArray[np.float64]
-    ) -> float:
-        """Share of the rows, ``distances`` ``[n]`` from their centres, to which no cell not looked at can be nearer.
 
-        For the arguments of the last :meth:`search`. All centres of a cell lie within its radius of its mean, so none
-        is nearer than the distance to the mean less the radius.
-        """
-        from fastclust_kernels.assign import _candidates, _dense
+def cells_of(centers: NDArray[Any], cell: NDArray[np.int32]) -> Cells:
+    """Centres ``[k, d]`` cell by cell, as a search takes them; ``cell``: int32 ``[k]``, from 0 without a gap."""
+    from fastclust_kernels.assign import _candidates, _dense
 
-        cells = _candidates.cells_of(centers, cell, _dense.frame_of(centers))
-        away = np.linalg.norm(centers.astype(np.float64) - cells.means[cell], axis=1)
-        radius = np.zeros(len(cells.means))
-        np.maximum.at(radius, cell, away)
-        if probes >= len(radius):
-            return 1.0
-        with parallel_launch():
-            return _candidates.certified(self._rows, cells, radius, probes, distances) / len(self._rows)
+    return _candidates.cells_of(centers, cell, _dense.frame_of(centers))

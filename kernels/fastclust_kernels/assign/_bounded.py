@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
-from fastclust_kernels.assign._bounding import score_and_bound
+from fastclust_kernels.assign._bounding import score_and_bound, score_and_bound_two
 from fastclust_kernels.assign._dense import doubt_of, length_of, move
 from fastclust_kernels.assign._exact import squared
 from fastclust_kernels.assign._limits import DOWN, fall, lowest, within
@@ -168,12 +168,12 @@ def _sweep(  # type: ignore[no-untyped-def]
         length = np.empty(count_groups, np.int64)
         address = np.empty(TILE, np.int64)
         ahead = np.empty(TILE, np.int64)
-        targets = np.empty(TILE, np.int64)
+        targets = np.empty((2, TILE), np.int64)
         bases = np.empty(TILE, X.dtype)
         slacks = np.empty(TILE, X.dtype)
-        skip = np.empty(TILE, np.int32)
-        scores = np.empty((TILE, PANEL), X.dtype)
-        tops = np.empty(TILE, X.dtype)
+        skip = np.empty((2, TILE), np.int32)
+        scores = np.empty((2, TILE, PANEL), X.dtype)
+        tops = np.empty((2, TILE), X.dtype)
         done = 0
         now = 0
         if thread < blocks:
@@ -241,49 +241,49 @@ def _sweep(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
             left = opened[1 - now]
             a_time = min(TILE, (left + many_tiles - 1) // max(1, many_tiles))
-            for g in range(count_groups):
+            g = 0
+            while g < count_groups:
                 many = length[g]
-                panel, own_half = panels[g], halves[g]
+                # The first time every row needs every group, so that two of them share the rows' columns.
+                side = 2 if first and g + 1 < count_groups else 1
                 for t in range(0, many, TILE):
                     used = min(TILE, many - t)
                     for r in range(TILE):
                         a = wanted[g, t + min(r, used - 1)]
                         i = which[a]
                         address[r] = origin + i * width
+                        ahead[r] = address[r]
                         mine = label[a]
-                        skip[r] = place[mine] if group[mine] == g else -1
                         bases[r] = base[a]
                         slacks[r] = slack[a]
-                        targets[r] = all_bounds + ((start + i) * limits + g * parts) * 4
-                    for r in range(TILE):
-                        ahead[r] = address[r]
+                        for s in range(side):
+                            skip[s, r] = place[mine] if group[mine] == g + s else -1
+                            targets[s, r] = all_bounds + ((start + i) * limits + (g + s) * parts) * 4
                     for r in range(min(a_time, left)):
                         left -= 1
                         ahead[r] = all_rows + (following + active[1 - now, left]) * width
-                    score_and_bound(
-                        address, panel, own_half, d, skip, ahead, bases, slacks, targets, parts, scores, tops
-                    )  # fmt: skip
-                    for r in range(used):
-                        a = wanted[g, t + r]
-                        top = tops[r]
-                        if top > best[a]:
-                            # The lowest number wins ties, which are decided below; here any of them will do.
-                            winner = 0
-                            for lane in range(PANEL):
-                                if scores[r, lane] == top:
-                                    winner = lane
-                            beside, anywhere = X.dtype.type(-np.inf), X.dtype.type(-np.inf)
-                            for lane in range(PANEL):
-                                if lane != winner:
-                                    anywhere = max(anywhere, scores[r, lane])
-                                    if not (lane ^ winner) & (parts - 1):
-                                        beside = max(beside, scores[r, lane])
+                    if side == 2:
+                        score_and_bound_two(
+                            address, panels[g : g + 2], halves[g : g + 2], d, skip, ahead, bases, slacks, targets,
+                            parts, scores, tops,
+                        )  # fmt: skip
+                    else:
+                        score_and_bound(
+                            address, panels[g], halves[g], d, skip, ahead, bases, slacks, targets, parts, scores, tops
+                        )  # fmt: skip
+                    for s in range(side):
+                        for r in range(used):
+                            a = wanted[g, t + r]
+                            top = tops[s, r]
+                            if not top > best[a]:
+                                beaten[a] = max(beaten[a], top)
+                                continue
+                            winner, anywhere, beside = _winner(scores[s, r], top, parts)
                             beaten[a] = max(max(beaten[a], best[a]), anywhere)
                             best[a] = top
                             rest[a] = beside
-                            labels[start + which[a]] = members[g, winner]
-                        else:
-                            beaten[a] = max(beaten[a], top)
+                            labels[start + which[a]] = members[g + s, winner]
+                g += side
             for a in range(working):
                 row = start + which[a]
                 if np.float64(best[a]) - np.float64(beaten[a]) > 2.0 * doubt[a]:
@@ -301,6 +301,23 @@ def _sweep(  # type: ignore[no-untyped-def]
                     _decide(X[row], centers, members, group, place, parts, row, label[a], far, labels, lower, upper)
             now = 1 - now
         tiles[thread] = done
+
+
+@numba.njit(cache=True)
+def _winner(scores, top, parts):  # type: ignore[no-untyped-def]
+    """A lane with the best score, the best of all others, and the best of the others in its part."""
+    # The lowest number wins ties, which are decided later; here any of them will do.
+    winner = 0
+    for lane in range(PANEL):
+        if scores[lane] == top:
+            winner = lane
+    anywhere, beside = scores.dtype.type(-np.inf), scores.dtype.type(-np.inf)
+    for lane in range(PANEL):
+        if lane != winner:
+            anywhere = max(anywhere, scores[lane])
+            if not (lane ^ winner) & (parts - 1):
+                beside = max(beside, scores[lane])
+    return winner, anywhere, beside
 
 
 @numba.njit(cache=True)

@@ -9,23 +9,16 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastclust_kernels.assign._limits import DOWN
-from fastclust_kernels.assign._vectors import I32, I64, Vectors
+from fastclust_kernels.assign._vectors import I32, I64, TILE, Vectors
 
-__all__ = ["PARTS", "score_and_bound"]
+__all__ = ["PARTS", "score_and_bound", "score_and_bound_two"]
 
 #: Into how many parts a group may be divided, with a bound each: part s is the lanes s, s + parts, s + 2 parts, ...
 PARTS = (1, 4, 16)
 
 
-@intrinsic
-def score_and_bound(typingctx, rows, panel, half, d, skip, ahead, base, slack, places, parts, scores, tops):  # type: ignore[no-untyped-def]
-    """Write the ``scores`` ``[8, 16]``, each row's best one in ``tops`` ``[8]``, and its bounds where ``places`` says.
-
-    ``rows``, ``panel``, ``half``, ``d`` and ``skip`` as for ``score_group``. ``ahead`` (int64 ``[8]``) are addresses of
-    rows to bring near meanwhile. From the best score s of each of the ``parts`` of the group follows
-    ``sqrt(base - 2 s) - slack``, rounded down: float32, at the row's address in ``places`` (int64 ``[8]``). ``base``
-    and ``slack`` ``[8]`` have the dtype of the rows; README.md, Bounds between iterations, has their derivation.
-    """
+def _scorer(arguments: tuple[Any, ...], side: int) -> Any:
+    rows, panel, half, skip, ahead, base, slack, places, scores, tops = arguments
     signature = types.void(
         rows, panel, half, types.intp, skip, ahead, base, slack, places, types.intp, scores, tops
     )  # fmt: skip
@@ -37,28 +30,51 @@ def score_and_bound(typingctx, rows, panel, half, d, skip, ahead, base, slack, p
         results, bests = make.address(10, make.vector), make.address(11, make.scalar)
         chosen = {count: builder.icmp_signed("==", make.value(9), ir.Constant(I64, count)) for count in PARTS}
 
-        for row, (score,) in make.scores(0, 1, 2, 3, ahead=5):
-            own = builder.icmp_signed("==", make.count, make.spread(make.load(skips, row, align=4)))
-            left = builder.select(own, make.least, score)
-            make.store(left, results, row, align=make.size)
-            while left.type.count >= 1:
-                if left.type.count in chosen:
-                    with builder.if_then(chosen[left.type.count]):
-                        bound = _bound(
-                            make,
-                            left,
-                            make.load(bases, row, align=make.size),
-                            make.load(slacks, row, align=make.size),
-                        )
-                        place = builder.inttoptr(make.load(targets, row, align=8), bound.type.as_pointer())
-                        builder.store(bound, place).align = 4
-                if left.type.count == 1:
-                    break
-                left = make.halve(left, make.larger)
-            make.store(builder.extract_element(left, ir.Constant(I32, 0)), bests, row, align=make.size)
+        for row, found in make.scores(0, 1, 2, 3, side=side, ahead=5):
+            for place, score in enumerate(found):
+                number = place * TILE + row
+                own = builder.icmp_signed("==", make.count, make.spread(make.load(skips, number, align=4)))
+                left = builder.select(own, make.least, score)
+                make.store(left, results, number, align=make.size)
+                while left.type.count >= 1:
+                    if left.type.count in chosen:
+                        with builder.if_then(chosen[left.type.count]):
+                            bound = _bound(
+                                make,
+                                left,
+                                make.load(bases, row, align=make.size),
+                                make.load(slacks, row, align=make.size),
+                            )
+                            target = builder.inttoptr(make.load(targets, number, align=8), bound.type.as_pointer())
+                            builder.store(bound, target).align = 4
+                    if left.type.count == 1:
+                        break
+                    left = make.halve(left, make.larger)
+                make.store(builder.extract_element(left, ir.Constant(I32, 0)), bests, number, align=make.size)
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def score_and_bound(typingctx, rows, panel, half, d, skip, ahead, base, slack, places, parts, scores, tops):  # type: ignore[no-untyped-def]
+    """Write the ``scores`` ``[8, 16]``, each row's best one in ``tops`` ``[8]``, and its bounds where ``places`` says.
+
+    ``rows``, ``panel``, ``half``, ``d`` and ``skip`` as for ``score_group``. ``ahead`` (int64 ``[8]``) are addresses of
+    rows to bring near meanwhile. From the best score s of each of the ``parts`` of the group follows
+    ``sqrt(base - 2 s) - slack``, rounded down: float32, at the row's address in ``places`` (int64 ``[8]``). ``base``
+    and ``slack`` ``[8]`` have the dtype of the rows; README.md, Bounds between iterations, has their derivation.
+    """
+    return _scorer((rows, panel, half, skip, ahead, base, slack, places, scores, tops), 1)
+
+
+@intrinsic
+def score_and_bound_two(typingctx, rows, panels, halves, d, skip, ahead, base, slack, places, parts, scores, tops):  # type: ignore[no-untyped-def]
+    """:func:`score_and_bound` for two groups and the same rows, in one pass.
+
+    ``panels``, ``halves``, ``skip``, ``places``, ``scores`` and ``tops`` have one more dimension in front, of 2.
+    """
+    return _scorer((rows, panels, halves, skip, ahead, base, slack, places, scores, tops), 2)
 
 
 def _bound(make: Vectors, score: Any, base: Any, slack: Any) -> Any:

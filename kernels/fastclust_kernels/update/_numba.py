@@ -60,14 +60,9 @@ def _added(
     X: NDArray[Any], rows: NDArray[np.int64], counts: NDArray[np.int64], weights: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums of ``rows``, which stand one cluster after the other, ``counts`` to a cluster."""
-    segments = -(-counts // _SEGMENT)
-    owner = np.repeat(np.arange(len(counts)), segments)
-    inside = np.arange(len(owner)) - np.repeat(np.cumsum(segments) - segments, segments)
-    ends = np.cumsum(counts)
-    starts = (ends - counts)[owner] + inside * _SEGMENT
-    stops = np.minimum(starts + _SEGMENT, ends[owner])
-    partial = np.full((len(owner), X.shape[1]), np.nan)
-    partial_weights = np.full(len(owner), np.nan)
+    owner, starts, stops = _segments(counts)
+    partial = np.empty((len(owner), X.shape[1]))
+    partial_weights = np.empty(len(owner))
     each = np.ones(0) if weights is None else weights
     _add(X, rows, starts, stops, each, weights is not None, partial, partial_weights)
     sums, total = _combine(partial, partial_weights, owner, len(counts))
@@ -86,6 +81,23 @@ def _sort(labels, k):  # type: ignore[no-untyped-def]
         order[place[label]] = i
         place[label] += 1
     return order, counts
+
+
+@numba.njit(cache=True)
+def _segments(counts):  # type: ignore[no-untyped-def]
+    """Each segment's cluster, and where it starts and stops."""
+    many = 0
+    for count in counts:
+        many += (count + _SEGMENT - 1) // _SEGMENT
+    owner, starts, stops = np.empty(many, np.int64), np.empty(many, np.int64), np.empty(many, np.int64)
+    segment = end = 0
+    for c in range(len(counts)):
+        start, end = end, end + counts[c]
+        while start < end:
+            owner[segment], starts[segment], stops[segment] = c, start, min(start + _SEGMENT, end)
+            start += _SEGMENT
+            segment += 1
+    return owner, starts, stops
 
 
 @numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})

@@ -107,6 +107,12 @@ class RemoteRows:
         self._last.weights = weights
         return _Sums(self._last)
 
+    def moving(
+        self, k: int, weights: NDArray[np.float64] | None, backend: str, bounds: bool | None
+    ) -> tuple[_Nearest, _Sums]:
+        """Labels, and sums that come with them."""
+        return self.nearest(k, backend, bounds), self.sums(k, weights)
+
     def assigned(
         self, centers: NDArray[Any], backend: str
     ) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.float64]]]:

@@ -37,7 +37,7 @@ class Known(NamedTuple):
 
     def part(self, here: slice) -> Known:
         """Of some of the rows."""
-        return Known(*(each[here] for each in self))
+        return Known(self.labels[here], self.squares[here], self.upper[here], self.lower[here])
 
 
 class Places(NamedTuple):

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fastclust_kernels.errors import BackendError, InputError, InputTypeError
@@ -246,6 +246,37 @@ def test_a_singular_covariance_gives_its_rank_and_the_pseudo_inverse(rank):
     assert error_of(pairs(X, Y, W)[0], truth(X, Y, W)) <= 1e-12
     V = factor_of_precision(A @ A.T)
     assert V.shape == (8, rank)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    d=st.integers(1, 9),
+    rank=st.integers(1, 9),
+    steps=st.integers(0, 14),
+    scale=st.integers(-60, 60),
+    offset=st.sampled_from([0.0, 1024.0]),
+    seed=st.integers(0, 2**31),
+)
+def test_any_covariance_of_any_rank_and_condition_measures_exactly_known_differences(
+    d, rank, steps, scale, offset, seed
+):
+    """With a covariance A A^T and A of full column rank, a difference A w is exactly |w| long: whole numbers."""
+    rng = np.random.default_rng(seed)
+    rank = min(rank, d)
+    A = rng.integers(-4, 5, (d, rank)) * 2.0 ** rng.integers(0, steps + 1, rank)
+    values = np.linalg.svd(A, compute_uv=False)
+    assume(values[-1] > 1e-6 * values[0])
+    condition = (values[0] / values[-1]) ** 2
+    covariance = A @ A.T * 4.0**scale
+    W = factor_of_covariance(covariance)
+    assert W.shape == (d, rank)
+    w = rng.integers(-5, 6, (12, rank))
+    apart = w @ A.T * 2.0**scale
+    X = np.full((1, d), offset * 2.0**scale)
+    exact = np.linalg.norm(w, axis=1)[None]
+    # Exact as long as no digit of the sum is lost: all are multiples of one power of two.
+    assert np.array_equal((X + apart) - X, apart)
+    assert error_of(pairs(X, X + apart, W)[0], exact) <= 1e-13 * max(condition, 1e2)
 
 
 @pytest.mark.parametrize("make", [factor_of_covariance, factor_of_precision])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastclust import progress
 from fastclust.data import ResultFolder, open_rows, write_results
 from fastclust.data.limits import is_streamed
 from fastclust.data.mapping import digest_of
@@ -49,11 +50,15 @@ class _Searcher:
         kept = source if is_streamed(source) else open_rows(source.read(), memory=source.memory)
         return Passing(kept, self._kind)
 
-    def search(self, queries: Any, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Distances among mapped rows and numbers, of the k nearest or of all rows where there are fewer."""
+    def search(self, queries: Any, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
+        """Distances among mapped rows and numbers, of the k nearest or of all rows where there are fewer.
+
+        And how many of the queries float32 scores left open, and float64 settled.
+        """
         with limited(self._threads):
+            before = self._engine.recomputed
             distances, found = self._engine.search(received(queries), min(k, self._engine.shape[0]))
-            return distances, found + self._first
+            return distances, found + self._first, self._engine.recomputed - before
 
 
 def kneighbors_to(
@@ -69,8 +74,9 @@ def kneighbors_to(
 ) -> list[Path]:
     """Write the nearest neighbours of each row of ``X``, itself left out: Parquet files as ``NeighborIndex`` writes.
 
-    Exact: distances are compared in float64, ties go to the lowest number. Called again after a kill, what is missing
-    is written.
+    Exact: the neighbours of a float64 brute force, ties to the lowest number. Called again after a kill, what is
+    missing is written. Progress says at the end how many searches of a stretch float32 scores left open, and float64
+    settled.
 
     Parameters
     ----------
@@ -100,17 +106,21 @@ def kneighbors_to(
         part.memory = None if memory is None else bytes_of(memory)
         given.append((part, low, kind, threads))
     workers = open_workers(_Searcher, given, address)
+    recomputed: list[int] = []
 
     def compute(block: NDArray[Any], start: int) -> dict[str, NDArray[Any]]:
-        shared = workers.share(kind.enter(rows_of(block)))
+        shared = workers.share(kind.enter(rows_of(block), wide=True))
         parts = [found for _, found in sorted(workers.each("search", shared, n_neighbors + 1), key=_number)]
-        distances, found = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        distances, found = (np.concatenate(part, axis=1) for part in list(zip(*parts, strict=True))[:2])
+        recomputed.append(sum(part[2] for part in parts))
         order = np.lexsort((found, distances), axis=1)[:, : n_neighbors + 1]
         near = kind.finish(np.take_along_axis(distances, order, 1)).astype(np.float32)
         near, numbers = without_itself(near, np.take_along_axis(found, order, 1), start)
         return {"indices": numbers, "distances": near}
 
     try:
-        return write_results(kept, source, compute, block=_QUERIES, step="neighbors")
+        written = write_results(kept, source, compute, block=_QUERIES, step="neighbors")
+        progress.report("neighbors", n, n, f"{sum(recomputed)} searches of a stretch settled in float64")
+        return written
     finally:
         workers.close()

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust import progress
+from fastclust.cluster.base import check_integer
 from fastclust.data import ResultFolder, open_rows, write_results
 from fastclust.data.limits import is_streamed
 from fastclust.data.mapping import digest_of
 from fastclust.data.rows import bytes_of
-from fastclust.distributed.pool import nodes, open_workers, received
+from fastclust.distributed.pool import check_workers, nodes, open_workers, received
 from fastclust.distributed.rows import stretches
 from fastclust.distributed.threads import limited
 from fastclust.errors import InputError
@@ -92,6 +93,9 @@ def kneighbors_to(
     InputError, PreconditionError, MissingPackageError, UnavailableError
         As :meth:`fastclust.NeighborIndex.kneighbors_to` and :meth:`fastclust.distributed.KMeans.fit`.
     """
+    check_workers(n_workers, threads)
+    check_integer("n_neighbors", n_neighbors)
+    allowed = None if memory is None else bytes_of(memory)
     source, kind = open_rows(X), metric_of(metric)
     n = len(source)
     if not 1 <= n_neighbors < n:
@@ -103,7 +107,7 @@ def kneighbors_to(
     given = []
     for low, high in stretches(n, nodes(address) if n_workers == "auto" else int(n_workers)):
         part = source.stretch(low, high)
-        part.memory = None if memory is None else bytes_of(memory)
+        part.memory = allowed
         given.append((part, low, kind, threads))
     workers = open_workers(_Searcher, given, address)
     recomputed: list[int] = []

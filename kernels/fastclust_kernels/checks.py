@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastclust_kernels.dispatch import threads_given
 from fastclust_kernels.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def _all_finite(array: NDArray[Any]) -> bool:
     if array.size <= _CHUNK or not array.flags.c_contiguous:
         return _finite(array)
     flat = array.reshape(-1)
-    with ThreadPoolExecutor(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    ) as pool:
+    with ThreadPoolExecutor(threads_given()) as pool:
         return all(pool.map(_finite, (flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK))))
 
 

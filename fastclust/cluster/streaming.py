@@ -14,6 +14,7 @@ from fastclust.data.scratch import scratch
 from fastclust.errors import InputError
 from fastclust_kernels.assign import assign, distances_to_own
 from fastclust_kernels.assign.moving import MovingAssignment, bytes_of_bounds
+from fastclust_kernels.checks import all_finite
 from fastclust_kernels.update.streamed import Carry, StreamedSums
 
 if TYPE_CHECKING:
@@ -180,9 +181,8 @@ def _weighted(distances: NDArray[np.float64], weights: NDArray[np.float64] | Non
 
 def _look(X: NDArray[Any], start: int | None) -> None:
     """Raise InputError, naming the row in the source, if there is NaN or Inf."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(X.sum()):
-            return
+    if all_finite(X):
+        return
     bad = np.argwhere(~np.isfinite(X))
     if len(bad):
         row, column = (int(place) for place in bad[0])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Numbers that are looked at together.
 _CHUNK = 1 << 19
 
-__all__ = ["check_finite", "check_matrix", "check_same_width"]
+__all__ = ["all_finite", "check_finite", "check_matrix", "check_same_width"]
 
 
 def check_matrix(array: NDArray[Any], field: str, *, finite: bool = True) -> NDArray[Any]:
@@ -47,7 +47,7 @@ def check_matrix(array: NDArray[Any], field: str, *, finite: bool = True) -> NDA
 
 def check_finite(array: NDArray[Any], field: str) -> None:
     """Raise InputError, naming the first place, if there is NaN or Inf."""
-    if _all_finite(array):
+    if all_finite(array):
         return
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
@@ -56,7 +56,7 @@ def check_finite(array: NDArray[Any], field: str) -> None:
         raise InputError(field, f"{array[place]} at {where}", "finite numbers: no NaN, no Inf")
 
 
-def _all_finite(array: NDArray[Any]) -> bool:
+def all_finite(array: NDArray[Any]) -> bool:
     """Sums of chunks tell, on all processors, as NumPy lets other threads run meanwhile."""
     if array.size <= _CHUNK or not array.flags.c_contiguous:
         return _finite(array)

@@ -9,7 +9,7 @@ import numpy as np
 from fastclust import progress
 from fastclust.cluster.chunks import CHUNK, Spread, chunk_sums, total
 from fastclust.cluster.rows import DenseRows
-from fastclust.data.limits import block_rows, floating, memory_of
+from fastclust.data.limits import block_rows, floating, memory_of, view_rows
 from fastclust.data.scratch import scratch
 from fastclust.errors import InputError
 from fastclust_kernels.assign import assign, distances_to_own
@@ -41,8 +41,11 @@ class StreamedRows:
         width = self.shape[1] * self.dtype.itemsize
         #: Bytes that work on the rows may take.
         self.memory = memory_of(source)
+        self._views = source.mapped and space.name == "euclidean" and source.dtype == self.dtype
         #: Rows of a block, a whole number of chunks.
         self.block = block_rows(self.memory, width, CHUNK)
+        if self._views:
+            self.block = max(self.block, view_rows(self.memory, width, CHUNK))
         self._checked = False
 
     def blocks(self, step: str = "") -> Iterator[tuple[int, NDArray[Any]]]:
@@ -171,7 +174,7 @@ class StreamedRows:
 
     def room(self) -> int:
         """Bytes that are left for what speeds things up, beside blocks that are read, changed and worked on."""
-        block = self.block * self.shape[1] * int(self.dtype.itemsize)
+        block = self.memory // 12 if self._views else self.block * self.shape[1] * int(self.dtype.itemsize)
         return int(self.memory // 4 * 3 - 4 * block)
 
 

@@ -106,7 +106,11 @@ def _add(X, rows, starts, stops, weights, weighted, partial, partial_weights):  
 
 @numba.njit(cache=True)
 def _cut(counts, filled):  # type: ignore[no-untyped-def]
-    """Cut what each cluster gets where its segments end: each piece's place, its end, and the first piece of each."""
+    """Cut what each cluster gets where its segments end.
+
+    For each piece: where it begins and ends, whose it is, and its number among those that begin a segment, or -1 for
+    one that goes on with the open one, which is the first of its cluster. And the first piece of each cluster.
+    """
     k = len(counts)
     first = np.zeros(k + 1, np.int64)
     for c in range(k):
@@ -115,51 +119,54 @@ def _cut(counts, filled):  # type: ignore[no-untyped-def]
     starts = np.empty(first[k], np.int64)
     stops = np.empty(first[k], np.int64)
     owner = np.empty(first[k], np.int64)
-    place = 0
+    fresh = np.empty(first[k], np.int64)
+    place = begun = 0
     for c in range(k):
         end = place + counts[c]
         room = _SEGMENT - filled[c]
         for piece in range(first[c], first[c + 1]):
             owner[piece] = c
+            fresh[piece] = -1 if piece == first[c] else begun
+            begun += piece > first[c]
             starts[piece] = place
             place = min(end, place + room)
             stops[piece] = place
             room = _SEGMENT
-    return starts, stops, owner, first
+    return starts, stops, owner, fresh, begun, first
 
 
 @numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
 def _carry(  # type: ignore[no-untyped-def]
-    X, rows, starts, stops, owner, first, weights, weighted, sums, total, partial, partial_weights, filled
+    X, rows, starts, stops, owner, fresh, many, first, weights, weighted, sums, total, partial, partial_weights, filled
 ):
     """Segments are added up side by side, as clusters may be few; each in the order of its rows, and then in theirs."""
     d = X.shape[1]
-    # The first piece of a cluster goes on with its open segment; the others begin one.
-    begun = np.zeros((len(starts), d))
-    begun_weights = np.zeros(len(starts))
+    begun = np.zeros((many, d))
+    begun_weights = np.zeros(many)
     for piece in numba.prange(len(starts)):
         c = owner[piece]
-        row = partial[c] if piece == first[c] else begun[piece]
-        weight_of_all = partial_weights[c] if piece == first[c] else 0.0
+        row = partial[c] if fresh[piece] < 0 else begun[fresh[piece]]
+        weight_of_all = partial_weights[c] if fresh[piece] < 0 else 0.0
         for place in range(starts[piece], stops[piece]):
             i = rows[place]
             weight = weights[i] if weighted else 1.0
             weight_of_all += weight
             for j in range(d):
                 row[j] += weight * X[i, j]
-        if piece == first[c]:
+        if fresh[piece] < 0:
             partial_weights[c] = weight_of_all
         else:
-            begun_weights[piece] = weight_of_all
-    for c in numba.prange(len(sums)):
+            begun_weights[fresh[piece]] = weight_of_all
+    # Not in parallel: there are few of these, and another wait for all threads costs more.
+    for c in range(len(sums)):
         if first[c + 1] == first[c]:
             continue
         for piece in range(first[c] + 1, first[c + 1]):
             for j in range(d):
                 sums[c, j] += partial[c, j]
-                partial[c, j] = begun[piece, j]
+                partial[c, j] = begun[fresh[piece], j]
             total[c] += partial_weights[c]
-            partial_weights[c] = begun_weights[piece]
+            partial_weights[c] = begun_weights[fresh[piece]]
             filled[c] = 0
         filled[c] += stops[first[c + 1] - 1] - starts[first[c + 1] - 1]
 

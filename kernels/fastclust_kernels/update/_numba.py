@@ -52,8 +52,9 @@ def carry(
     order, counts = _sort(labels if rows is None else labels[rows], len(into[0]))
     if rows is not None:
         order = rows[order]
-    pieces = _cut(counts, into[-1])
-    _carry(X, order, *pieces, np.ones(0) if weights is None else weights, weights is not None, *into)
+    starts, stops, owner, fresh, many, first = _cut(counts, into[-1])
+    each = np.ones(0) if weights is None else weights
+    _carry(X, order, starts, stops, owner, fresh, many, first, each, weights is not None, *into)
 
 
 def _added(

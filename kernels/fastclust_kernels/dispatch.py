@@ -23,6 +23,7 @@ __all__ = [
     "Backend",
     "Request",
     "choose",
+    "launch",
     "one_blas_thread",
     "parallel_launch",
     "report",
@@ -170,7 +171,14 @@ def one_blas_thread() -> Iterator[None]:
 
 
 @contextmanager
+def launch() -> Iterator[None]:
+    """Hold around a parallel kernel: two at once abort the process under Numba's workqueue layer."""
+    with nullcontext() if threading_layer() in _SAFE_LAYERS else _launch:
+        yield
+
+
+@contextmanager
 def parallel_launch() -> Iterator[None]:
-    """Hold around each parallel kernel: two at once abort the process under Numba's workqueue layer."""
-    with nullcontext() if threading_layer() in _SAFE_LAYERS else _launch, one_blas_thread():
+    """Hold around parallel kernels between which, or from whose threads, the BLAS is called."""
+    with launch(), one_blas_thread():
         yield

@@ -92,7 +92,7 @@ def _engine(engine: str, address: str | None, workers: int | None, server: str |
 def _files(source: RowSource, out: Path, params: dict[str, Any], on: dict[str, Any] | None, *, json: bool) -> None:
     """Fit, unless an earlier attempt came that far, and write what is missing of the labels."""
     from fastclust import distributed, progress
-    from fastclust.artifacts import load_json, save_array, save_json
+    from fastclust.artifacts import load_array, load_json, save_array, save_json
     from fastclust.cluster import KMeans
     from fastclust.cluster.checkpoint import fingerprint
     from fastclust.data.limits import is_streamed
@@ -104,20 +104,24 @@ def _files(source: RowSource, out: Path, params: dict[str, Any], on: dict[str, A
         told = KMeansDisplay(display, params["max_iter"] * (10 if params["init"] == "random" else 1))
         try:
             with progress.listening(told.listen):
+                known = state / "labels.npy" if is_streamed(source) else out / "labels.npy"
                 if (out / _ABOUT).exists():
                     _check_same(load_json(out / _ABOUT).get("about", {}), about, out)
                     model = KMeans.load(out / _MODEL)
+                    labels = load_array(known, mmap=True) if known.is_file() else None
                 else:
                     n, d = source.shape
                     long = on is not None or n * d * params["n_clusters"] >= _LONG
                     model = asked.fit(source, checkpoint=state if long else None)
                     save_array(out / "cluster_centers.npy", model.cluster_centers_)
-                    if on is None and not is_streamed(source):
-                        save_array(out / "labels.npy", model.labels_)
+                    labels = model.labels_
+                    if on is None:
+                        # What was written with them is gone on with them.
+                        save_array(known, labels)
                     model.save(out / _MODEL, labels=False)
                     save_json(out / _ABOUT, {"about": about, **_notes(model)})
                 if on is None:
-                    files = model.predict_to(source, out / _LABELS, labels=getattr(model, "labels_", None))
+                    files = model.predict_to(source, out / _LABELS, labels=labels)
                 else:
                     there = {"address": on["address"], "n_workers": on["n_workers"]}
                     files = distributed.predict_to(model, source, out / _LABELS, **there)

@@ -67,19 +67,18 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         return labels
 
     def predict_to(
-        self, X: Any, folder: str | os.PathLike[str], *, labels: NDArray[np.int32] | None = None
+        self, X: Any, folder: str | os.PathLike[str], *, labels: NDArray[np.integer] | None = None
     ) -> list[Path]:
         """Write the label and the distance to its centre of each row of ``X``, which may be larger than memory.
 
         Parquet files with the columns ``row``, ``label`` (int32) and ``distance`` (float64, in the metric's space), one
         or more for each file of the source. Each appears whole; called again after a kill, what is missing is written.
-        ``labels`` are those of ``X`` where they are known, such as ``labels_`` of the fit on it. Raises
-        PreconditionError for a folder with other results, InputError.
+        ``labels`` are those of ``X`` where they are known, such as ``labels_`` of the fit on it: integers ``[n]`` below
+        the number of centres. Raises PreconditionError for a folder with other results or labels, InputError,
+        InputTypeError.
         """
         source = open_rows(X)
         centers, space, backend = self.inner(source.shape[1])
-        if labels is not None and len(labels) != len(source):
-            raise InputError("labels", f"{len(labels)} of them", f"{len(source)}, one a row")
         return assignment(source, folder, centers=centers, space=space, backend=backend, labels=labels).write()
 
     def inner(self, width: int) -> tuple[NDArray[Any], Space, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fastclust_kernels.dispatch import threads_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,7 @@ class Spread:
         if len(parts) == 1:
             self.merge([_moments(parts[0])])
             return
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(threads_given()) as pool:
             self.merge(pool.map(_moments, parts))
 
     def moments(self) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:

@@ -10,11 +10,12 @@ from fastclust import progress
 from fastclust.cluster.chunks import CHUNK, Spread, chunk_sums, total
 from fastclust.cluster.few import FewMoving, FewSums, few_moving
 from fastclust.cluster.rows import DenseRows
-from fastclust.data.limits import block_rows, floating, memory_of
+from fastclust.data.limits import block_rows, floating, memory_of, view_rows
 from fastclust.data.scratch import scratch
 from fastclust.errors import InputError
 from fastclust_kernels.assign import assign, distances_to_own
 from fastclust_kernels.assign.moving import MovingAssignment, bytes_of_bounds
+from fastclust_kernels.checks import all_finite
 from fastclust_kernels.update.streamed import Carry, StreamedSums
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ class StreamedRows:
         width = self.shape[1] * self.dtype.itemsize
         #: Bytes that work on the rows may take.
         self.memory = memory_of(source)
+        self._views = source.mapped and space.name == "euclidean" and source.dtype == self.dtype
         #: Rows of a block, a whole number of chunks.
         self.block = block_rows(self.memory, width, CHUNK)
+        if self._views:
+            self.block = max(self.block, view_rows(self.memory, width, CHUNK))
         self._checked = False
 
     def blocks(self, step: str = "") -> Iterator[tuple[int, NDArray[Any]]]:
@@ -179,7 +183,7 @@ class StreamedRows:
 
     def room(self) -> int:
         """Bytes that are left for what speeds things up, beside blocks that are read, changed and worked on."""
-        block = self.block * self.shape[1] * int(self.dtype.itemsize)
+        block = self.memory // 12 if self._views else self.block * self.shape[1] * int(self.dtype.itemsize)
         return int(self.memory // 4 * 3 - 4 * block)
 
 
@@ -189,9 +193,8 @@ def _weighted(distances: NDArray[np.float64], weights: NDArray[np.float64] | Non
 
 def _look(X: NDArray[Any], start: int | None) -> None:
     """Raise InputError, naming the row in the source, if there is NaN or Inf."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(X.sum()):
-            return
+    if all_finite(X):
+        return
     bad = np.argwhere(~np.isfinite(X))
     if len(bad):
         row, column = (int(place) for place in bad[0])

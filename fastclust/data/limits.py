@@ -10,10 +10,12 @@ import numpy as np
 
 from fastclust.data.source import RowSource
 
-__all__ = ["block_rows", "floating", "is_streamed", "memory_of"]
+__all__ = ["block_rows", "floating", "is_streamed", "memory_of", "view_rows"]
 
 #: Bytes of a block at most: enough that reading and launching cost little, and kernels have work for all processors.
 _BLOCK_BYTES = 1 << 26
+#: Bytes that are kept for a row of a block, such as its labels before and now, its distance, its place in an order.
+_KEPT = 64
 
 
 def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -41,6 +43,15 @@ def is_streamed(X: Any) -> bool:
     if not isinstance(X, RowSource) or X.in_memory:
         return False
     return X.shape[0] * X.shape[1] * floating(X.dtype).itemsize > memory_of(X) // 2
+
+
+def view_rows(memory: int, row_bytes: int, unit: int = 1) -> int:
+    """Rows of a block that is a view of mapped pages: what counts is what is kept for each row while it is worked on.
+
+    More rows than :func:`block_rows` gives, so that launches and waiting for the last thread cost less.
+    """
+    most = min(_BLOCK_BYTES // (row_bytes * unit), memory // 12 // (_KEPT * unit))
+    return max(1, most) * unit
 
 
 def block_rows(memory: int, row_bytes: int, unit: int = 1) -> int:

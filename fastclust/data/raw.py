@@ -117,6 +117,7 @@ class _Mapped(RowSource):
             self._rows = flat.reshape(d, n).T if layout.fortran else flat.reshape(n, d)
         self._width = 0 if layout.fortran else layout.lead + d * layout.dtype.itemsize
         self._offset = layout.offset
+        self.mapped = layout.lead == 0 and not layout.fortran
 
     def pieces(self, start: int, stop: int, most: int) -> Iterator[NDArray[Any]]:
         for at in range(start, stop, most):

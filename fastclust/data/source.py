@@ -36,6 +36,8 @@ class RowSource(ABC):
 
     #: Whether the rows are an array of the caller's already.
     in_memory = False
+    #: Whether blocks are views of pages of the system's cache, so that they take no memory of this process.
+    mapped = False
 
     def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any], name: str) -> None:
         self._shape, self._dtype = shape, dtype
@@ -232,7 +234,7 @@ class Stretch(RowSource):
     def __init__(self, whole: RowSource, start: int, stop: int) -> None:
         super().__init__((stop - start, whole.shape[1]), whole.dtype, f"{whole.name}, rows {start} to {stop}")
         self._whole, self._start = whole, start
-        self.in_memory, self.memory = whole.in_memory, whole.memory
+        self.in_memory, self.memory, self.mapped = whole.in_memory, whole.memory, whole.mapped
 
     def pieces(self, start: int, stop: int, most: int) -> Iterator[NDArray[Any]]:
         """Yield pieces of the other source."""

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fastclust import cluster
-from fastclust.cluster.base import check_integer
 from fastclust.cluster.inputs import check_width
 from fastclust.cluster.spaces import Space, space_of
 from fastclust.data import open_rows
 from fastclust.data.rows import bytes_of
-from fastclust.distributed.pool import Workers, nodes, open_workers
+from fastclust.distributed.pool import Workers, check_workers, nodes, open_workers
 from fastclust.distributed.rows import RemoteRows, stretches
 from fastclust.distributed.shard import Shard
 
@@ -108,10 +107,7 @@ class KMeans(cluster.KMeans):
         InputError, InputTypeError, BackendError, OperationCancelledError, PreconditionError
             As :meth:`fastclust.KMeans.fit`.
         """
-        if self.n_workers != "auto":
-            check_integer("n_workers", self.n_workers)
-        if self.threads is not None:
-            check_integer("threads", self.threads)
+        check_workers(self.n_workers, self.threads)
         self._workers: Workers | None = None
         self._remote: RemoteRows | None = None
         try:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastclust import progress
+from fastclust.cluster.base import check_integer
 from fastclust.data import ResultFolder, open_rows, write_results
 from fastclust.data.limits import is_streamed
 from fastclust.data.mapping import digest_of
 from fastclust.data.rows import bytes_of
-from fastclust.distributed.pool import nodes, open_workers, received
+from fastclust.distributed.pool import check_workers, nodes, open_workers, received
 from fastclust.distributed.rows import stretches
 from fastclust.distributed.threads import limited
 from fastclust.errors import InputError
@@ -49,11 +51,15 @@ class _Searcher:
         kept = source if is_streamed(source) else open_rows(source.read(), memory=source.memory)
         return Passing(kept, self._kind)
 
-    def search(self, queries: Any, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Distances among mapped rows and numbers, of the k nearest or of all rows where there are fewer."""
+    def search(self, queries: Any, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
+        """Distances among mapped rows and numbers, of the k nearest or of all rows where there are fewer.
+
+        And how many of the queries float32 scores left open, and float64 settled.
+        """
         with limited(self._threads):
+            before = self._engine.recomputed
             distances, found = self._engine.search(received(queries), min(k, self._engine.shape[0]))
-            return distances, found + self._first
+            return distances, found + self._first, self._engine.recomputed - before
 
 
 def kneighbors_to(
@@ -69,8 +75,9 @@ def kneighbors_to(
 ) -> list[Path]:
     """Write the nearest neighbours of each row of ``X``, itself left out: Parquet files as ``NeighborIndex`` writes.
 
-    Exact: distances are compared in float64, ties go to the lowest number. Called again after a kill, what is missing
-    is written.
+    Exact: the neighbours of a float64 brute force, ties to the lowest number. Called again after a kill, what is
+    missing is written. Progress says at the end how many searches of a stretch float32 scores left open, and float64
+    settled.
 
     Parameters
     ----------
@@ -86,6 +93,9 @@ def kneighbors_to(
     InputError, PreconditionError, MissingPackageError, UnavailableError
         As :meth:`fastclust.NeighborIndex.kneighbors_to` and :meth:`fastclust.distributed.KMeans.fit`.
     """
+    check_workers(n_workers, threads)
+    check_integer("n_neighbors", n_neighbors)
+    allowed = None if memory is None else bytes_of(memory)
     source, kind = open_rows(X), metric_of(metric)
     n = len(source)
     if not 1 <= n_neighbors < n:
@@ -97,20 +107,24 @@ def kneighbors_to(
     given = []
     for low, high in stretches(n, nodes(address) if n_workers == "auto" else int(n_workers)):
         part = source.stretch(low, high)
-        part.memory = None if memory is None else bytes_of(memory)
+        part.memory = allowed
         given.append((part, low, kind, threads))
     workers = open_workers(_Searcher, given, address)
+    recomputed: list[int] = []
 
     def compute(block: NDArray[Any], start: int) -> dict[str, NDArray[Any]]:
-        shared = workers.share(kind.enter(rows_of(block)))
+        shared = workers.share(kind.enter(rows_of(block), wide=True))
         parts = [found for _, found in sorted(workers.each("search", shared, n_neighbors + 1), key=_number)]
-        distances, found = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        distances, found = (np.concatenate(part, axis=1) for part in list(zip(*parts, strict=True))[:2])
+        recomputed.append(sum(part[2] for part in parts))
         order = np.lexsort((found, distances), axis=1)[:, : n_neighbors + 1]
         near = kind.finish(np.take_along_axis(distances, order, 1)).astype(np.float32)
         near, numbers = without_itself(near, np.take_along_axis(found, order, 1), start)
         return {"indices": numbers, "distances": near}
 
     try:
-        return write_results(kept, source, compute, block=_QUERIES, step="neighbors")
+        written = write_results(kept, source, compute, block=_QUERIES, step="neighbors")
+        progress.report("neighbors", n, n, f"{sum(recomputed)} searches of a stretch settled in float64")
+        return written
     finally:
         workers.close()

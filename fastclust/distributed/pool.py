@@ -6,12 +6,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fastclust.cluster.base import check_integer
 from fastclust.errors import FastclustError, InternalError, MissingPackageError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["HERE", "Here", "Pool", "Workers", "nodes", "open_workers"]
+__all__ = ["HERE", "Here", "Pool", "Workers", "check_workers", "nodes", "open_workers"]
 
 #: The address of workers in this process: what a cluster computes, to the bit, without one.
 HERE = "here"
@@ -46,6 +47,14 @@ class Workers(Protocol):
 def open_workers(make: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], address: str | None) -> Workers:
     """Start one worker for each of ``arguments``: on the cluster at ``address``, a local one for None, or "here"."""
     return Here(make, arguments) if address == HERE else Pool(make, arguments, address)
+
+
+def check_workers(n_workers: int | str, threads: int | None) -> None:
+    """Raise InputError unless workers and their threads are integers of at least 1, "auto" and None apart."""
+    if not (isinstance(n_workers, str) and n_workers == "auto"):
+        check_integer("n_workers", n_workers)
+    if threads is not None:
+        check_integer("threads", threads)
 
 
 def nodes(address: str | None) -> int:

@@ -9,7 +9,7 @@ from fastclust.cluster.writing import assignment
 from fastclust.data import open_rows
 from fastclust.data.mapping import mapping
 from fastclust.data.results import write_part
-from fastclust.distributed.pool import nodes, open_workers, received
+from fastclust.distributed.pool import check_workers, nodes, open_workers, received
 from fastclust.distributed.threads import limited
 
 if TYPE_CHECKING:
@@ -59,11 +59,14 @@ def predict_to(
 
     Raises
     ------
+    InputError
+        ``n_workers`` or ``threads`` is no integer of at least 1; rows of another width.
     PreconditionError
         The folder holds other results.
     MissingPackageError, UnavailableError
         As :meth:`fastclust.distributed.KMeans.fit`.
     """
+    check_workers(n_workers, threads)
     source = open_rows(X)
     centers, space, backend = model.inner(source.shape[1])
     work = assignment(source, folder, centers=centers, space=space, backend=backend, most=_MOST)
@@ -83,6 +86,7 @@ def transform_to(
 
     ``model`` is a fitted SelfTaughtLearner, PCA or MahalanobisMetric.
     """
+    check_workers(n_workers, threads)
     return _write(mapping(open_rows(X), folder, *model.mapped(), most=_MOST), address, n_workers, threads)
 
 

@@ -8,7 +8,6 @@ order.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from fastclust.errors import InputError
 from fastclust_kernels import checks
-from fastclust_kernels.dispatch import one_blas_thread
+from fastclust_kernels.dispatch import one_blas_thread, threads_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,12 +132,11 @@ def _by_directions(source: RowSource, mean: NDArray[np.float64], count: int, see
 
 def _over(source: RowSource, work: Callable[[NDArray[Any]], NDArray[Any]]) -> Iterator[NDArray[Any]]:
     """Results of all blocks, in order; a few blocks at a time, each by one thread."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
     def checked(block: NDArray[Any]) -> NDArray[Any]:
         return work(checks.check_matrix(block, "X"))
 
-    with ThreadPoolExecutor(threads) as pool, one_blas_thread():
+    with ThreadPoolExecutor(threads_given()) as pool, one_blas_thread():
         waiting: list[NDArray[Any]] = []
         for block in source.blocks(_ROWS):
             waiting.append(block)

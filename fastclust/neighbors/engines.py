@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,13 +33,15 @@ class Engine(ABC):
 
     exact = False
 
-    def __init__(self, rows: NDArray[np.float32], *, inner: bool, k: int) -> None:
+    def __init__(self, rows: NDArray[Any], *, inner: bool, k: int) -> None:
         self.rows = rows
         self.inner = inner
         self.k = k
+        #: Queries so far that float32 scores could not settle; of use where all rows are compared.
+        self.recomputed = 0
 
     @abstractmethod
-    def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    def search(self, queries: NDArray[Any], k: int) -> NDArray[np.int64]:
         """Row numbers ``[q, k]``, -1 where fewer were found."""
 
     def graph(self, k: int) -> NDArray[np.int64]:
@@ -50,8 +52,10 @@ class Engine(ABC):
 class _Exact(Engine):
     exact = True
 
-    def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        return brute_force(self.rows, queries, k, inner=self.inner)
+    def search(self, queries: NDArray[Any], k: int) -> NDArray[np.int64]:
+        found = brute_force(self.rows, queries, k, inner=self.inner)
+        self.recomputed += found.recomputed
+        return found.numbers
 
 
 class _Faiss(Engine):
@@ -118,7 +122,7 @@ def choose_name(index: str, n: int) -> str:
     return "exact" if n <= _EXACT_ROWS else "ivf"
 
 
-def make(name: str, rows: NDArray[np.float32], *, inner: bool, k: int) -> Engine:
+def make(name: str, rows: NDArray[Any], *, inner: bool, k: int) -> Engine:
     """Build the engine called ``name``: exact, flat, ivf, ivfpq, hnsw, nsg, nndescent or a FAISS factory string."""
     lists = max(1, min(int(4 * np.sqrt(len(rows))), len(rows) // 39 or 1))
     if name == "exact":

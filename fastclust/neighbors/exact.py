@@ -2,69 +2,78 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastclust import progress
+from fastclust.neighbors.certificates import Frame, among_all, values_of
+from fastclust.neighbors.merging import SPARE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["brute_force", "true_distances"]
+__all__ = ["Found", "brute_force", "true_distances"]
 
 _CELLS = 2**25
-_SPARE = 8
 
 
-def brute_force(
-    rows: NDArray[np.float32], queries: NDArray[np.float32], k: int, *, inner: bool, step: str = "neighbors"
-) -> NDArray[np.int64]:
-    """Row numbers ``[q, k]`` of the nearest rows (or, with ``inner``, of the largest inner products), ties by number.
+class Found(NamedTuple):
+    """What a search of all rows gives."""
+
+    #: int64 [q, k]: row numbers, nearest first.
+    numbers: NDArray[np.int64]
+    #: How many queries float32 scores could not settle, and were compared again in float64.
+    recomputed: int
+
+
+def brute_force(rows: NDArray[Any], queries: NDArray[Any], k: int, *, inner: bool, step: str = "neighbors") -> Found:
+    """The nearest rows (or, with ``inner``, those of the largest inner products) of each query, ties by number.
 
     Products of blocks give ``k + 8`` candidates a query, in float32 around the mean of the rows; these are ranked again
-    by differences in float64, so that cancellation cannot reorder them.
+    by differences in float64. A query for which rounding may have left out a row that is as near as the k-th of them
+    (certificates.py) is compared again, with all rows, in float64: the result is that of a float64 brute force.
+
+    ``rows`` ``[n, d]`` and ``queries`` ``[q, d]`` are float32 or float64.
     """
-    shift = np.zeros(rows.shape[1], np.float32) if inner else rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    base = rows - shift
-    half = np.zeros(len(rows), np.float32)
-    if not inner:
-        half = (0.5 * np.einsum("ij,ij->i", base, base, dtype=np.float64)).astype(np.float32)
-    keep = min(k + _SPARE, len(rows))
+    n, d = rows.shape
+    shift = np.zeros(d) if inner else rows.mean(axis=0, dtype=np.float64)
+    frame = Frame(shift.astype(rows.dtype), inner)
+    base = frame.move(rows)
+    longest = base.longest() if inner else 0.0
+    keep = min(k + SPARE, n)
     out = np.empty((len(queries), k), np.int64)
-    block = max(1, min(len(queries), _CELLS // len(rows)))
+    block = max(1, min(len(queries), _CELLS // n))
+    doubtful: list[NDArray[np.int64]] = []
+    reach: list[NDArray[np.float64]] = []
     for start in range(0, len(queries), block):
         part = queries[start : start + block]
-        score = half - (part - shift) @ base.T
-        if keep < len(rows):
+        moved = frame.move(part).rows
+        score = frame.scores(moved, base)
+        if keep < n:
             candidates = np.argpartition(score, keep - 1, axis=1)[:, :keep]
         else:
-            candidates = np.broadcast_to(np.arange(len(rows)), score.shape)
-        exact = _exact(rows, part, candidates, inner=inner)
+            candidates = np.broadcast_to(np.arange(n), score.shape)
+        exact = values_of(rows, part, candidates, inner=inner)
         order = np.lexsort((candidates, exact), axis=1)[:, :k]
         out[start : start + block] = np.take_along_axis(candidates, order, axis=1)
+        if keep < n:
+            worst = np.take_along_axis(score, candidates[:, -1:], axis=1)[:, 0]
+            last = np.take_along_axis(exact, order[:, -1:], axis=1)[:, 0]
+            unsure = np.flatnonzero(~(worst > frame.limits(moved, last, longest)))
+            doubtful.append(start + unsure)
+            reach.append(last[unsure])
         progress.report(step, start + len(part), len(queries), "brute force")
-    return out
-
-
-def _exact(rows: NDArray[Any], queries: NDArray[Any], found: NDArray[np.int64], *, inner: bool) -> NDArray[np.float64]:
-    """What is ranked by: squared distances, or negative inner products, in float64: ``[q, m]``."""
-    out = np.empty(found.shape)
-    step = max(1, 2**22 // (found.shape[1] * rows.shape[1]))
-    for start in range(0, len(queries), step):
-        near = rows[found[start : start + step]].astype(np.float64)
-        own = queries[start : start + step, None].astype(np.float64)
-        if inner:
-            out[start : start + step] = -(near * own).sum(axis=2)
-        else:
-            near -= own
-            out[start : start + step] = np.einsum("qmd,qmd->qm", near, near)
-    return out
+    again = np.concatenate([np.empty(0, np.int64), *doubtful])
+    if len(again):
+        slices = ((0, rows),)
+        out[again] = among_all(queries[again], np.concatenate(reach), longest, slices, frame, k, _CELLS // 4)[1]
+    return Found(out, len(again))
 
 
 def true_distances(
     rows: NDArray[Any], queries: NDArray[Any], found: NDArray[np.int64], *, inner: bool
 ) -> NDArray[np.float64]:
     """Distances ``[q, k]`` to the rows ``found``, by differences; for ``inner`` the inner products, negated."""
-    exact = _exact(rows, queries, np.maximum(found, 0), inner=inner)
+    exact = values_of(rows, queries, np.maximum(found, 0), inner=inner)
     return exact if inner else np.sqrt(exact)

@@ -39,6 +39,8 @@ class NeighborGraph:
         |found and true| / k on a sample of rows; 1.0 for an exact graph.
     source
         The rows ``[n, d]``; None for a graph that was loaded.
+    recomputed_
+        How many rows of an exact graph float32 scores left open, and float64 settled; None where that is not known.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class NeighborGraph:
         index: str = "given",
         recall: float | None = None,
         source: NDArray[Any] | None = None,
+        recomputed: int | None = None,
     ) -> None:
         if indices.ndim != 2 or indices.shape != distances.shape:
             raise InputError("distances", f"shape {distances.shape}", f"that of indices, {indices.shape}")
@@ -59,6 +62,7 @@ class NeighborGraph:
         self.index_ = index
         self.recall = recall
         self.source = source
+        self.recomputed_ = recomputed
 
     @property
     def n_rows(self) -> int:
@@ -86,6 +90,7 @@ class NeighborGraph:
             index=self.index_,
             recall=self.recall,
             source=self.source,
+            recomputed=self.recomputed_,
         )
 
     def to_csr(self, mode: str = "distance") -> Any:
@@ -145,20 +150,23 @@ def knn_graph(X: Any, n_neighbors: int = 15, metric: Any = "euclidean", index: s
     if not 1 <= n_neighbors < n:
         raise InputError("n_neighbors", n_neighbors, f"1..{n - 1}, one less than the number of rows")
     k, kind = int(n_neighbors), metric_of(metric)
-    inside = kind.enter(rows)
     name = choose_name(index, n)
+    inside = kind.enter(rows, wide=name == "exact")
     engine = make(name, inside, inner=kind.inner, k=k + 1)
     found = _without_self(engine.graph(k + 1), k)
     short = np.flatnonzero((found < 0).any(axis=1))
     if len(short):
         # Lists that an inverted file did not visit left gaps: these few rows are searched in full.
-        found[short] = _without_self(brute_force(inside, inside[short], k + 1, inner=kind.inner), k, short)
+        found[short] = _without_self(brute_force(inside, inside[short], k + 1, inner=kind.inner).numbers, k, short)
     distances = true_distances(inside, inside, found, inner=kind.inner)
     order = np.lexsort((found, distances), axis=1)
     found, distances = np.take_along_axis(found, order, 1), np.take_along_axis(distances, order, 1)
     recall = 1.0 if engine.exact else _recall(inside, distances, inner=kind.inner)
     finished = kind.finish(distances).astype(np.float32)
-    return NeighborGraph(found, finished, metric=kind.name, index=name, recall=recall, source=rows)
+    recomputed = engine.recomputed if name == "exact" else None
+    return NeighborGraph(
+        found, finished, metric=kind.name, index=name, recall=recall, source=rows, recomputed=recomputed
+    )
 
 
 def _without_self(found: NDArray[np.int64], k: int, own: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
@@ -175,7 +183,7 @@ def _recall(rows: NDArray[np.float32], distances: NDArray[np.float64], *, inner:
     """|found and true| / k on a sample: a row as near as the k-th true one counts as true."""
     n, k = distances.shape
     sample = np.sort(np.random.default_rng(0).choice(n, min(n, _RECALL_SAMPLE), replace=False))
-    true = _without_self(brute_force(rows, rows[sample], k + 1, inner=inner, step="recall"), k, sample)
+    true = _without_self(brute_force(rows, rows[sample], k + 1, inner=inner, step="recall").numbers, k, sample)
     reach = true_distances(rows, rows[sample], true, inner=inner)[:, -1:]
     slack = 1e-6 * np.abs(reach)
     return float((distances[sample] <= reach + slack).mean())

@@ -51,6 +51,9 @@ class NeighborIndex(BaseEstimator):
     ----------
     index_, n_features_in_, n_samples_fit_
         What was chosen, d and n.
+    recomputed_
+        With "exact": how many queries of the last call float32 scores left open, and float64 settled. Results are those
+        of a float64 brute force for all.
     """
 
     def __init__(self, metric: Any = "euclidean", index: str = "auto", backend: str = "auto") -> None:
@@ -85,8 +88,8 @@ class NeighborIndex(BaseEstimator):
 
     def _build(self, rows: NDArray[Any]) -> Self:
         self._kind = metric_of(self.metric)
-        inside = self._kind.enter(rows)
-        self.index_ = choose_name(self.index, len(inside))
+        self.index_ = choose_name(self.index, len(rows))
+        inside = self._kind.enter(rows, wide=self.index_ == "exact")
         self._engine = make(self.index_, inside, inner=self._kind.inner, k=16)
         self._rows = rows
         self.n_samples_fit_, self.n_features_in_ = rows.shape
@@ -105,17 +108,20 @@ class NeighborIndex(BaseEstimator):
             return self._kneighbors_streamed(X, n_neighbors, return_distance=return_distance)
         if X is None:
             graph = knn_graph(self._rows, n_neighbors, self.metric, self.index_)
+            self.recomputed_ = graph.recomputed_ or 0
             return (graph.distances, graph.indices) if return_distance else graph.indices
         queries = rows_of(X)
         if queries.shape[1] != self.n_features_in_:
             raise InputError("X", f"{queries.shape[1]} columns", f"{self.n_features_in_}, as in fit")
         if not 1 <= n_neighbors <= self.n_samples_fit_:
             raise InputError("n_neighbors", n_neighbors, f"1..{self.n_samples_fit_}, the number of rows fitted")
-        inside = self._kind.enter(queries)
+        inside = self._kind.enter(queries, wide=self.index_ == "exact")
+        before = self._engine.recomputed
         found = self._engine.search(inside, n_neighbors)
+        self.recomputed_ = self._engine.recomputed - before
         short = np.flatnonzero((found < 0).any(axis=1))
         if len(short):
-            found[short] = brute_force(self._engine.rows, inside[short], n_neighbors, inner=self._kind.inner)
+            found[short] = brute_force(self._engine.rows, inside[short], n_neighbors, inner=self._kind.inner).numbers
         distances = true_distances(self._engine.rows, inside, found, inner=self._kind.inner)
         order = np.lexsort((found, distances), axis=1)
         found = np.take_along_axis(found, order, 1)
@@ -125,10 +131,12 @@ class NeighborIndex(BaseEstimator):
     def _kneighbors_streamed(self, X: Any, k: int, *, return_distance: bool) -> Any:
         queries = self._rows if X is None else open_rows(X)
         self._check_queries(queries, k, others=X is None)
+        before = self._engine.recomputed
         parts = [
             self._nearest(block, start, k, others=X is None)
             for start, block in _numbered(queries.blocks(self._engine.queries))
         ]
+        self.recomputed_ = self._engine.recomputed - before
         distances, found = (np.concatenate(part) for part in zip(*parts, strict=True))
         return (distances, found) if return_distance else found
 
@@ -136,7 +144,7 @@ class NeighborIndex(BaseEstimator):
         self, block: NDArray[Any], start: int, k: int, *, others: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Of a block of queries, which are the fitted rows from ``start`` on where ``others`` are wanted."""
-        queries = self._kind.enter(checks.check_matrix(np.asarray(block), "X"))
+        queries = self._kind.enter(checks.check_matrix(np.asarray(block), "X"), wide=self._engine.exact)
         distances, found = self._engine.search(queries, k + others)
         finished = self._kind.finish(distances).astype(np.float32)
         return without_itself(finished, found, start) if others else (finished, found)
@@ -169,7 +177,10 @@ class NeighborIndex(BaseEstimator):
         linear = [] if self._kind.map is None else [self._kind.map.components_, self._kind.map.mean_]
         what = f"{n_neighbors} neighbours in {fitted}, {self._kind.name} {self.index_} {digest_of(linear)}"
         block = self._engine.queries if isinstance(self._engine, StreamedEngine) else _BLOCK
-        return write_results(ResultFolder(folder, queries, what), queries, compute, block=block, step="neighbors")
+        before = self._engine.recomputed
+        written = write_results(ResultFolder(folder, queries, what), queries, compute, block=block, step="neighbors")
+        self.recomputed_ = self._engine.recomputed - before
+        return written
 
     def _kneighbors_here(self, block: NDArray[Any], start: int, k: int, *, others: bool) -> Any:
         distances, found = self.kneighbors(block, k + others)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastclust import progress
-from fastclust.data.limits import block_rows, memory_of
+from fastclust.data.limits import block_rows, floating, memory_of
 from fastclust.data.scratch import scratch
-from fastclust.neighbors.merging import SPARE, Nearest, scores_of
+from fastclust.neighbors.certificates import Frame, among_all, values_of
+from fastclust.neighbors.merging import SPARE, Nearest
 from fastclust.neighbors.packages import faiss
 from fastclust_kernels.assign import assign
 
@@ -38,65 +39,104 @@ class StreamedEngine:
         self._source, self._kind = source, kind
         self.shape = source.shape
         self._memory = memory_of(source)
-        self._width = int(kind.enter(source.take([0])).shape[1])
-        self._block = block_rows(self._memory, 4 * max(self._width, source.shape[1]))
+        first = self.rows(np.zeros(1, np.int64))
+        self._width, self._row_bytes = int(first.shape[1]), first.itemsize * int(first.shape[1])
+        wide = floating(source.dtype).itemsize * source.shape[1]
+        self._block = block_rows(self._memory, max(self._row_bytes, wide))
         sample = np.linspace(0, len(source) - 1, min(len(source), 1000)).astype(np.int64)
-        self._shift = kind.enter(source.take(sample)).mean(axis=0, dtype=np.float64).astype(np.float32)
+        middle = self.rows(sample).mean(axis=0, dtype=np.float64)
+        self._frame = Frame((np.zeros_like(middle) if kind.inner else middle).astype(first.dtype), kind.inner)
+        #: Queries so far that float32 scores could not settle.
+        self.recomputed = 0
 
     @property
     def queries(self) -> int:
         """Queries that are searched together."""
         return max(1, min(self._memory // (16 * (4 * self._width + 512)), 1 << 14))
 
-    def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Blocks in the metric's space, each with the number of its first row."""
         start = 0
-        for rows in self._source.blocks(self._block, change=self._kind.enter):
+        for rows in self._source.blocks(self._block, change=self._enter):
             yield start, rows
             start += len(rows)
 
-    def rows(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    def rows(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
         """Some rows, in the metric's space."""
-        return self._kind.enter(self._source.take(numbers))
+        return self._enter(self._source.take(numbers))
 
-    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def _enter(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows in the metric's space, where there is a copy of them in float32."""
+        return self._kind.enter(rows)
+
+    def search(self, queries: NDArray[Any], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Distances among mapped rows and numbers ``[q, k]``, nearest first; ties go to the lowest number."""
-        keep = min(k + SPARE, self.shape[0])
-        found = self.candidates(queries, keep).numbers
-        exact = np.full(found.shape, np.inf)
-        step = max(1, self._memory // (64 * keep * self._width))
+        found = self.candidates(queries, min(k + SPARE, self.shape[0]))
+        exact = np.full(found.numbers.shape, np.inf)
+        step = max(1, self._memory // (16 * found.numbers.shape[1] * self._row_bytes))
         for start in range(0, len(queries), step):
-            named = found[start : start + step]
+            some = slice(start, start + step)
+            named = found.numbers[some]
             different, back = np.unique(np.maximum(named, 0), return_inverse=True)
-            near = self.rows(different)[back.reshape(named.shape)].astype(np.float64)
-            own = queries[start : start + step, None].astype(np.float64)
-            values = -(near * own).sum(axis=2) if self._kind.inner else np.einsum("qmd,qmd->qm", near - own, near - own)
-            exact[start : start + step] = np.where(named < 0, np.inf, values)
-        order = np.lexsort((found, exact), axis=1)[:, :k]
-        best = np.take_along_axis(exact, order, 1)
-        return best if self._kind.inner else np.sqrt(best), np.take_along_axis(found, order, 1)
+            listed = np.where(named < 0, -1, back.reshape(named.shape))
+            exact[some] = values_of(self.rows(different), queries[some], listed, inner=self._kind.inner)
+        order = np.lexsort((found.numbers, exact), axis=1)[:, :k]
+        best, numbers = np.take_along_axis(exact, order, 1), np.take_along_axis(found.numbers, order, 1)
+        self._settle(queries, found, best, numbers)
+        return best if self._kind.inner else np.sqrt(best), numbers
 
-    def candidates(self, queries: NDArray[np.float32], keep: int) -> Nearest:
+    def _settle(
+        self, queries: NDArray[Any], found: Nearest, best: NDArray[np.float64], numbers: NDArray[np.int64]
+    ) -> None:
+        """Put right, in place, what scores may have got wrong."""
+
+    def candidates(self, queries: NDArray[Any], keep: int) -> Nearest:
         """The nearest by float32 scores."""
         raise NotImplementedError
 
 
 class Passing(StreamedEngine):
-    """All rows, read once for as many queries as are searched together."""
+    """All rows, read once for as many queries as are searched together, and once more where scores left some open."""
 
     exact = True
 
-    def candidates(self, queries: NDArray[np.float32], keep: int) -> Nearest:
+    def _enter(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows in the metric's space, with all the digits that they have."""
+        return self._kind.enter(rows, wide=True)
+
+    def candidates(self, queries: NDArray[Any], keep: int) -> Nearest:
         """The nearest by float32 scores."""
         best = Nearest(len(queries), keep)
-        for start, rows in self.blocks():
-            step = max(1, self._memory // 16 // (4 * len(rows)))
+        moved, self._longest = self._frame.move(queries).rows, 0.0
+        for start, block in self.blocks():
+            rows = self._frame.move(block)
+            if self._kind.inner:
+                self._longest = max(self._longest, rows.longest())
+            step = max(1, self._memory // 16 // (4 * len(block)))
             for at in range(0, len(queries), step):
                 some = slice(at, min(at + step, len(queries)))
-                scores = scores_of(queries[some], rows, inner=self._kind.inner, shift=self._shift)
-                best.merge(some, scores, np.arange(start, start + len(rows)))
-            progress.report("neighbors", start + len(rows), self.shape[0], "all rows")
+                best.merge(some, self._frame.scores(moved[some], rows), np.arange(start, start + len(block)))
+            progress.report("neighbors", start + len(block), self.shape[0], "all rows")
         return best
+
+    def _settle(
+        self, queries: NDArray[Any], found: Nearest, best: NDArray[np.float64], numbers: NDArray[np.int64]
+    ) -> None:
+        """Compare again, in float64, queries for which rounding may have left out one of the nearest rows."""
+        limits = self._frame.limits(self._frame.move(queries).rows, best[:, -1], self._longest)
+        whole = found.numbers.shape[1] == self.shape[0] and bool((found.numbers[:, -1] >= 0).all())
+        again = np.empty(0, np.int64) if whole else np.flatnonzero(~(found.scores[:, -1] > limits))
+        if len(again):
+            best[again], numbers[again] = among_all(
+                queries[again],
+                best[again, -1],
+                self._longest,
+                self.blocks(),
+                self._frame,
+                best.shape[1],
+                self._memory // 128,
+            )
+            self.recomputed += len(again)
 
 
 class Lists(StreamedEngine):
@@ -142,7 +182,8 @@ class Lists(StreamedEngine):
     def candidates(self, queries: NDArray[np.float32], keep: int) -> Nearest:
         """The nearest by float32 scores in the lists nearest to each query; more lists where those hold too few."""
         best = Nearest(len(queries), keep)
-        scores = scores_of(queries, self._centers, inner=False, shift=self._shift)
+        moved = self._frame.move(queries).rows
+        scores = self._frame.scores(moved, self._frame.move(self._centers))
         lists = np.argsort(scores, axis=1, kind="stable")
         sizes = np.diff(self._first)[lists].cumsum(axis=1)
         wanted = np.maximum(self.probes, (sizes < keep).sum(axis=1) + 1)
@@ -153,15 +194,14 @@ class Lists(StreamedEngine):
         ends = np.searchsorted(visited[order], np.arange(self.n_lists + 1))
         for number in range(self.n_lists):
             askers = which[order[ends[number] : ends[number + 1]]]
-            self._look(number, np.sort(askers), queries, best)
+            self._look(number, np.sort(askers), moved, best)
         return best
 
-    def _look(self, number: int, askers: NDArray[np.int64], queries: NDArray[np.float32], best: Nearest) -> None:
+    def _look(self, number: int, askers: NDArray[np.int64], moved: NDArray[Any], best: Nearest) -> None:
         for start in range(int(self._first[number]), int(self._first[number + 1]) if len(askers) else 0, self._block):
             here = slice(start, min(start + self._block, int(self._first[number + 1])))
-            rows = np.asarray(self._rows[here])
-            step = max(1, self._memory // 16 // (4 * len(rows)))
+            rows = self._frame.move(np.asarray(self._rows[here]))
+            step = max(1, self._memory // 16 // (4 * len(rows.rows)))
             for at in range(0, len(askers), step):
                 some = askers[at : at + step]
-                scores = scores_of(queries[some], rows, inner=self._kind.inner, shift=self._shift)
-                best.merge(some, scores, np.asarray(self._numbers[here]))
+                best.merge(some, self._frame.scores(moved[some], rows), np.asarray(self._numbers[here]))

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SPARE", "Nearest", "scores_of"]
+__all__ = ["SPARE", "Nearest"]
 
 #: Candidates kept beyond those wanted: they are ranked again in float64.
 SPARE = 8
 #: Scores that are looked at together.
 _CELLS = 1 << 24
-
-
-def scores_of(
-    queries: NDArray[np.float32], rows: NDArray[np.float32], *, inner: bool, shift: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """What is least for the nearest ``[q, b]``: half the squared distance but for a term of the query's own."""
-    if inner:
-        return -(queries @ rows.T)
-    base = rows - shift
-    half = (0.5 * np.einsum("ij,ij->i", base, base, dtype=np.float64)).astype(np.float32)
-    scores: NDArray[np.float32] = half - (queries - shift) @ base.T
-    return scores
 
 
 class Nearest:
@@ -35,11 +23,11 @@ class Nearest:
     Which of several with the same score are kept, the lower numbers, does not depend on how rows are cut into blocks.
     """
 
-    def __init__(self, q: int, keep: int) -> None:
-        self.scores = np.full((q, keep), np.inf, np.float32)
+    def __init__(self, q: int, keep: int, dtype: Any = np.float32) -> None:
+        self.scores: NDArray[Any] = np.full((q, keep), np.inf, dtype)
         self.numbers = np.full((q, keep), -1, np.int64)
 
-    def merge(self, which: NDArray[np.int64] | slice, scores: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+    def merge(self, which: NDArray[np.int64] | slice, scores: NDArray[Any], numbers: NDArray[np.int64]) -> None:
         """Take ``scores`` ``[some, b]`` of the queries ``which`` for rows ``numbers`` ``[b]`` or ``[some, b]``."""
         many = np.arange(len(self.scores))[which]
         keep = self.scores.shape[1]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastclust.data import RowSource
+from fastclust.data.limits import floating
 from fastclust.errors import InputError
 from fastclust.metric import MahalanobisMetric
 from fastclust_kernels import arrays, checks
@@ -30,8 +31,11 @@ class Metric(NamedTuple):
         """Whether larger inner products are nearer."""
         return self.name == "inner_product"
 
-    def enter(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        """Map rows to where the engine searches, in float32. Raises InputError for rows without a direction."""
+    def enter(self, rows: NDArray[Any], *, wide: bool = False) -> NDArray[Any]:
+        """Map rows to where the engine searches: to float32 or, with ``wide``, to what holds all their digits.
+
+        Raises InputError for rows without a direction.
+        """
         if self.map is not None:
             rows = self.map.transform(rows)
         elif self.name == "cosine":
@@ -41,7 +45,7 @@ class Metric(NamedTuple):
                     "X", f"a row of zeros at {int(np.argmin(lengths))}", "rows with a direction, for cosine"
                 )
             rows = rows / lengths[:, None]
-        return np.ascontiguousarray(rows, np.float32)
+        return np.ascontiguousarray(rows, floating(rows.dtype) if wide else np.float32)
 
     def finish(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn distances among mapped rows into those of the metric: 1 - cos for cosine."""

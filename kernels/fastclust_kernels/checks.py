@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: Numbers from which on threads look at them.
 _MANY = 1 << 21
 
-__all__ = ["check_finite", "check_matrix", "check_same_width"]
+__all__ = ["all_finite", "check_finite", "check_matrix", "check_same_width"]
 
 
 def check_matrix(array: NDArray[Any], field: str, *, finite: bool = True) -> NDArray[Any]:
@@ -45,7 +45,7 @@ def check_matrix(array: NDArray[Any], field: str, *, finite: bool = True) -> NDA
 
 def check_finite(array: NDArray[Any], field: str) -> None:
     """Raise InputError, naming the first place, if there is NaN or Inf."""
-    if _all_finite(array):
+    if all_finite(array):
         return
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
@@ -54,7 +54,8 @@ def check_finite(array: NDArray[Any], field: str) -> None:
         raise InputError(field, f"{array[place]} at {where}", "finite numbers: no NaN, no Inf")
 
 
-def _all_finite(array: NDArray[Any]) -> bool:
+def all_finite(array: NDArray[Any]) -> bool:
+    """Whether there is no NaN and no Inf; on all processors where there are many numbers."""
     if array.size <= _MANY or not array.flags.c_contiguous or array.dtype not in (np.float32, np.float64):
         return _finite(array)
     from fastclust_kernels import _finite as kernel

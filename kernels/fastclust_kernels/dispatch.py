@@ -5,6 +5,8 @@ An explicit name runs or raises with all the reasons; only ``"auto"`` chooses, a
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -17,7 +19,17 @@ from fastclust_kernels.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Backend", "Request", "choose", "launch", "one_blas_thread", "parallel_launch", "report", "threading_layer"]
+__all__ = [
+    "Backend",
+    "Request",
+    "choose",
+    "launch",
+    "one_blas_thread",
+    "parallel_launch",
+    "report",
+    "threading_layer",
+    "threads_given",
+]
 
 #: Numba's threading layers under which two Python threads may run parallel kernels at once.
 _SAFE_LAYERS = ("omp", "tbb")
@@ -136,6 +148,14 @@ def threading_layer() -> str:
         return str(numba.threading_layer())  # type: ignore[attr-defined]
     except ValueError:
         return "not started"
+
+
+def threads_given() -> int:
+    """How many threads work beside kernels may take: as many as Numba may, or all processors before it is loaded."""
+    numba = sys.modules.get("numba")
+    if numba is not None:
+        return int(numba.get_num_threads())
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 @contextmanager

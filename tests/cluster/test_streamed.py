@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from fastclust import progress
 from fastclust.cluster.chunks import CHUNK, Spread, farthest
 from fastclust.cluster.streaming import StreamedRows
 from fastclust.data.limits import is_streamed
-from fastclust.errors import InputError, OperationCancelledError, PreconditionError
+from fastclust.errors import InputError, InputTypeError, OperationCancelledError, PreconditionError
 
 N, D, K = 30_000, 6, 20
 
@@ -99,6 +100,27 @@ def test_a_row_that_is_no_number_is_named(files, rows, tmp_path):
     np.save(tmp_path / "bad.npy", bad)
     with pytest.raises(InputError, match="nan at row 17123, column 4"):
         fc.KMeans(3).fit(streamed(tmp_path / "bad.npy"))
+
+
+def test_labels_that_are_known_are_written_and_no_others_are_mixed_with_them(files, rows, tmp_path):
+    model = fc.KMeans(K, random_state=0, max_iter=2).fit(rows)
+    path = files / "x.npy"
+    for wrong in (np.zeros(N - 1, int), np.full(N, K), np.full(N, -1), np.zeros((N, 1), int)):
+        with pytest.raises(InputError, match="labels"):
+            model.predict_to(path, tmp_path / "out", labels=wrong)
+    for wrong in (np.zeros(N), np.zeros(N, bool), [0.5] * N):
+        with pytest.raises(InputTypeError, match="integers"):
+            model.predict_to(path, tmp_path / "out", labels=wrong)
+    assert not (tmp_path / "out").exists()
+    given = np.arange(N, dtype=np.uint8) % K
+    model.predict_to(path, tmp_path / "out", labels=given)
+    table = pd.read_parquet(tmp_path / "out")
+    assert table["label"].dtype == np.int32
+    assert np.array_equal(table["label"], given)
+    model.predict_to(path, tmp_path / "out", labels=given.astype(np.int64))
+    for other in (None, model.labels_):
+        with pytest.raises(PreconditionError):
+            model.predict_to(path, tmp_path / "out", labels=other)
 
 
 def test_what_cannot_be_streamed_says_so(files):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastclust_kernels.assign import BACKENDS, assign, distances_to_few
+from fastclust_kernels.assign import BACKENDS, assign, distances_to_few, distances_to_listed
 from fastclust_kernels.assign.reference import assign as oracle
 from fastclust_kernels.errors import BackendError, InputError, InputTypeError
 
@@ -155,6 +155,17 @@ print(numba.threading_layer(), len(bad))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=layer, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["workqueue", "0"]
+
+
+@pytest.mark.parametrize(("one", "other"), [("float32", "float32"), ("float64", "float32"), ("float64", "float64")])
+def test_distances_to_listed_rows_are_exact_differences(one, other):
+    rng = np.random.default_rng(0)
+    X, rows = (1e4 + rng.normal(size=(7, 5))).astype(one), (1e4 + rng.normal(size=(9, 5))).astype(other)
+    listed = rng.integers(-1, 9, (7, 4))
+    gaps = X[:, None].astype(np.float64) - rows[listed].astype(np.float64)
+    wanted = np.where(listed < 0, np.inf, (gaps**2).sum(axis=2))
+    rows.flags.writeable = False
+    np.testing.assert_allclose(distances_to_listed(X, rows, listed), wanted, rtol=1e-14)
 
 
 def test_distances_to_few_are_exact_differences():

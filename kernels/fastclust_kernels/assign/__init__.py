@@ -15,7 +15,15 @@ from fastclust_kernels.errors import BackendError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BACKENDS", "Assignment", "assign", "distances_to_few", "distances_to_own", "greedy_plus_plus"]
+__all__ = [
+    "BACKENDS",
+    "Assignment",
+    "assign",
+    "distances_to_few",
+    "distances_to_listed",
+    "distances_to_own",
+    "greedy_plus_plus",
+]
 
 
 class Assignment(NamedTuple):
@@ -148,6 +156,20 @@ def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
 
     with launch():
         return _exact.distances_to_few(X, rows)
+
+
+def distances_to_listed(X: NDArray[Any], rows: NDArray[Any], listed: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Squared distances of every row to a list of others of its own, by differences: float64 ``[n, m]``.
+
+    ``listed`` ``[n, m]`` has numbers of ``rows``; the distance to a negative one is infinite. Both matrices are
+    checked, float32 or float64 each. A pair has the same bits wherever it stands.
+    """
+    from fastclust_kernels.assign import _exact
+
+    # Kernels are compiled for arrays that may be written to.
+    one, other = (each if each.flags.writeable else each.copy() for each in (X, rows))
+    with parallel_launch():
+        return _exact.distances_to_listed(one, other, np.ascontiguousarray(listed, np.int64))
 
 
 def greedy_plus_plus(

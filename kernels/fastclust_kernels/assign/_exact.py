@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["distances_to_few", "distances_to_own", "squared"]
+__all__ = ["distances_to_few", "distances_to_listed", "distances_to_own", "squared"]
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc"})
@@ -37,6 +37,13 @@ def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.float64]
     return out
 
 
+def distances_to_listed(X: NDArray[Any], rows: NDArray[Any], listed: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Squared distances [n, m] to the rows with the numbers listed."""
+    out = np.full(listed.shape, np.nan)
+    _listed(X, rows, listed, out)
+    return out
+
+
 @numba.njit(parallel=True, cache=True, nogil=True)
 def _own(X, centers, labels, out):  # type: ignore[no-untyped-def]
     for i in numba.prange(len(X)):
@@ -48,3 +55,11 @@ def _few(X, rows, out):  # type: ignore[no-untyped-def]
     for i in numba.prange(len(X)):
         for m in range(len(rows)):
             out[m, i] = squared(X[i], rows[m])
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _listed(X, rows, listed, out):  # type: ignore[no-untyped-def]
+    for i in numba.prange(len(X)):
+        for m in range(listed.shape[1]):
+            j = listed[i, m]
+            out[i, m] = squared(X[i], rows[j]) if j >= 0 else np.inf

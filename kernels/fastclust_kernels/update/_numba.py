@@ -50,10 +50,11 @@ def carry(
 ) -> None:
     """Add ``rows`` of ``X`` (None: all) to running sums, weights, open segments, their weights and their lengths."""
     order, counts = _sort(labels if rows is None else labels[rows], len(into[0]))
-    ends = np.cumsum(counts)
     if rows is not None:
         order = rows[order]
-    _carry(X, order, ends - counts, ends, np.ones(0) if weights is None else weights, weights is not None, *into)
+    starts, stops, owner, fresh, many, first = _cut(counts, into[-1])
+    each = np.ones(0) if weights is None else weights
+    _carry(X, order, starts, stops, owner, fresh, many, first, each, weights is not None, *into)
 
 
 def _added(
@@ -116,27 +117,71 @@ def _add(X, rows, starts, stops, weights, weighted, partial, partial_weights):  
         partial_weights[segment] = total
 
 
+@numba.njit(cache=True)
+def _cut(counts, filled):  # type: ignore[no-untyped-def]
+    """Cut what each cluster gets where its segments end.
+
+    For each piece: where it begins and ends, whose it is, and its number among those that begin a segment, or -1 for
+    one that goes on with the open one, which is the first of its cluster. And the first piece of each cluster.
+    """
+    k = len(counts)
+    first = np.zeros(k + 1, np.int64)
+    for c in range(k):
+        beyond = max(0, counts[c] - (_SEGMENT - filled[c]))
+        first[c + 1] = first[c] + (counts[c] > 0) + (beyond + _SEGMENT - 1) // _SEGMENT
+    starts = np.empty(first[k], np.int64)
+    stops = np.empty(first[k], np.int64)
+    owner = np.empty(first[k], np.int64)
+    fresh = np.empty(first[k], np.int64)
+    place = begun = 0
+    for c in range(k):
+        end = place + counts[c]
+        room = _SEGMENT - filled[c]
+        for piece in range(first[c], first[c + 1]):
+            owner[piece] = c
+            fresh[piece] = -1 if piece == first[c] else begun
+            begun += piece > first[c]
+            starts[piece] = place
+            place = min(end, place + room)
+            stops[piece] = place
+            room = _SEGMENT
+    return starts, stops, owner, fresh, begun, first
+
+
 @numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
-def _carry(X, rows, starts, stops, weights, weighted, sums, total, partial, partial_weights, filled):  # type: ignore[no-untyped-def]
+def _carry(  # type: ignore[no-untyped-def]
+    X, rows, starts, stops, owner, fresh, many, first, weights, weighted, sums, total, partial, partial_weights, filled
+):
+    """Segments are added up side by side, as clusters may be few; each in the order of its rows, and then in theirs."""
     d = X.shape[1]
-    for c in numba.prange(len(starts)):
-        row = partial[c]
-        count = filled[c]
-        for place in range(starts[c], stops[c]):
-            if count == _SEGMENT:
-                for j in range(d):
-                    sums[c, j] += row[j]
-                total[c] += partial_weights[c]
-                row[:] = 0.0
-                partial_weights[c] = 0.0
-                count = 0
+    begun = np.zeros((many, d))
+    begun_weights = np.zeros(many)
+    for piece in numba.prange(len(starts)):
+        c = owner[piece]
+        row = partial[c] if fresh[piece] < 0 else begun[fresh[piece]]
+        weight_of_all = partial_weights[c] if fresh[piece] < 0 else 0.0
+        for place in range(starts[piece], stops[piece]):
             i = rows[place]
             weight = weights[i] if weighted else 1.0
-            partial_weights[c] += weight
+            weight_of_all += weight
             for j in range(d):
                 row[j] += weight * X[i, j]
-            count += 1
-        filled[c] = count
+        if fresh[piece] < 0:
+            partial_weights[c] = weight_of_all
+        else:
+            begun_weights[fresh[piece]] = weight_of_all
+    # Not in parallel: there are few of these, and another wait for all threads costs more.
+    for c in range(len(sums)):
+        if first[c + 1] == first[c]:
+            continue
+        for piece in range(first[c] + 1, first[c + 1]):
+            for j in range(d):
+                sums[c, j] += partial[c, j]
+                partial[c, j] = begun[fresh[piece], j]
+            total[c] += partial_weights[c]
+            partial_weights[c] = begun_weights[fresh[piece]]
+            filled[c] = 0
+        filled[c] += stops[first[c + 1] - 1] - starts[first[c + 1] - 1]
 
 
 @numba.njit(cache=True)

@@ -66,7 +66,7 @@ class StreamedSums:
 
     def begin(self) -> None:
         """Begin a pass."""
-        self._changed = 0
+        self._changed = self._seen = 0
         self._all = Carry(self._k, self._d) if self._foreseen else None
         self._gained, self._lost = Carry(self._k, self._d), Carry(self._k, self._d)
         self._counts = np.zeros(self._k, np.int64)
@@ -84,10 +84,14 @@ class StreamedSums:
             self._counts += np.bincount(labels[weights > 0], minlength=self._k)
         changed = np.arange(len(labels)) if self._first else np.flatnonzero(labels != before)
         self._changed += len(changed)
+        self._seen += len(labels)
         if self._all is not None:
             self._all.add(X, None, labels, weights)
             if self._changed > MOST * self._n:
                 return
+            if not self._first and self._changed <= MOST / 2 * self._seen:
+                # It was foreseen that most rows change, and they do not: what changed is enough.
+                self._all = None
         if not self._first and len(changed):
             self._gained.add(X, changed, labels, weights)
             self._lost.add(X, changed, before, weights)

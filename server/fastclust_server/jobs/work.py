@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.artifacts import load_array, load_model, save_model
+from fastclust.data.scratch import scratch
 from fastclust.errors import DataLossError
 from fastclust.progress import as_part, report
 from fastclust_server import names
@@ -130,10 +131,14 @@ class Work:
     def in_blocks(
         self, step: str, rows: int, per_block: int, compute: Callable[[slice], dict[str, NDArray[Any]]]
     ) -> dict[str, NDArray[Any]]:
-        """Return what ``compute`` gives for ``rows`` rows, joined; each block is kept, so a later attempt goes on."""
+        """Return what ``compute`` gives for ``rows`` rows, joined; each block is kept, so a later attempt goes on.
+
+        Memory is needed for a block and, while it is written, for its copy; what is joined lies in files without a name
+        where it is more than 64 MiB an array, so that disk is needed for the result twice.
+        """
         if rows <= per_block:
             return compute(slice(0, rows))
-        parts = []
+        joined: dict[str, NDArray[Any]] = {}
         for start in range(0, rows, per_block):
             report(step, start, rows, f"row {start} of {rows}")
             block, name = slice(start, min(start + per_block, rows)), f"{step}-{start}"
@@ -141,8 +146,12 @@ class Work:
             if part is None:
                 with as_part(step, step, start / rows, block.stop / rows):
                     part = self._keep(name, compute(block))
-            parts.append(part)
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+            for key, values in part.items():
+                if key not in joined:
+                    joined[key] = scratch((rows, *values.shape[1:]), values.dtype, self.folder)
+                joined[key][block] = values
+            del part
+        return joined
 
     def _kept(self, name: str) -> dict[str, NDArray[Any]] | None:
         path = self.folder / f"{name}.safetensors"

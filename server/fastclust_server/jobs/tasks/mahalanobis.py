@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "check", "run"]
 
 STEPS = {"mahalanobis": 1.0}
-#: Distances that are kept together: 64 or 128 MiB.
+#: Distances of a block: 64 or 128 MiB, and as much again while it is written.
 _PAIRS = 2**24
 
 _FITTED = {None, "estimator"}

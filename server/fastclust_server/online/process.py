@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
@@ -27,7 +27,7 @@ from fastclust_server.storage.catalog import Catalog
 from fastclust_server.storage.folder import DataFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
     from concurrent.futures import Future
 
     from fastclust_server.online.answers import Asked
@@ -129,10 +129,7 @@ class Online:
         begun = time.perf_counter()
         method, _, loaded = batch[0].work
         calls: list[Asked] = [item.work[1] for item in batch]
-        try:
-            answers = METHODS[method].answer(calls, loaded)
-        except Exception as error:  # noqa: BLE001 - it becomes the calls' status
-            answers = [error] * len(batch)
+        answers = _answers(method, calls, loaded)
         frames = [
             self._refusal(item.number, one)
             if isinstance(one, Exception)
@@ -160,6 +157,14 @@ class Online:
             self._link.send(*frames)
         except OSError:
             return  # the front end is gone; the reader ends this process
+
+
+def _answers(method: str, calls: Sequence[Asked], loaded: Loaded) -> Sequence[Any]:
+    """Return responses in order, or errors: what one call's rows do to a batch, they do to that call alone."""
+    try:
+        return METHODS[method].answer(calls, loaded)
+    except Exception as error:  # noqa: BLE001 - it becomes the call's status
+        return [error] if len(calls) == 1 else [_answers(method, [call], loaded)[0] for call in calls]
 
 
 def main() -> None:

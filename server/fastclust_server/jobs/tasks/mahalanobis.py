@@ -61,6 +61,10 @@ def check(spec: MahalanobisSpec, inputs: Inputs) -> None:
         shape = inputs.tensor(source, spec.factor)
         if columns and shape[0] != columns:
             raise InputError("factor", f"shape {list(shape)}", f"[{columns}, r], a line a column")
+    _check_others(spec, rows, columns, inputs)
+
+
+def _check_others(spec: MahalanobisSpec, rows: int, columns: int, inputs: Inputs) -> None:
     if spec.others and spec.output in _WITH_OTHERS:
         others = inputs.tensor("others", spec.others)
         if others[1] != columns:

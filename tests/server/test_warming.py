@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -105,17 +106,28 @@ def test_a_worker_that_is_to_stay_cold_does(monkeypatch):
     assert run(monkeypatch, [None, "a", None], 2, cold=True) == ["a"]
 
 
-def test_a_server_warms_its_worker_which_ends_meanwhile_when_it_is_told_to(new_server, blobs):
+def test_a_worker_that_compiles_ends_at_once_when_it_is_told_to(monkeypatch):
+    """From the thread that listens to the supervisor; the compiler would go on for seconds."""
+    ended = []
+    monkeypatch.setattr(module, "os", types.SimpleNamespace(_exit=ended.append))
+    worker = Worker(None, None, None, Settings("data"), worker="w", server="s")
+    told = threading.Thread(target=worker.stop)
+
+    def compiling():
+        told.start()
+        told.join()
+        yield "kernels"
+
+    worker._warm(compiling())
+    assert ended == [0]
+    worker.stop()  # between steps it ends by itself
+    assert ended == [0]
+
+
+def test_a_server_warms_its_worker(new_server):
     server = new_server(cold=False).start()
-    server.succeed(mahalanobis={"dataset": server.upload(blobs(20, 2)).name})
     until = time.monotonic() + 200
     while time.monotonic() < until and not server.events("worker_warm"):
         time.sleep(0.05)
     assert server.events("worker_warm")
     assert server.stop() == 0
-    server.start()
-    server.worker()
-    begun = time.monotonic()
-    assert server.stop() == 0
-    assert time.monotonic() - begun < 3  # the grace of these servers: nobody had to be forced
-    assert not server.events("worker_forced")

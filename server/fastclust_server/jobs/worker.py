@@ -20,7 +20,6 @@ from fastclust import progress
 from fastclust.errors import FastclustError, OperationCancelledError
 from fastclust.v1 import spec_pb2
 from fastclust_server import log, status
-from fastclust_server.child import die_with
 from fastclust_server.config import Settings
 from fastclust_server.database import Database
 from fastclust_server.jobs.heartbeat import CANCEL, MEMORY, SHUTDOWN, TIME, Heartbeat, Limits
@@ -231,10 +230,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--worker", required=True)
     parser.add_argument("--server", required=True)
-    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--settings", type=json.loads, default={})
     arguments = parser.parse_args()
-    die_with(arguments.parent)
     signal.signal(signal.SIGTERM, _end)
     folder = DataFolder(arguments.data)
     database = Database(os.environ.get("FASTCLUST_DATABASE") or folder.database_url)

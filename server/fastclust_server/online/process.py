@@ -15,7 +15,6 @@ from google.protobuf.message import DecodeError
 
 from fastclust.errors import InputError
 from fastclust_server import log, names, status
-from fastclust_server.child import die_with
 from fastclust_server.database import Database
 from fastclust_server.jobs.store import JobStore
 from fastclust_server.online.answers import METHODS
@@ -58,7 +57,7 @@ class Online:
         """Read calls in this thread; answer them in another."""
         answering = threading.Thread(target=self._answer, name="answering")
         answering.start()
-        for burst in self._link.bursts():
+        while (burst := self._link.burst()) is not None:
             for frame in burst:
                 self._read(frame)
             self._answer_here()
@@ -73,6 +72,7 @@ class Online:
                 self._refuse(frame.number, error)
         elif frame.kind is Kind.CANCEL:
             self._batcher.cancel(frame.number)
+            self._send(Frame(Kind.CANCELLED, frame.number, b""))  # whoever reads there may be the one who gave up
         else:
             self._models.forget(frame.payload.decode())
 
@@ -172,11 +172,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="fastclust_server.online.process")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--socket", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--memory", type=int, required=True)
     parser.add_argument("--delay", type=float, required=True)
     arguments = parser.parse_args()
-    die_with(arguments.parent)
     folder = DataFolder(arguments.data)
     database = Database(os.environ.get("FASTCLUST_DATABASE") or folder.database_url)
     models = Models(folder, JobStore(database), Catalog(database), arguments.memory)

@@ -182,8 +182,8 @@ class Notifier:
     def _look(self, seen: int) -> int:
         """Hand out what changed after ``seen``; return up to where that was looked for."""
         newest = self._store.sequence()
-        # In this order: a watch that begins after this reads its job later still, and so knows all up to ``newest``. One
-        # that began between the two would not be told of a change that came between them as well.
+        # In this order: a watch that begins after this reads its job later still, and so knows all up to ``newest``.
+        # In the other, one that began between the two would not be told of a change that came between them as well.
         with self._guard:
             watched = list(self._watches)
         if newest > seen and watched:

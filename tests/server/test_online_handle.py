@@ -136,3 +136,30 @@ def test_an_answer_in_pieces_is_whole(ends):
     for start in range(0, len(whole), 100):
         peer.link._end.sendall(whole[start : start + 100])
     assert caller.ended() == bytes(1000)
+
+
+def test_an_answer_that_nobody_waits_for_does_not_hold_up_the_next_call(ends):
+    """A large answer comes after its caller has gone; the other end reads nothing while it sends it."""
+    handle, peer, _ = ends
+    gone = Caller(handle, b"a", seconds=0.1)
+    peer.take(1)
+    assert isinstance(gone.ended(), WaitTimeoutError)
+    late = Frame(Kind.REPLY, peer.calls[b"a"], bytes(2**23))
+    sending = threading.Thread(target=peer.link.send, args=(late,), daemon=True)
+    sending.start()
+    next_one = Caller(handle, bytes(2**23) + b"b")  # more than a socket holds: it cannot be sent yet
+    over = threading.Event()
+
+    def look():
+        while not over.wait(0.01):
+            handle._drain(handle._link)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    sending.join(10)
+    assert not sending.is_alive()
+    peer.take(2)
+    peer.reply(b"b")
+    assert next_one.ended() == b"to b"
+    over.set()
+    looking.join()

@@ -79,12 +79,16 @@ class Link:
         with self._sending:
             self._end.sendall(data)
 
+    def ready(self, seconds: float) -> bool:
+        """Wait until something came, or the other end is gone; return whether it is so. One thread at a time."""
+        return bool(self._poll.poll(max(seconds, 0.0) * 1000))
+
     def burst(self, seconds: float = math.inf) -> list[Frame] | None:
         """Wait for frames and return what came at once; None when the other end is gone. One thread at a time.
 
         Without a whole frame within ``seconds`` the list is empty.
         """
-        if seconds < _LONGEST and not self._poll.poll(max(seconds, 0.0) * 1000):
+        if seconds < _LONGEST and not self.ready(seconds):
             return []
         try:
             came = self._end.recv(_READ)

@@ -32,13 +32,16 @@ __all__ = ["OnlineHandle"]
 
 _END_SECONDS = 3.0
 _LONGEST_PAUSE = 10.0
+#: Between two looks at what nobody reads, and until nothing more is thought to come.
+_LOOK_SECONDS = 0.2
+_PAUSE_SECONDS = 0.005
 _GONE = "The online process ended. Call again: it is started anew."
 
 
 class _Waiter:
     """A thread that waits for an answer. A bare lock: it is quicker than an Event, and each call makes one."""
 
-    __slots__ = ("answer", "gave_up", "gone", "leads", "lock", "size")
+    __slots__ = ("answer", "gave_up", "gone", "leads", "lock", "sent", "size")
 
     def __init__(self, size: int) -> None:
         self.lock = threading.Lock()
@@ -47,6 +50,8 @@ class _Waiter:
         self.answer: Frame | None = None
         #: Its caller went away; the process did.
         self.gave_up = self.gone = False
+        #: Whether its request is on its way. Who still sends must not lead: it may wait for somebody to read.
+        self.sent = False
         #: Whether this thread reads the link, for all who wait.
         self.leads = False
 
@@ -144,10 +149,12 @@ class OnlineHandle:
                 raise UnavailableError(_GONE)
             self._waiters[number] = waiter
             self._bytes += waiter.size
-            if not self._led:
-                self._led = waiter.leads = True
         try:
             _deliver(link, Frame(Kind.CALL, number, pack_call(method, owner, left, request)))
+            with self._guard:
+                waiter.sent = True
+                if not self._led and self._link is link and not waiter.over:
+                    self._led = waiter.leads = True
             if not context.add_callback(lambda: self._gave_up(number)):
                 self._gave_up(number)
             if not self._wait(waiter, link, time.monotonic() + left):
@@ -196,13 +203,34 @@ class OnlineHandle:
         """Settle a call; if its thread led, another one does from now on."""
         with self._guard:
             self._drop(number)
-            if not waiter.leads or self._link is not link:
+            if waiter.leads and self._link is link:
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Have one of those who wait lead, if there is one."""
+        heir = next((waiter for waiter in self._waiters.values() if waiter.sent), None)
+        self._led = heir is not None
+        if heir is not None:
+            heir.leads = True
+            heir.wake()
+
+    def _drain(self, link: Link) -> None:
+        """Read what came while nobody leads: answers that nobody waits for, behind which others would be held up."""
+        with self._guard:
+            if self._led or self._link is not link:
                 return
-            heir = next(iter(self._waiters.values()), None)
-            self._led = heir is not None
-            if heir is not None:
-                heir.leads = True
-                heir.wake()
+            self._led = True
+        try:
+            while link.ready(_PAUSE_SECONDS):
+                burst = link.burst()
+                if burst is None:
+                    return
+                for frame in burst:
+                    self._hand_out(frame)
+        finally:
+            with self._guard:
+                if self._link is link:
+                    self._pass_on()
 
     def _connected(self, seconds: float) -> Link:
         link = self._link
@@ -245,7 +273,7 @@ class OnlineHandle:
             if self._closed:
                 return
             process, link = self._spawn()
-            self._watch(process)
+            self._watch(process, link)
             with self._guard:
                 self._link = None
                 self._up.clear()
@@ -265,11 +293,12 @@ class OnlineHandle:
             if pause:
                 threading.Event().wait(pause)
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+    def _watch(self, process: subprocess.Popen[bytes], link: Link) -> None:
         """Return when the process has ended, or shall."""
         handle = os.pidfd_open(process.pid)
         try:
-            select.select([handle, self._bell], [], [])
+            while not any(select.select([handle, self._bell], [], [], _LOOK_SECONDS)):
+                self._drain(link)
         finally:
             os.close(handle)
 

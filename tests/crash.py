@@ -170,7 +170,8 @@ class Crash:
             time.sleep(self.random.uniform(0.0, 0.02))
         self.server.kill()
         self.kills[kind] += 1
-        assert_nothing_left(self.server)
+        # As with starts: more time where this process, and so all that it started, may be stopped meanwhile.
+        assert_nothing_left(self.server, max(5, self.serving / 10))
         self.start()
         if self.starts[-1] > self.serving:
             self.problems.append(f"served only after {self.starts[-1]:.1f} s")
@@ -209,12 +210,15 @@ class Crash:
         self.server.connect()
         for name in self.ledger.datasets:
             self.dataset(name)
+        # Oldest first, as one owner's jobs are claimed: each waits for itself, and not for a queue before it.
         for name, (key, rows) in self.ledger.jobs.items():
             job = self.job(name)
             if job is None:
                 continue
             if job.state not in (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED):
-                job = self.server.wait(job, timeout=300)
+                job = self.ended(job)
+                if job is None:
+                    continue
             # A job that was at work in three kills is failed on purpose.
             if job.state == job_pb2.JOB_STATE_FAILED and job.error.reason == "WORKER_DIED":
                 self.ledger.refusals["failed after three deaths of the worker"] += 1
@@ -226,6 +230,17 @@ class Crash:
             again = self.server.jobs.CreateJob(job_pb2.CreateJobRequest(spec=job.spec, request_id=key), timeout=30)
             if again.name != name:
                 self.problems.append(f"{name}: its request id made {again.name} too")
+
+    def ended(self, job):
+        """The job when it has ended; None, and a problem, where it has not although others go on or nothing does."""
+        try:
+            return self.server.wait(job, timeout=300)
+        except (grpc.RpcError, AssertionError) as error:
+            now = self.job(job.name)
+            state = "gone" if now is None else job_pb2.JobState.Name(now.state)
+            told = error.code() if isinstance(error, grpc.RpcError) else error
+            self.problems.append(f"{job.name}: {state} after 300 s of waiting: {told}")
+            return None
 
     def result(self, job, rows):
         try:

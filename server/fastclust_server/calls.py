@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -57,6 +58,15 @@ class Call:
     request: str
 
 
+#: Of this process, so that numbers of two servers do not meet in one log.
+_PREFIX = secrets.token_hex(4)
+_requests = itertools.count(1)
+
+
+def _new_request() -> str:
+    return f"{_PREFIX}{next(_requests) & 0xFFFFFFFF:08x}"
+
+
 _call: ContextVar[Call] = ContextVar("fastclust_call")
 
 
@@ -73,6 +83,9 @@ class Calls(grpc.ServerInterceptor):
         self._pools = pools
         self._metrics = metrics
         self._telemetry = telemetry
+        #: Methods of ours that were called, and their handlers by caller; owners are those of the file of tokens.
+        self._known: set[str] = set()
+        self._wrapped: dict[tuple[str, str | None], grpc.RpcMethodHandler[Any, Any]] = {}
         self._open = 0
         self._changed = threading.Condition()
 
@@ -88,9 +101,10 @@ class Calls(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler of one call."""
-        handler = continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_OPEN):
+        known = method in self._known
+        handler = None if known else continuation(handler_call_details)
+        if not known and (handler is None or method.startswith(_OPEN)):
             return handler
         try:
             owner = self._authenticator.owner(handler_call_details.invocation_metadata)
@@ -98,8 +112,14 @@ class Calls(grpc.ServerInterceptor):
                 return handler
             self._check_room(method)
         except FastclustError as error:
-            return self._refusing(handler, method, error)
-        return self._wrap(handler, method, owner)
+            return self._refusing(handler or continuation(handler_call_details), method, error)
+        # Looking handlers up and wrapping them takes longer than all else here, and there are few of them.
+        wrapped = self._wrapped.get((method, owner))
+        if wrapped is None:
+            handler = handler or continuation(handler_call_details)
+            wrapped = self._wrapped[method, owner] = self._wrap(handler, method, owner)
+            self._known.add(method)
+        return wrapped
 
     def _check_room(self, method: str) -> None:
         if method.startswith(_ONLINE):
@@ -110,7 +130,7 @@ class Calls(grpc.ServerInterceptor):
 
     def _refusing(self, handler: Any, method: str, error: FastclustError) -> grpc.RpcMethodHandler[Any, Any]:
         """Return a handler that raises ``error``. It takes a stream, whatever the method takes: nothing is read."""
-        call = Call("", method, secrets.token_hex(8))
+        call = Call("", method, _new_request())
 
         def answer(_requests: Any, context: grpc.ServicerContext) -> Any:
             with self._counted(method), self._answering(call, context):
@@ -124,25 +144,27 @@ class Calls(grpc.ServerInterceptor):
         """Return ``handler`` with the caller, the count and the errors around it."""
         streaming_in, streaming_out = bool(handler.request_streaming), bool(handler.response_streaming)
         plain = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
-        request = secrets.token_hex(8)
 
-        def call_of(context: grpc.ServicerContext) -> Call:
-            return Call(self._authenticator.subject(context) if owner is None else owner, method, request)
+        def new_call() -> Call:
+            return Call(owner or "", method, _new_request())
 
         def answer(message: Any, context: grpc.ServicerContext) -> Any:
-            with self._counted(method), self._answering(Call("", method, request), context):
-                _call.set(call_of(context))
+            call = new_call()
+            with self._counted(method), self._answering(call, context):
+                self._enter(call, context)
                 return plain(message, context)
 
         def stream(message: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            with self._counted(method), self._answering(Call("", method, request), context):
-                _call.set(call_of(context))
+            call = new_call()
+            with self._counted(method), self._answering(call, context):
+                self._enter(call, context)
                 yield from plain(message, context)
 
         def begin(message: Any, context: grpc.ServicerContext, send: Callable[[Any], None]) -> None:
             # The call goes on when this returns; the handler ends it by send(None).
-            with self._answering(Call("", method, request), context):
-                _call.set(call_of(context))
+            call = new_call()
+            with self._answering(call, context):
+                self._enter(call, context)
                 with ExitStack() as stack:
                     stack.enter_context(self._counted(method))
                     closing = stack.pop_all().close
@@ -172,6 +194,11 @@ class Calls(grpc.ServerInterceptor):
             _as_bytes if method == _READ else handler.response_serializer,
         )
 
+    def _enter(self, call: Call, context: grpc.ServicerContext) -> None:
+        """Say who calls, where only his certificate can."""
+        if not call.owner:
+            _call.set(replace(call, owner=self._authenticator.subject(context)))
+
     @contextmanager
     def _counted(self, method: str) -> Iterator[None]:
         with self._changed:
@@ -189,6 +216,7 @@ class Calls(grpc.ServerInterceptor):
     def _answering(self, call: Call, context: grpc.ServicerContext) -> Iterator[None]:
         begun = time.perf_counter()
         code = grpc.StatusCode.OK
+        _call.set(call)
         try:
             with self._telemetry.call(call.method, context.invocation_metadata()):
                 yield
@@ -199,7 +227,7 @@ class Calls(grpc.ServerInterceptor):
             if not isinstance(error, FastclustError) and not context.is_active():
                 code = grpc.StatusCode.CANCELLED
                 raise  # the caller went away, and the handler noticed
-            code, message = refuse(context, error, _call.get(call))
+            code, message = refuse(context, error, _call.get())
             context.abort(code, message)
         finally:
             self._metrics.ended(call.method, code.name, time.perf_counter() - begun)

@@ -41,6 +41,7 @@ _ABOUT = {
     "image_pixels": "pixels that the images of one data set may have when decoded",
     "job_seconds": "time that a job may run; 0: as long as it takes (seconds)",
     "job_memory": "memory that a job may take; 0: as much as there is (bytes)",
+    "cold": "let kernels be compiled by the first job that needs them, and not by an idle worker",
     "keep_jobs": "time to keep an ended job and its results; 0: until deleted (days)",
     "keep_uploads": "time to keep an upload that nobody goes on with (hours)",
     "import_roots": "folders that ImportDataset may read",
@@ -77,6 +78,7 @@ class Settings:
     image_pixels: int = 10**11
     job_seconds: float = 0.0
     job_memory: int = 0
+    cold: bool = False
     keep_jobs: float = 0.0
     keep_uploads: float = 24.0
     import_roots: tuple[str, ...] = ()
@@ -122,7 +124,7 @@ class Settings:
 
     def for_worker(self) -> dict[str, Any]:
         """What workers need to know, as JSON can say it."""
-        names = ("job_seconds", "job_memory", "dataset_rows", "image_pixels", "owner_bytes")
+        names = ("job_seconds", "job_memory", "dataset_rows", "image_pixels", "owner_bytes", "cold")
         lists = ("import_roots", "import_urls", "import_private", "encoders")
         return {name: getattr(self, name) for name in names} | {name: list(getattr(self, name)) for name in lists}
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from typing_extensions import override
+
+from fastclust_server import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,26 +29,88 @@ _ONLINE = 32
 _WATCHES = 256
 
 
+class _Task:
+    """What gRPC asks of a future: to be told when it is done. A whole one costs as much as handing it over."""
+
+    __slots__ = ("args", "callbacks", "done", "fn", "kwargs")
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.fn, self.args, self.kwargs = fn, args, kwargs
+        self.done = False
+        self.callbacks: list[Callable[[Any], object]] = []
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        self.callbacks.append(fn)
+        if self.done:
+            self.tell()
+
+    def run(self) -> None:
+        try:
+            self.fn(*self.args, **self.kwargs)
+        except Exception as error:  # noqa: BLE001 - gRPC's own functions raise nothing that is a caller's
+            log.failure("pool_failed", error)
+        self.done = True
+
+    def tell(self) -> None:
+        """Call back, each once, whichever thread comes first."""
+        while True:
+            try:
+                callback = self.callbacks.pop()
+            except IndexError:
+                return
+            callback(self)
+
+
 class CountedPool(ThreadPoolExecutor):
-    """A pool that knows how many calls it has: those that run and those that wait."""
+    """A pool that knows how many calls it has: those that run and those that wait.
+
+    gRPC takes no pool that is not of this base; threads and queue are its own, as the base's take longer to hand a call
+    over than a short call takes.
+    """
 
     def __init__(self, threads: int, name: str) -> None:
         super().__init__(threads, name)
+        self._most, self._name = threads, name
         self._guard = threading.Lock()
+        self._calls: SimpleQueue[_Task | None] = SimpleQueue()
+        self._workers: list[threading.Thread] = []
+        self._over = False
         self.held = 0
 
     @override
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run ``fn`` as soon as a thread is free."""
+        """Run ``fn`` as soon as a thread is free. What is returned has ``add_done_callback`` and nothing else."""
+        task = _Task(fn, args, kwargs)
         with self._guard:
+            if self._over:
+                raise RuntimeError("The pool is closed.")
             self.held += 1
-        future = super().submit(fn, *args, **kwargs)
-        future.add_done_callback(self._done)
-        return future
+            if self.held > len(self._workers) < self._most:
+                worker = threading.Thread(target=self._work, name=f"{self._name}_{len(self._workers)}", daemon=True)
+                self._workers.append(worker)
+                worker.start()
+            self._calls.put(task)
+        return cast("Future[T]", task)
 
-    def _done(self, _future: Future[Any]) -> None:
+    def _work(self) -> None:
+        while (task := self._calls.get()) is not None:
+            task.run()
+            with self._guard:
+                self.held -= 1
+            task.tell()
+
+    @override
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and wait for those that are here; there is nothing to cancel them by."""
         with self._guard:
-            self.held -= 1
+            if not self._over:
+                self._over = True
+                for _ in self._workers:
+                    self._calls.put(None)
+        if wait:
+            for worker in self._workers:
+                worker.join()
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
 
 class Pools:

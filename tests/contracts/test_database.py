@@ -1,5 +1,5 @@
+import contextlib
 import pathlib
-import sqlite3
 
 import pytest
 import sqlalchemy as sa
@@ -11,21 +11,43 @@ from fastclust_server.jobs.records import QUEUED, RUNNING, SUCCEEDED
 from fastclust_server.jobs.store import JobStore
 from fastclust_server.storage.catalog import Catalog
 
-OLD = pathlib.Path(__file__).parent / "schema-1.sql"
+#: The beginning of its file's name, for each store.
+OLD = pathlib.Path(__file__).parent / "schema-1"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
+def make_url(request, tmp_path):
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'jobs.db'}"
-    return request.getfixturevalue("new_postgres_database")()
+        return lambda name: f"sqlite:///{tmp_path / name}.db"
+    make = request.getfixturevalue("new_postgres_database")
+    return lambda _name: make()
 
 
-def test_a_database_that_version_1_left_comes_forward_with_all_it_holds(tmp_path):
-    path = tmp_path / "old.db"
-    with sqlite3.connect(path) as old:
-        old.executescript(OLD.read_text())
-    opened = Database(f"sqlite:///{path}")
+@pytest.fixture
+def url(make_url):
+    return make_url("jobs")
+
+
+@pytest.fixture
+def new_url(make_url):
+    return make_url("new")
+
+
+def leave(url):
+    """What version 1 left, with rows in it."""
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with contextlib.closing(engine.raw_connection()) as old:
+        if engine.dialect.name == "sqlite":
+            old.driver_connection.executescript(OLD.with_suffix(".sql").read_text())
+        else:
+            old.driver_connection.execute(OLD.with_name(f"{OLD.name}-postgresql.sql").read_text())
+            old.commit()
+    engine.dispose()
+    return url
+
+
+def test_a_database_that_version_1_left_comes_forward_with_all_it_holds(url):
+    opened = Database(leave(url))
     opened.prepare()
     store = JobStore(opened)
     done, queued, running = store.page("ann")[1], store.page("ann")[0], store.page("bob")[0]
@@ -42,30 +64,48 @@ def test_a_database_that_version_1_left_comes_forward_with_all_it_holds(tmp_path
     store.recover("new server")
     assert {store.claim("w", "s", 30).owner for _ in range(2)} == {"ann", "bob"}
     opened.prepare()  # and is of this version now
+    with opened.read() as connection:
+        version = connection.execute(sa.text("SELECT version FROM schema_version")).scalar_one()
+    assert version == database.SCHEMA_VERSION
     opened.close()
-    with sqlite3.connect(path) as now:
-        assert now.execute("SELECT version FROM schema_version").fetchall() == [(database.SCHEMA_VERSION,)]
 
 
-def test_what_comes_forward_has_the_tables_and_indexes_of_what_is_new(tmp_path):
-    with sqlite3.connect(tmp_path / "old.db") as old:
-        old.executescript(OLD.read_text())
+def test_what_comes_forward_has_the_tables_and_indexes_of_what_is_new(url, new_url):
     shapes = []
-    for name in ("old.db", "new.db"):
-        opened = Database(f"sqlite:///{tmp_path / name}")
+    for one in (leave(url), new_url):
+        opened = Database(one)
         opened.prepare()
         found = sa.inspect(opened.engine)
         shapes.append(
             {
                 table: (
-                    {column["name"]: str(column["type"]) for column in found.get_columns(table)},
-                    sorted(index["name"] for index in found.get_indexes(table)),
+                    {column["name"]: (str(column["type"]), column["nullable"]) for column in found.get_columns(table)},
+                    sorted((index["name"], tuple(index["column_names"])) for index in found.get_indexes(table)),
                 )
                 for table in found.get_table_names()
             }
         )
         opened.close()
     assert shapes[0] == shapes[1]
+    assert "jobs_turns" in str(shapes[0]["jobs"])
+
+
+def test_a_migration_that_fails_leaves_the_old_version_as_it_was(url, monkeypatch):
+    def fail(connection):
+        database._to_version_2(connection)
+        raise RuntimeError("power is gone")
+
+    opened = Database(leave(url))
+    monkeypatch.setitem(database._MIGRATIONS, 1, fail)
+    with pytest.raises(RuntimeError, match="power"):
+        opened.prepare()
+    found = sa.inspect(opened.engine)
+    assert "turns" not in found.get_table_names()
+    assert "dataset" not in {column["name"] for column in found.get_columns("jobs")}
+    monkeypatch.undo()
+    opened.prepare()
+    assert len(JobStore(opened).page("ann")) == 2
+    opened.close()
 
 
 def test_a_database_of_another_data_folder_is_refused(url):

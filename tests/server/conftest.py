@@ -37,9 +37,10 @@ ENDED = {job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STAT
 class Server:
     """``python -m fastclust_server`` on one data folder; can be killed and started again."""
 
-    def __init__(self, data, *arguments, listen="127.0.0.1:0", token=None):
+    def __init__(self, data, *arguments, listen="127.0.0.1:0", token=None, cold=True):
         self.data = data
-        self.arguments = arguments
+        # Most servers of the tests live for too short a time to be worth warming.
+        self.arguments = ("--cold", *arguments) if cold else arguments
         self.listen = listen
         self.token = token
         self.process = None

@@ -1,5 +1,8 @@
 """Jobs over finished jobs: figures and analyses, checked against scikit-learn and the library in this process."""
 
+import re
+import types
+
 import grpc
 import numpy as np
 import pytest
@@ -7,8 +10,9 @@ from sklearn import metrics
 
 from fastclust import evaluation, insight
 from fastclust.client import Client
-from fastclust.errors import InputTypeError
-from fastclust.v1 import common_pb2, dataset_pb2
+from fastclust.errors import InputError, InputTypeError
+from fastclust.v1 import common_pb2, dataset_pb2, spec_pb2
+from fastclust_server.jobs.tasks import insight as task
 from fastclust_server.jobs.work import Work
 
 CODE = grpc.StatusCode
@@ -100,6 +104,67 @@ def test_insight_is_what_the_library_says(server, clusters, rows):
     assert int(server.read(done, "outlier_scores").argmax()) == 11
     assert np.array_equal(server.read(done, "representatives"), insight.representatives(rows, Model, 2))
     assert [step.name for step in done.progress.steps] == ["near_duplicates", "outliers", "representatives"]
+
+
+@pytest.fixture(scope="module")
+def mapped(server):
+    """Jobs of kmeans in other metrics, with their rows, float64, where Euclid's distance is the metric's."""
+    random = np.random.default_rng(5)
+    turned = random.standard_normal((4, 6))[np.arange(N) % 4] + 0.3 * random.standard_normal((N, 6))
+    rows = (turned * random.lognormal(0, 2, (N, 1)) * [1, 1, 1, 1, 1, 30]).astype(np.float32)
+    rows[7] = 9 * rows[3]  # the same direction
+    data = server.upload(rows)
+    metric = server.succeed(mahalanobis={"dataset": data.name})
+    wide = rows.astype(float)
+    factor = server.read(metric, "components").astype(float)
+    inside = {"cosine": wide / np.linalg.norm(wide, axis=1, keepdims=True), "mahalanobis": wide @ factor.T}
+    named = {"cosine": {"name": "cosine"}, "mahalanobis": {"model": metric.name}}
+    clusters = {"fixed": 4}
+    return {
+        one: (
+            server.succeed(
+                kmeans={"dataset": data.name, "clusters": clusters, "metric": named[one], "random_state": 0}
+            ),
+            inside[one],
+        )
+        for one in named
+    }
+
+
+@pytest.mark.parametrize("metric", ["cosine", "mahalanobis"])
+def test_clusters_in_another_metric_are_looked_at_in_it(server, mapped, metric):
+    job, inside = mapped[metric]
+    labels = server.read(job, "labels")
+    measured = server.succeed(evaluate={"job": job.name})
+    assert measured.metrics["silhouette"] == pytest.approx(metrics.silhouette_score(inside, labels), rel=1e-3)
+    found = server.succeed(insight={"job": job.name, "per_cluster": 1})
+    for cluster in range(4):
+        own = np.flatnonzero(labels == cluster)
+        middle = inside[own].mean(axis=0)
+        far = np.linalg.norm(inside[own] - (middle / np.linalg.norm(middle) if metric == "cosine" else middle), axis=1)
+        (chosen,) = server.read(found, "representatives")[cluster]
+        assert chosen == own[far.argmin()]
+    if metric == "cosine":
+        assert {3, 7} <= set(server.read(found, "duplicate_rows").tolist())
+
+
+def test_places_for_representatives_are_bounded_before_there_is_a_job():
+    class Large:
+        """A job of a million rows in a hundred thousand clusters."""
+
+        def job(self, _field, name, *_kinds):
+            spec = spec_pb2.JobSpec(kmeans=spec_pb2.KMeansSpec(dataset="datasets/" + 32 * "a"))
+            return types.SimpleNamespace(name=name, kind="kmeans", spec=spec.SerializeToString())
+
+        def tensor(self, *_):
+            return (10**6, 8)
+
+        def job_tensor(self, _job, key):
+            return {"labels": (10**6,), "cluster_centers": (10**5, 8)}[key]
+
+    task.check(spec_pb2.InsightSpec(job="jobs/x", per_cluster=167), Large())
+    with pytest.raises(InputError, match=re.escape("per_cluster: got 168; allowed: 1..167, for 1000000 rows")):
+        task.check(spec_pb2.InsightSpec(job="jobs/x", per_cluster=168), Large())
 
 
 def test_only_the_analyses_that_were_asked_for_are_done(server, clusters):

@@ -13,6 +13,12 @@ from fastclust.v1 import common_pb2, dataset_pb2, spec_pb2
 CODE = grpc.StatusCode
 
 
+def gpu():
+    import torch
+
+    return torch.cuda.is_available()
+
+
 @pytest.fixture(scope="module")
 def rows(blobs):
     return blobs(200, 6)
@@ -56,6 +62,56 @@ def test_mahalanobis_to_components_has_a_column_a_component(server, data, rows):
     found = server.read(server.succeed(mahalanobis=spec), "distances")
     expected = np.linalg.norm(rows[:, None].astype(float) - means[None], axis=2) / [1, 2, 3]
     assert np.allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("output", ["PAIRWISE", "NEAREST", "TOP_K", "COMPONENTS"])
+def test_mahalanobis_distances_are_by_the_backend_that_was_asked_for(server, data, rows, output):
+    """Triton's rows are on a GPU, which is not here: whoever asks for it is told so, and gets no other's numbers."""
+    means, covariances = rows[:3].copy(), np.stack([np.eye(6, dtype=np.float32)] * 3)
+    spec = {"dataset": data.name, "output": f"MAHALANOBIS_OUTPUT_{output}"}
+    if output == "COMPONENTS":
+        spec |= {"means": server.upload(means).name, "covariances": server.upload(covariances).name}
+    by_default = server.succeed(mahalanobis=spec)
+    by_oracle = server.succeed(mahalanobis=spec | {"backend": "reference"})
+    assert np.allclose(server.read(by_oracle, "distances"), server.read(by_default, "distances"), rtol=1e-3, atol=1e-3)
+    if not gpu():
+        ended = server.wait(server.submit(mahalanobis=spec | {"backend": "triton"}))
+        assert ended.error.metadata["error"] == "BackendError", ended
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_the_nearest_by_a_backend_are_those_of_numpy(server, data, rows, others):
+    among = rows[:50] + np.float32(0.25) if others else rows
+    spec = {"dataset": data.name, "output": "MAHALANOBIS_OUTPUT_TOP_K", "n_neighbors": 3, "squared": True}
+    spec |= {"others": server.upload(among).name} if others else {}
+    done = server.succeed(mahalanobis=spec | {"backend": "numba"})
+    gap = rows[:, None].astype(float) - among[None]
+    far = np.einsum("ijk,kl,ijl->ij", gap, np.linalg.inv(np.cov(rows.astype(float), rowvar=False)), gap)
+    if not others:
+        np.fill_diagonal(far, np.inf)
+    assert np.allclose(server.read(done, "distances"), np.sort(far, axis=1)[:, :3], rtol=1e-3, atol=1e-3)
+    assert np.allclose(np.take_along_axis(far, server.read(done, "indices"), 1), np.sort(far, axis=1)[:, :3], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "told_of"),
+    [
+        ({"output": "MAHALANOBIS_OUTPUT_PAIRWISE", "backend": "abacus"}, "auto, numba, triton, reference"),
+        ({"output": "MAHALANOBIS_OUTPUT_TRANSFORMED", "backend": "numba"}, "MAHALANOBIS_OUTPUT_TOP_K"),
+        ({"backend": "numba"}, "MAHALANOBIS_OUTPUT_PAIRWISE"),
+    ],
+)
+def test_a_backend_that_cannot_be_obeyed_is_refused_before_there_is_a_job(server, data, refused, values, told_of):
+    with refused(CODE.INVALID_ARGUMENT) as told:
+        server.submit(mahalanobis={"dataset": data.name, **values})
+    assert told_of in told["message"]
+
+
+def test_more_nearest_rows_than_there_are_are_refused(server, blobs, refused):
+    few = server.upload(blobs(5, 2))
+    with refused(CODE.INVALID_ARGUMENT) as told:  # 15, where none is asked for
+        server.submit(mahalanobis={"dataset": few.name, "output": "MAHALANOBIS_OUTPUT_TOP_K"})
+    assert (told["metadata"]["field"], told["metadata"]["allowed"]) == ("n_neighbors", "1..4, the rows to look among")
 
 
 def test_kmeans_takes_the_metric_of_a_job(server, data, metric):

@@ -6,6 +6,8 @@ import signal
 import tarfile
 import threading
 import time
+import types
+from concurrent.futures import Future
 
 import grpc
 import numpy as np
@@ -13,9 +15,15 @@ import pytest
 from PIL import Image
 
 from fastclust import wire
+from fastclust.cluster import KMeans
 from fastclust.errors import NotFoundError
+from fastclust.neighbors import NeighborIndex
 from fastclust.v1 import common_pb2, dataset_pb2, job_pb2, online_pb2
+from fastclust_server.online import frames
+from fastclust_server.online.answers import METHODS
+from fastclust_server.online.frames import Frame, Kind, pack_call
 from fastclust_server.online.models import Loaded, Models
+from fastclust_server.online.process import Online, _answers
 
 CODE = grpc.StatusCode
 
@@ -163,6 +171,45 @@ def test_rows_that_do_not_fit_are_refused_by_name(server, clusters, refused, bad
         assign(server, clusters, bad)
     assert told["metadata"]["field"] == field
     assert told["metadata"]["allowed"]
+
+
+@pytest.mark.parametrize("method", ["Assign", "Search"])
+def test_a_row_without_a_direction_fails_its_own_call_alone(method, rows):
+    """Calls of several callers in one batch of a cosine model."""
+    if method == "Assign":
+        model, request = KMeans(4, metric="cosine", random_state=0).fit(rows), online_pb2.AssignRequest
+    else:
+        model, request = NeighborIndex("cosine").fit(rows), online_pb2.SearchRequest
+    loaded = Loaded(types.SimpleNamespace(id=32 * "a", owner="local"), model, 8, 4, 0)
+    ready, told = Future(), {}
+    ready.set_result(loaded)
+    link = types.SimpleNamespace(send=lambda *frames: told.update({one.number: one for one in frames}))
+    online = Online(link, types.SimpleNamespace(get=lambda *_: ready), 0.0)
+    zero = rows[:3].copy()
+    zero[1] = 0
+    for number, asked in enumerate((rows[:2], zero, rows[2:6]), 1):
+        data = request(model="jobs/" + 32 * "a", rows=wire.encode(asked)).SerializeToString()
+        online._read(Frame(Kind.CALL, number, pack_call(frames.METHODS.index(method), "local", 9.0, data)))
+    online._answer_batch(online._batcher.take())
+    assert [told[number].kind for number in (1, 2, 3)] == [Kind.REPLY, Kind.REFUSAL, Kind.REPLY]
+    assert b"a row of zeros at 1" in told[2].payload
+
+
+def test_what_no_check_foresaw_fails_its_own_call_alone(rows):
+    class Fragile:
+        metric = "euclidean"
+
+        def predict_checked(self, rows):
+            if (rows > 1e6).any():
+                raise FloatingPointError("too large")
+            return np.zeros(len(rows), np.int32)
+
+    loaded = Loaded(None, Fragile(), 8, 4, 0)
+    large = online_pb2.AssignRequest(rows=wire.encode(rows * np.float32(1e9)))
+    small = online_pb2.AssignRequest(rows=wire.encode(rows))
+    asked = [METHODS["Assign"].check(one, loaded) for one in (small, large, small)]
+    found = _answers("Assign", asked, loaded)
+    assert [type(one) for one in found] == [online_pb2.AssignResponse, FloatingPointError, online_pb2.AssignResponse]
 
 
 def test_bytes_that_are_no_request_are_refused(server, refused):

@@ -1,6 +1,7 @@
 """The server as a process: what it loads, where it listens, who may call, how many may watch."""
 
 import ctypes
+import os
 import shutil
 import signal
 import socket
@@ -282,3 +283,22 @@ def test_tls_is_served_with_a_certificate(new_server, tmp_path, blobs):
     with grpc.secure_channel(f"localhost:{port}", grpc.composite_channel_credentials(trusted, who)) as safe:
         server.use(safe)
         assert server.upload(blobs(5, 2)).owner == "ann"
+
+
+def test_a_child_goes_with_its_parent_even_while_it_imports(tmp_path):
+    """The parent is killed when its child has only begun: what the child imports takes seconds on a busy machine."""
+    (tmp_path / "slow.py").write_text("import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n")
+    start = (
+        "import subprocess, time\nfrom fastclust_server.child import command\n"
+        "print(subprocess.Popen(command('slow', 'argument')).pid, flush=True)\ntime.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    parent = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, cwd=tmp_path, env=environment)
+    child = psutil.Process(int(parent.stdout.readline()))
+    until = time.monotonic() + 30
+    while not (tmp_path / "begun").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    parent.kill()
+    parent.communicate()
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

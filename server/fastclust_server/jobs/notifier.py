@@ -167,20 +167,25 @@ class Notifier:
             self._bell.clear()
             if self._closed:
                 return
-            with self._guard:
-                watched = list(self._watches)
             try:
                 if seen is None:
                     # A watcher reads its job after it has begun to watch, so changes before that are not missed.
                     seen = self._store.sequence()
-                seen = self._look(seen, watched)
+                seen = self._look(seen)
             except SQLAlchemyError as error:
                 log.failure("watch_failed", error)
                 self._bell.wait(_TROUBLE_SECONDS)
+            with self._guard:
+                watched = bool(self._watches)
             self._bell.wait(_LOOK_SECONDS if watched else None)
 
-    def _look(self, seen: int, watched: list[str]) -> int:
+    def _look(self, seen: int) -> int:
+        """Hand out what changed after ``seen``; return up to where that was looked for."""
         newest = self._store.sequence()
+        # In this order: a watch that begins after this reads its job later still, and so knows all up to ``newest``.
+        # In the other, one that began between the two would not be told of a change that came between them as well.
+        with self._guard:
+            watched = list(self._watches)
         if newest > seen and watched:
             for record in self._store.changed_since(seen, watched):
                 with self._guard:

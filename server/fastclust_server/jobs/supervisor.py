@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy.exc import SQLAlchemyError
 
 from fastclust_server import log, names
-from fastclust_server.child import ENVIRONMENT
+from fastclust_server.child import ENVIRONMENT, command
 from fastclust_server.jobs.records import ENDED
 from fastclust_server.jobs.store import LEASE_SECONDS
 
@@ -129,11 +128,9 @@ class Supervisor:
 
     def _spawn(self) -> _Running:
         worker = f"{self._server}-{names.new_id()[:8]}"
-        command = [sys.executable, "-P", "-m", "fastclust_server.jobs.worker", "--data", str(self._folder.root)]
-        command += ["--worker", worker, "--server", self._server, "--parent", str(os.getpid())]
-        command += ["--settings", self._told]
+        arguments = ["--data", str(self._folder.root), "--worker", worker, "--server", self._server]
         process = subprocess.Popen(  # noqa: S603 - the command is ours, word by word
-            command,
+            command("fastclust_server.jobs.worker", *arguments, "--settings", self._told),
             stdin=subprocess.PIPE,
             stdout=2,  # the server's stdout is for its address alone
             env=self._environment,

@@ -20,18 +20,19 @@ from fastclust import progress
 from fastclust.errors import FastclustError, OperationCancelledError
 from fastclust.v1 import spec_pb2
 from fastclust_server import log, status
-from fastclust_server.child import die_with
 from fastclust_server.config import Settings
 from fastclust_server.database import Database
 from fastclust_server.jobs.heartbeat import CANCEL, MEMORY, SHUTDOWN, TIME, Heartbeat, Limits
 from fastclust_server.jobs.store import LEASE_SECONDS, JobStore, LostClaimError
 from fastclust_server.jobs.tasks import TASKS
 from fastclust_server.jobs.tracker import Tracker
+from fastclust_server.jobs.warming import warming
 from fastclust_server.jobs.work import Work
 from fastclust_server.storage.catalog import Catalog
 from fastclust_server.storage.folder import DataFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
     from fastclust_server.jobs.records import JobRecord
@@ -62,6 +63,9 @@ class Worker:
         self._server = server
         self._wake = threading.Event()
         self._stopping = False
+        #: What is still to be compiled; None: nothing, or nothing is wanted.
+        self._warming: Iterator[str] | None = None if settings.cold else warming()
+        self._warms = False
         self._heartbeat: Heartbeat | None = None
 
     def run(self) -> None:
@@ -69,10 +73,25 @@ class Worker:
         while not self._stopping:
             self._wake.clear()
             record = self._store.claim(self._worker, self._server, LEASE_SECONDS)
-            if record is None:
-                self._wake.wait(_IDLE_SECONDS)
-            else:
+            if record is not None:
                 self.attempt(record)
+            elif self._warming is not None:
+                self._warm(self._warming)
+            else:
+                self._wake.wait(_IDLE_SECONDS)
+
+    def _warm(self, steps: Iterator[str]) -> None:
+        """Do one step of what makes the first job quick; a job that came meanwhile goes before the next."""
+        self._warms = True
+        try:
+            if next(steps, None) is None:
+                self._warming = None
+                log.event("worker_warm", worker=self._worker)
+        except Exception as error:  # noqa: BLE001 - the job that needs it will say so to its owner
+            self._warming = None
+            log.failure("warming_failed", error, worker=self._worker)
+        finally:
+            self._warms = False
 
     def wake(self) -> None:
         """Look for a job now. Any thread."""
@@ -81,6 +100,8 @@ class Worker:
     def stop(self) -> None:
         """Put the job at hand back at its next report, and end. Any thread."""
         self._stopping = True
+        if self._warms:
+            os._exit(0)  # a compiler does not look up, and nothing that counts is in memory
         heartbeat = self._heartbeat
         if heartbeat is not None:
             heartbeat.stop(SHUTDOWN)
@@ -209,10 +230,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--worker", required=True)
     parser.add_argument("--server", required=True)
-    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--settings", type=json.loads, default={})
     arguments = parser.parse_args()
-    die_with(arguments.parent)
     signal.signal(signal.SIGTERM, _end)
     folder = DataFolder(arguments.data)
     database = Database(os.environ.get("FASTCLUST_DATABASE") or folder.database_url)

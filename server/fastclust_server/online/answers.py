@@ -71,7 +71,17 @@ def _fits(field: str, *shape: int, itemsize: int) -> None:
 
 def _check_assign(request: online_pb2.AssignRequest, loaded: Loaded) -> Asked:
     rows = _rows(request.rows, loaded.columns)
+    _check_directions(rows, loaded.model.metric)
     return Asked(request, rows, rows.dtype.name, rows.nbytes)
+
+
+def _check_directions(rows: NDArray[Any], metric: Any) -> None:
+    """Refuse rows of zeros where only the direction counts: among others' in a batch, they would end all of them."""
+    if isinstance(metric, str) and metric == "cosine":
+        lengths = np.linalg.norm(rows, axis=1)
+        if not lengths.all():
+            where = int(np.argmin(lengths))
+            raise InputError("rows", f"a row of zeros at {where}", "rows with a direction, for cosine")
 
 
 def _assign(calls: Sequence[Asked], loaded: Loaded) -> Sequence[online_pb2.AssignResponse]:
@@ -91,6 +101,7 @@ def _assign(calls: Sequence[Asked], loaded: Loaded) -> Sequence[online_pb2.Assig
 
 def _check_search(request: online_pb2.SearchRequest, loaded: Loaded) -> Asked:
     rows = _rows(request.rows, loaded.columns)
+    _check_directions(rows, loaded.model.metric)
     k = request.n_neighbors or min(_DEFAULT_NEIGHBORS, loaded.rows)
     if not 1 <= k <= loaded.rows:
         raise InputError("n_neighbors", k, f"1..{loaded.rows}, the rows that are searched")

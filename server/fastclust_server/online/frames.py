@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import select
 import socket
 import struct
 import threading
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import NamedTuple
 
 __all__ = ["METHODS", "Frame", "Kind", "Link", "pack_call", "unpack_call"]
 
@@ -19,6 +18,8 @@ METHODS = ("Assign", "Search", "Embed", "Mahalanobis")
 _HEAD = struct.Struct("<IBQ")
 _CALL = struct.Struct("<BHd")
 _READ = 2**18
+#: Seconds beyond which nobody looks at the time.
+_LONGEST = 10.0**6
 
 
 class Kind(IntEnum):
@@ -28,10 +29,14 @@ class Kind(IntEnum):
     CALL = 1
     CANCEL = 2
     FORGET = 3
-    #: From it: the response's bytes; google.rpc.Status; method and rows of a batch.
+    #: From it: the response's bytes; google.rpc.Status; method and rows of a batch; a CANCEL was read.
     REPLY = 4
     REFUSAL = 5
     BATCH = 6
+    CANCELLED = 7
+
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 class Frame(NamedTuple):
@@ -60,6 +65,9 @@ class Link:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self._held = bytearray()
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
         self._sending = threading.Lock()
 
     def send(self, *frames: Frame) -> None:
@@ -71,32 +79,35 @@ class Link:
         with self._sending:
             self._end.sendall(data)
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield what comes until the other end is gone."""
-        for burst in self.bursts():
-            yield from burst
+    def ready(self, seconds: float) -> bool:
+        """Wait until something came, or the other end is gone; return whether it is so. One thread at a time."""
+        return bool(self._poll.poll(max(seconds, 0.0) * 1000))
 
-    def bursts(self) -> Iterator[list[Frame]]:
-        """The same, as lists of what came at once."""
-        held = bytearray()
-        while True:
-            try:
-                came = self._end.recv(_READ)
-            except OSError:
-                return
-            if not came:
-                return
-            held += came
-            place, burst = 0, []
-            while len(held) - place >= _HEAD.size:
-                size, kind, number = _HEAD.unpack_from(held, place)
-                end = place + _HEAD.size + size
-                if len(held) < end:
-                    break
-                burst.append(Frame(Kind(kind), number, bytes(held[place + _HEAD.size : end])))
-                place = end
-            del held[:place]
-            yield burst
+    def burst(self, seconds: float = math.inf) -> list[Frame] | None:
+        """Wait for frames and return what came at once; None when the other end is gone. One thread at a time.
+
+        Without a whole frame within ``seconds`` the list is empty.
+        """
+        if seconds < _LONGEST and not self.ready(seconds):
+            return []
+        try:
+            came = self._end.recv(_READ)
+        except OSError:
+            return None
+        if not came:
+            return None
+        held = self._held
+        held += came
+        place, burst = 0, []
+        while len(held) - place >= _HEAD.size:
+            size, kind, number = _HEAD.unpack_from(held, place)
+            end = place + _HEAD.size + size
+            if len(held) < end:
+                break
+            burst.append(Frame(_KINDS[kind], number, bytes(held[place + _HEAD.size : end])))
+            place = end
+        del held[:place]
+        return burst
 
     def hang_up(self) -> None:
         """Tell the other end, and whoever reads here, that it is over. Any thread."""

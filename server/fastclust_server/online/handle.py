@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import select
 import socket
 import subprocess
-import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from google.rpc import status_pb2
 
 from fastclust.errors import OperationCancelledError, OverloadedError, UnavailableError, WaitTimeoutError
 from fastclust_server import log
-from fastclust_server.child import ENVIRONMENT, ONE_THREAD
+from fastclust_server.child import ENVIRONMENT, ONE_THREAD, command
 from fastclust_server.online.frames import Frame, Kind, Link, pack_call
 from fastclust_server.status import StatusError
 
@@ -30,24 +32,43 @@ __all__ = ["OnlineHandle"]
 
 _END_SECONDS = 3.0
 _LONGEST_PAUSE = 10.0
+#: Between two looks at what nobody reads, and until nothing more is thought to come.
+_LOOK_SECONDS = 0.2
+_PAUSE_SECONDS = 0.005
 _GONE = "The online process ended. Call again: it is started anew."
 
 
 class _Waiter:
     """A thread that waits for an answer. A bare lock: it is quicker than an Event, and each call makes one."""
 
-    __slots__ = ("answer", "gave_up", "lock", "size")
+    __slots__ = ("answer", "gave_up", "gone", "leads", "lock", "sent", "size")
 
     def __init__(self, size: int) -> None:
         self.lock = threading.Lock()
         self.lock.acquire()
         self.size = size
         self.answer: Frame | None = None
-        self.gave_up = False
+        #: Its caller went away; the process did.
+        self.gave_up = self.gone = False
+        #: Whether its request is on its way. Who still sends must not lead: it may wait for somebody to read.
+        self.sent = False
+        #: Whether this thread reads the link, for all who wait.
+        self.leads = False
+
+    @property
+    def over(self) -> bool:
+        return self.answer is not None or self.gave_up or self.gone
+
+    def wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it is awake
+            self.lock.release()
 
 
 class OnlineHandle:
     """One online process.
+
+    Of the threads that wait for an answer one reads the link, hands the others theirs, and when it has its own leaves
+    the reading to one of them: a call alone is answered without waking a second thread.
 
     Parameters
     ----------
@@ -64,6 +85,10 @@ class OnlineHandle:
         self._numbers = itertools.count(1)
         self._bytes = 0
         self._link: Link | None = None
+        #: Whether a waiter leads; whether any of this process was answered.
+        self._led = self._answered = False
+        #: Rung once, when the server stops.
+        self._bell, self._rope = os.pipe()
         self._wanted = threading.Event()
         self._up = threading.Event()
         self._closed = False
@@ -82,8 +107,11 @@ class OnlineHandle:
             link = self._link
         if link is not None:
             link.hang_up()
+        os.write(self._rope, b"!")
         if self._thread.ident is not None:
             self._thread.join()
+        os.close(self._bell)
+        os.close(self._rope)
 
     def forget(self, job: str) -> None:
         """Say that a job is no more."""
@@ -123,22 +151,86 @@ class OnlineHandle:
             self._bytes += waiter.size
         try:
             _deliver(link, Frame(Kind.CALL, number, pack_call(method, owner, left, request)))
+            with self._guard:
+                waiter.sent = True
+                if not self._led and self._link is link and not waiter.over:
+                    self._led = waiter.leads = True
             if not context.add_callback(lambda: self._gave_up(number)):
                 self._gave_up(number)
-            if not waiter.lock.acquire(timeout=-1 if left > threading.TIMEOUT_MAX else left):
+            if not self._wait(waiter, link, time.monotonic() + left):
                 self._gave_up(number)
-                waiter.gave_up = False
                 raise WaitTimeoutError("The call's time is over.")
         finally:
-            self._settle(number)
-        answer = waiter.answer
+            self._leave(number, waiter, link)
         if waiter.gave_up:
             raise OperationCancelledError("The caller went away.")
+        answer = waiter.answer
         if answer is None:
             raise UnavailableError(_GONE)
         if answer.kind is Kind.REFUSAL:
             raise StatusError(status_pb2.Status.FromString(answer.payload))
         return answer.payload
+
+    def _wait(self, waiter: _Waiter, link: Link, deadline: float) -> bool:
+        """Wait until a call is over, in the lead or led; return whether that was before the deadline."""
+        while not waiter.over:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            if not waiter.leads:
+                waiter.lock.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+                continue
+            burst = link.burst(left)
+            if burst is None:
+                waiter.gone = True
+                return True
+            for frame in burst:
+                self._hand_out(frame)
+        return True
+
+    def _hand_out(self, frame: Frame) -> None:
+        self._answered = True
+        if frame.kind is Kind.BATCH:
+            self._batched(frame.payload.decode(), frame.number)
+        elif frame.kind is not Kind.CANCELLED:
+            waiter = self._settle(frame.number)
+            if waiter is not None:
+                waiter.answer = frame
+                if not waiter.leads:
+                    waiter.wake()
+
+    def _leave(self, number: int, waiter: _Waiter, link: Link) -> None:
+        """Settle a call; if its thread led, another one does from now on."""
+        with self._guard:
+            self._drop(number)
+            if waiter.leads and self._link is link:
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Have one of those who wait lead, if there is one."""
+        heir = next((waiter for waiter in self._waiters.values() if waiter.sent), None)
+        self._led = heir is not None
+        if heir is not None:
+            heir.leads = True
+            heir.wake()
+
+    def _drain(self, link: Link) -> None:
+        """Read what came while nobody leads: answers that nobody waits for, behind which others would be held up."""
+        with self._guard:
+            if self._led or self._link is not link:
+                return
+            self._led = True
+        try:
+            while link.ready(_PAUSE_SECONDS):
+                burst = link.burst()
+                if burst is None:
+                    return
+                for frame in burst:
+                    self._hand_out(frame)
+        finally:
+            with self._guard:
+                if self._link is link:
+                    self._pass_on()
 
     def _connected(self, seconds: float) -> Link:
         link = self._link
@@ -152,9 +244,12 @@ class OnlineHandle:
 
     def _settle(self, number: int) -> _Waiter | None:
         with self._guard:
-            waiter = self._waiters.pop(number, None)
-            if waiter is not None:
-                self._bytes -= waiter.size
+            return self._drop(number)
+
+    def _drop(self, number: int) -> _Waiter | None:
+        waiter = self._waiters.pop(number, None)
+        if waiter is not None:
+            self._bytes -= waiter.size
         return waiter
 
     def _gave_up(self, number: int) -> None:
@@ -163,7 +258,7 @@ class OnlineHandle:
         if waiter is None:
             return
         waiter.gave_up = True
-        waiter.lock.release()
+        waiter.wake()
         link = self._link
         if link is not None:
             try:
@@ -178,34 +273,44 @@ class OnlineHandle:
             if self._closed:
                 return
             process, link = self._spawn()
-            answered = self._read(link)
+            self._watch(process, link)
             with self._guard:
                 self._link = None
                 self._up.clear()
                 waiting, self._waiters = self._waiters, {}
-                self._bytes = 0
+                self._bytes, self._led = 0, False
             for waiter in waiting.values():
-                waiter.lock.release()
-            link.close()
+                waiter.gone = True
+                waiter.wake()
+            # Whoever reads is told so; the end itself goes when nobody holds it any more.
+            link.hang_up()
             self._end(process)
             # In this order: who closes rings after it has closed.
             self._wanted.clear()
             if self._closed:
                 return
-            pause = 0.0 if answered else min(max(2 * pause, 0.25), _LONGEST_PAUSE)
+            pause = 0.0 if self._answered else min(max(2 * pause, 0.25), _LONGEST_PAUSE)
             if pause:
                 threading.Event().wait(pause)
 
+    def _watch(self, process: subprocess.Popen[bytes], link: Link) -> None:
+        """Return when the process has ended, or shall."""
+        handle = os.pidfd_open(process.pid)
+        try:
+            while not any(select.select([handle, self._bell], [], [], _LOOK_SECONDS)):
+                self._drain(link)
+        finally:
+            os.close(handle)
+
     def _spawn(self) -> tuple[subprocess.Popen[bytes], Link]:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", "fastclust_server.online.process", "--data", str(self._root)]
-        command += ["--socket", str(theirs.fileno()), "--parent", str(os.getpid())]
-        command += ["--memory", str(self._settings.online_memory), "--delay", str(self._settings.online_delay / 1000)]
+        arguments = ["--data", str(self._root), "--socket", str(theirs.fileno())]
+        arguments += ["--memory", str(self._settings.online_memory), "--delay", str(self._settings.online_delay / 1000)]
         environment = os.environ | ENVIRONMENT | ONE_THREAD
         if self._settings.database is not None:
             environment["FASTCLUST_DATABASE"] = self._settings.database
         process = subprocess.Popen(  # noqa: S603 - the command is ours, word by word
-            command,
+            command("fastclust_server.online.process", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=2,
             env=environment,
@@ -216,25 +321,11 @@ class OnlineHandle:
         log.event("online_started", online_pid=process.pid)
         link = Link(ours)
         with self._guard:
-            self._link = link
+            self._link, self._answered = link, False
         self._up.set()
         if self._closed:
             link.hang_up()
         return process, link
-
-    def _read(self, link: Link) -> bool:
-        """Hand answers to those who wait until the process is gone; return whether there was any."""
-        answered = False
-        for frame in link.frames():
-            answered = True
-            if frame.kind is Kind.BATCH:
-                self._batched(frame.payload.decode(), frame.number)
-                continue
-            waiter = self._settle(frame.number)
-            if waiter is not None:
-                waiter.answer = frame
-                waiter.lock.release()
-        return answered
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         try:

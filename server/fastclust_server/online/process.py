@@ -9,13 +9,12 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
 from fastclust.errors import InputError
 from fastclust_server import log, names, status
-from fastclust_server.child import die_with
 from fastclust_server.database import Database
 from fastclust_server.jobs.store import JobStore
 from fastclust_server.online.answers import METHODS
@@ -27,7 +26,7 @@ from fastclust_server.storage.catalog import Catalog
 from fastclust_server.storage.folder import DataFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
     from concurrent.futures import Future
 
     from fastclust_server.online.answers import Asked
@@ -58,7 +57,7 @@ class Online:
         """Read calls in this thread; answer them in another."""
         answering = threading.Thread(target=self._answer, name="answering")
         answering.start()
-        for burst in self._link.bursts():
+        while (burst := self._link.burst()) is not None:
             for frame in burst:
                 self._read(frame)
             self._answer_here()
@@ -73,6 +72,7 @@ class Online:
                 self._refuse(frame.number, error)
         elif frame.kind is Kind.CANCEL:
             self._batcher.cancel(frame.number)
+            self._send(Frame(Kind.CANCELLED, frame.number, b""))  # whoever reads there may be the one who gave up
         else:
             self._models.forget(frame.payload.decode())
 
@@ -129,10 +129,7 @@ class Online:
         begun = time.perf_counter()
         method, _, loaded = batch[0].work
         calls: list[Asked] = [item.work[1] for item in batch]
-        try:
-            answers = METHODS[method].answer(calls, loaded)
-        except Exception as error:  # noqa: BLE001 - it becomes the calls' status
-            answers = [error] * len(batch)
+        answers = _answers(method, calls, loaded)
         frames = [
             self._refusal(item.number, one)
             if isinstance(one, Exception)
@@ -162,16 +159,22 @@ class Online:
             return  # the front end is gone; the reader ends this process
 
 
+def _answers(method: str, calls: Sequence[Asked], loaded: Loaded) -> Sequence[Any]:
+    """Return responses in order, or errors: what one call's rows do to a batch, they do to that call alone."""
+    try:
+        return METHODS[method].answer(calls, loaded)
+    except Exception as error:  # noqa: BLE001 - it becomes the call's status
+        return [error] if len(calls) == 1 else [_answers(method, [call], loaded)[0] for call in calls]
+
+
 def main() -> None:
     """Run the online process."""
     parser = argparse.ArgumentParser(prog="fastclust_server.online.process")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--socket", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--memory", type=int, required=True)
     parser.add_argument("--delay", type=float, required=True)
     arguments = parser.parse_args()
-    die_with(arguments.parent)
     folder = DataFolder(arguments.data)
     database = Database(os.environ.get("FASTCLUST_DATABASE") or folder.database_url)
     models = Models(folder, JobStore(database), Catalog(database), arguments.memory)

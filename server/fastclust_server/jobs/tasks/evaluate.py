@@ -46,7 +46,7 @@ def check(spec: EvaluateSpec, inputs: Inputs) -> None:
     if which == "job":
         rows, clusters, dataset = check_finished(spec.job, inputs, "pipeline", "kmeans", "train", "embed")
     else:
-        rows, clusters, dataset = inputs.tensor("dataset", spec.dataset)[0], False, spec.dataset
+        rows, clusters, dataset = inputs.tensor("dataset", spec.dataset)[0], 0, spec.dataset
     if rows < 2:
         raise InputError(which, f"{rows} row", "at least 2 rows")
     if spec.labels:
@@ -54,9 +54,9 @@ def check(spec: EvaluateSpec, inputs: Inputs) -> None:
     for measure in spec.measures:
         if measure not in _NEEDS:
             raise InputError("measures", repr(measure[:100]), ", ".join(_NEEDS))
-        for need in _missing(measure, clusters=clusters, labels=bool(spec.labels)):
+        for need in _missing(measure, clusters=clusters > 0, labels=bool(spec.labels)):
             raise InputError("measures", measure, f"measures that do without {need}", f"{measure} needs {need}.")
-    if not _measures(spec, clusters=clusters):
+    if not _measures(spec, clusters=clusters > 0):
         raise InputError("labels", "nothing", "labels, or a job with clusters", "There is nothing to compare with.")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from fastclust.errors import InputError, NotFoundError, PreconditionError
 from fastclust.v1 import common_pb2, spec_pb2
 
@@ -18,7 +20,7 @@ __all__ = ["Finished", "check_finished", "check_labels_of", "load_finished", "lo
 
 
 class Finished(NamedTuple):
-    """What a job left."""
+    """What a job left, in the space in which it clustered: there, distances are those of its metric."""
 
     #: [n, d]: the embedding; of a kmeans job, the rows that it clustered.
     rows: NDArray[Any]
@@ -26,10 +28,14 @@ class Finished(NamedTuple):
     labels: NDArray[Any] | None
     #: The data set that the rows are of.
     dataset: str
+    #: [k, d], in the same space; None where the job made no clusters.
+    centers: NDArray[Any] | None = None
+    #: How distances between the rows are told: "cosine" or "euclidean", which is every other metric's in its space.
+    metric: str = "euclidean"
 
 
-def check_finished(name: str, inputs: Inputs, *kinds: str) -> tuple[int, bool, str]:
-    """Return how many rows a finished job has, whether they have clusters, and their data set."""
+def check_finished(name: str, inputs: Inputs, *kinds: str) -> tuple[int, int, str]:
+    """Return how many rows a finished job has, how many clusters (0: it made none), and the rows' data set."""
     job = inputs.job("job", name, *kinds)
     dataset = _dataset_of(job)
     if job.kind == "kmeans":
@@ -37,11 +43,12 @@ def check_finished(name: str, inputs: Inputs, *kinds: str) -> tuple[int, bool, s
             inputs.tensor("job", dataset)
         except NotFoundError as error:
             raise PreconditionError(f"job: the data set that {job.name} clustered was deleted.") from error
-        return inputs.job_tensor(job, "labels")[0], True, dataset
+        return inputs.job_tensor(job, "labels")[0], inputs.job_tensor(job, "cluster_centers")[0], dataset
     shape = inputs.job_tensor(job, "embedding")
     if not shape:
         raise InputError("job", f"{job.name}, which left no embedding", "a job with the step that learns one")
-    return shape[0], bool(inputs.job_tensor(job, "labels")), dataset
+    centers = inputs.job_tensor(job, "cluster_centers")
+    return shape[0], centers[0] if centers else 0, dataset
 
 
 def check_labels_of(labels: str, dataset: str, rows: int, inputs: Inputs) -> None:
@@ -52,15 +59,24 @@ def check_labels_of(labels: str, dataset: str, rows: int, inputs: Inputs) -> Non
 
 
 def load_finished(name: str, work: Work) -> Finished:
-    """Map the rows and labels of a job that :func:`check_finished` let pass."""
+    """Map the rows and labels of a job that :func:`check_finished` let pass; another metric's space is entered."""
     from fastclust.artifacts import load_array
 
     job = work.job(name)
     dataset = _dataset_of(job)
     kmeans = job.kind == "kmeans"
     rows = work.array(dataset) if kmeans else load_array(work.artifact(name, "embedding"), mmap=True)
-    labels = work.find_artifact(name, "labels")
-    return Finished(rows, None if labels is None else load_array(labels, mmap=True), dataset)
+    path = work.find_artifact(name, "labels")
+    if path is None:
+        return Finished(rows, None, dataset)
+    labels = load_array(path, mmap=True)
+    if _is_euclidean(job):
+        return Finished(rows, labels, dataset, load_array(work.artifact(name, "cluster_centers")))
+    from fastclust.cluster import KMeans
+
+    centers, space, _ = KMeans.load(work.artifact(name, "kmeans.safetensors")).inner(rows.shape[1])
+    metric = "cosine" if space.name == "cosine" else "euclidean"
+    return Finished(space.enter(np.asarray(rows)), labels, dataset, centers, metric)
 
 
 def load_labels_of(labels: str, dataset: str, rows: int, work: Work) -> NDArray[Any]:
@@ -73,6 +89,11 @@ def load_labels_of(labels: str, dataset: str, rows: int, work: Work) -> NDArray[
 
         ids = open_images(work.path(dataset)).ids
     return load_labels(work.path(labels), ids)
+
+
+def _is_euclidean(job: JobRecord) -> bool:
+    metric = getattr(spec_pb2.JobSpec.FromString(job.spec), job.kind).metric
+    return metric.WhichOneof("kind") != "model" and metric.name in {"", "euclidean"}
 
 
 def _dataset_of(job: JobRecord) -> str:

@@ -23,6 +23,9 @@ __all__ = ["STEPS", "check", "run"]
 STEPS = {"near_duplicates": 0.6, "outliers": 0.3, "representatives": 0.1}
 
 _NEIGHBORS = 15
+#: Places for representatives, most of which may be empty: 128 MiB. Each cluster may have a few in any case.
+_MOST_PLACES = 2**24
+_FEW = 4
 
 
 def check(spec: InsightSpec, inputs: Inputs) -> None:
@@ -43,7 +46,8 @@ def check(spec: InsightSpec, inputs: Inputs) -> None:
         if belongs[field] not in asked:
             raise InputError(field, value, f"nothing, or {belongs[field]} among the analyses")
     check_number(spec, "duplicate_threshold", 0.0, equal=True)
-    check_integer(spec, "per_cluster", 1, rows, "the number of rows")
+    most = min(rows, max(_FEW, _MOST_PLACES // clusters))
+    check_integer(spec, "per_cluster", 1, most, f"for {rows} rows in {clusters} clusters")
     if rows < 3:
         raise InputError("job", f"{rows} rows", "at least 3")
 
@@ -82,7 +86,7 @@ def _near_duplicates(found: Finished, spec: InsightSpec, _work: Work) -> dict[st
     from fastclust.insight import near_duplicates
     from fastclust.neighbors import knn_graph
 
-    graph = knn_graph(found.rows, n_neighbors=min(_NEIGHBORS, len(found.rows) - 1))
+    graph = knn_graph(found.rows, n_neighbors=min(_NEIGHBORS, len(found.rows) - 1), metric=found.metric)
     groups = near_duplicates(graph, **chosen(spec, threshold="duplicate_threshold"))
     rows = np.concatenate(groups) if groups else np.empty(0, np.int64)
     numbers = np.repeat(np.arange(len(groups), dtype=np.int64), [len(group) for group in groups])
@@ -97,17 +101,12 @@ def _outliers(found: Finished, _spec: InsightSpec, _work: Work) -> dict[str, NDA
     return {"outlier_scores": scores, "outlier_p_values": p_values}
 
 
-def _representatives(found: Finished, spec: InsightSpec, work: Work) -> dict[str, NDArray[Any]]:
-    from fastclust.artifacts import load_array
+def _representatives(found: Finished, spec: InsightSpec, _work: Work) -> dict[str, NDArray[Any]]:
     from fastclust.insight import representatives
 
     assert found.labels is not None  # checked before the job was accepted
-    centers = load_array(work.artifact(spec.job, "cluster_centers"))
-    return {
-        "representatives": representatives(
-            found.rows, _Clustering(found.labels, centers), **chosen(spec, "per_cluster")
-        )
-    }
+    model = _Clustering(found.labels, found.centers)
+    return {"representatives": representatives(found.rows, model, **chosen(spec, "per_cluster"))}
 
 
 _RUN = {"near_duplicates": _near_duplicates, "outliers": _outliers, "representatives": _representatives}

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastclust.errors import InputError
+from fastclust.errors import BackendError, InputError
 from fastclust.v1 import spec_pb2
-from fastclust_server.jobs.inputs import check_integer, chosen
+from fastclust_server.jobs.inputs import chosen
 from fastclust_server.jobs.tasks.metrics import FILE
 from fastclust_server.jobs.tasks.neighbors import QUERIES
 
@@ -27,16 +27,21 @@ STEPS = {"mahalanobis": 1.0}
 _PAIRS = 2**24
 
 _FITTED = {None, "estimator"}
-_WITH_OTHERS = {
-    spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE,
-    spec_pb2.MAHALANOBIS_OUTPUT_NEAREST,
-    spec_pb2.MAHALANOBIS_OUTPUT_TOP_K,
-}
+_NEIGHBORS = {spec_pb2.MAHALANOBIS_OUTPUT_NEAREST, spec_pb2.MAHALANOBIS_OUTPUT_TOP_K}
+_WITH_OTHERS = _NEIGHBORS | {spec_pb2.MAHALANOBIS_OUTPUT_PAIRWISE}
+_WITH_DISTANCES = _WITH_OTHERS | {spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS}
+
+
+#: Of the library's distances. Whether this machine has what one needs, such as a GPU, only the worker knows.
+_BACKENDS = ("auto", "numba", "triton", "reference")
+_DEFAULT_NEIGHBORS = 15
 
 
 def check(spec: MahalanobisSpec, inputs: Inputs) -> None:
     """Check a spec."""
     source = spec.WhichOneof("source")
+    if spec.HasField("backend"):
+        _check_backend(spec)
     if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS:
         rows, columns = inputs.tensor("dataset", spec.dataset)
         components = inputs.tensor("means", spec.means)[0]
@@ -56,13 +61,29 @@ def check(spec: MahalanobisSpec, inputs: Inputs) -> None:
         shape = inputs.tensor(source, spec.factor)
         if columns and shape[0] != columns:
             raise InputError("factor", f"shape {list(shape)}", f"[{columns}, r], a line a column")
+    _check_others(spec, rows, columns, inputs)
+
+
+def _check_others(spec: MahalanobisSpec, rows: int, columns: int, inputs: Inputs) -> None:
     if spec.others and spec.output in _WITH_OTHERS:
         others = inputs.tensor("others", spec.others)
         if others[1] != columns:
             raise InputError("others", f"{others[1]} columns", f"{columns}, the columns of the data set")
-    if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_TOP_K:
+    if spec.output in _NEIGHBORS:
         most = inputs.tensor("others", spec.others)[0] if spec.others else rows - 1
-        check_integer(spec, "n_neighbors", 1, most, "the rows to look among")
+        k = _neighbors(spec)
+        if not 1 <= k <= most:
+            raise InputError("n_neighbors", k, f"1..{most}, the rows to look among")
+
+
+def _check_backend(spec: MahalanobisSpec) -> None:
+    if spec.backend not in _BACKENDS:
+        raise BackendError(f"backend={spec.backend[:100]!r}: no such backend. Allowed: {', '.join(_BACKENDS)}.")
+    if spec.output not in _WITH_DISTANCES:
+        came = spec_pb2.MahalanobisOutput.Name(spec.output)
+        allowed = ", ".join(spec_pb2.MahalanobisOutput.Name(output) for output in sorted(_WITH_DISTANCES))
+        fix = "Leave it out, or ask for distances."
+        raise InputError("backend", f"{spec.backend!r} with the output {came}", f"one with an output of {allowed}", fix)
 
 
 def run(spec: MahalanobisSpec, work: Work) -> None:
@@ -77,7 +98,7 @@ def run(spec: MahalanobisSpec, work: Work) -> None:
         from fastclust.metric import mahalanobis_to_components
 
         rows, means, covariances = (work.array(name) for name in (spec.dataset, spec.means, spec.covariances))
-        distances = mahalanobis_to_components(rows, means, covariances, squared=spec.squared)
+        distances = mahalanobis_to_components(rows, means, covariances, squared=spec.squared, **chosen(spec, "backend"))
         work.tensor("distances", distances)
         return
     metric = _metric(spec, work)
@@ -117,44 +138,59 @@ def _distances(spec: MahalanobisSpec, work: Work, metric: MahalanobisMetric) -> 
         per_block = max(1, _PAIRS // len(columns))
 
         def pairs(block: slice) -> dict[str, NDArray[Any]]:
+            arguments = {"squared": spec.squared} | chosen(spec, "backend")
             if others is None and block == slice(0, len(rows)):
-                return {"distances": _pairs(spec, metric, rows, None)}
-            found = _pairs(spec, metric, rows[block], columns)
+                return {"distances": metric.pairwise(rows, None, **arguments)}
+            found = metric.pairwise(rows[block], columns, **arguments)
             if others is None:  # a row has no distance to itself, whatever rounding says
                 found[np.arange(len(found)), np.arange(block.start, block.stop)] = 0
             return {"distances": found}
 
         work.tensor("distances", work.in_blocks("mahalanobis", len(rows), per_block, pairs)["distances"])
     else:
-        from fastclust.neighbors import NeighborIndex, knn_graph
-
-        nearest = spec.output == spec_pb2.MAHALANOBIS_OUTPUT_NEAREST
-        arguments = {"n_neighbors": 1} if nearest else chosen(spec, "n_neighbors")
-        if others is None:
-            graph = knn_graph(rows, metric=metric, **arguments)
-            distances, indices = graph.distances, graph.indices
+        k = _neighbors(spec)
+        if spec.HasField("backend"):
+            distances, indices = _nearest_by(spec.backend, metric, rows, others, k, work)
         else:
-            index = NeighborIndex(metric=metric).fit(others)
-
-            def search(block: slice) -> dict[str, NDArray[Any]]:
-                return dict(zip(("distances", "indices"), index.kneighbors(rows[block], **arguments), strict=True))
-
-            found = work.in_blocks("mahalanobis", len(rows), QUERIES, search)
-            distances, indices = found["distances"], found["indices"]
+            distances, indices = _nearest(metric, rows, others, k, work)
         work.tensor("indices", indices)
         work.tensor("distances", distances**2 if spec.squared else distances)
 
 
-def _pairs(
-    spec: MahalanobisSpec, metric: MahalanobisMetric, rows: NDArray[Any], others: NDArray[Any] | None
-) -> NDArray[Any]:
-    found: NDArray[Any]
-    if spec.HasField("backend"):
-        from fastclust.metric import mahalanobis
+def _neighbors(spec: MahalanobisSpec) -> int:
+    if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_NEAREST:
+        return 1
+    return spec.n_neighbors if spec.HasField("n_neighbors") else _DEFAULT_NEIGHBORS
 
-        # Only this door lets the backend be chosen.
-        precision = metric.get_mahalanobis_matrix()
-        found = mahalanobis(rows, others, VI=precision, squared=spec.squared, backend=spec.backend)
-    else:
-        found = metric.pairwise(rows, others, squared=spec.squared)
-    return found
+
+def _nearest(
+    metric: MahalanobisMetric, rows: NDArray[Any], others: NDArray[Any] | None, k: int, work: Work
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Distances and indices ``[n, k]``, by whatever index serves so many rows."""
+    from fastclust.neighbors import NeighborIndex, knn_graph
+
+    if others is None:
+        graph = knn_graph(rows, n_neighbors=k, metric=metric)
+        return graph.distances, graph.indices
+    index = NeighborIndex(metric=metric).fit(others)
+
+    def search(block: slice) -> dict[str, NDArray[Any]]:
+        return dict(zip(("distances", "indices"), index.kneighbors(rows[block], k), strict=True))
+
+    found = work.in_blocks("mahalanobis", len(rows), QUERIES, search)
+    return found["distances"], found["indices"]
+
+
+def _nearest_by(
+    backend: str, metric: MahalanobisMetric, rows: NDArray[Any], others: NDArray[Any] | None, k: int, work: Work
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The same by one backend, which compares all pairs."""
+    if others is None:
+        return metric.kneighbors(rows, None, k, backend=backend)  # type: ignore[no-any-return]
+
+    def search(block: slice) -> dict[str, NDArray[Any]]:
+        found = metric.kneighbors(rows[block], others, k, backend=backend)
+        return dict(zip(("distances", "indices"), found, strict=True))
+
+    found = work.in_blocks("mahalanobis", len(rows), QUERIES, search)
+    return found["distances"], found["indices"]

@@ -18,6 +18,7 @@ from fastclust.cluster.writing import assignment
 from fastclust.data import open_rows
 from fastclust.data.limits import is_streamed
 from fastclust.errors import InputError
+from fastclust_kernels.assign.fixed import FixedCenters
 
 if TYPE_CHECKING:
     import os
@@ -63,8 +64,18 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         again, which would take longer than the answer where rows are few.
         """
         inside = space_of(self.metric, rows.shape[1]).enter(rows)
-        labels, _, _ = rows_of(inside).assign(self._inner_centers, self.backend)
-        return labels
+        if self.backend not in ("auto", "numba"):
+            return rows_of(inside).assign(self._inner_centers, self.backend)[0]
+        fixed = self.__dict__.get("_fixed")
+        if fixed is None or fixed.centers is not self._inner_centers:
+            fixed = self._fixed = FixedCenters(self._inner_centers)
+        return fixed.labels(inside)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what :meth:`predict_checked` prepared."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        state.pop("_fixed", None)
+        return state
 
     def predict_to(
         self, X: Any, folder: str | os.PathLike[str], *, labels: NDArray[np.integer] | None = None

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fastclust_kernels.assign import BACKENDS
-from fastclust_kernels.assign.few import MOST_CENTERS, FewCenters, Known, Places
+from fastclust_kernels.assign.few import MOST_CENTERS, FewCenters, Known
 from fastclust_kernels.dispatch import Request, choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from fastclust_kernels.assign._dense import Placed
 
 __all__ = ["FewMoving", "FewSums", "few_moving"]
 
@@ -60,7 +62,7 @@ class FewMoving:
             self._known = Known(self.labels, rows.array(np.float64), rows.array(np.float32), rows.array(np.float32))
             self._known.upper[:] = np.inf
         #: Of each block, the centres that its bounds belong to.
-        self._before: dict[int, Places] = {}
+        self._before: dict[int, Placed] = {}
 
     @property
     def share(self) -> float:
@@ -70,15 +72,15 @@ class FewMoving:
     def step(self, centers: NDArray[Any]) -> NDArray[np.int32]:
         """Labels ``[n]``; the next step reuses the array."""
         self.gathered.begin()
-        places = self.gathered.places(centers)
+        placed = self.gathered.place(centers)
         for start, X in self._rows.blocks("pass"):
-            self._add(start, X, places, gather=self.gathers)
+            self._add(start, X, placed, gather=self.gathers)
         self.anew = self.gathers and self.gathered.end()
         return self.labels
 
     def block(self, start: int, X: NDArray[Any], centers: NDArray[Any]) -> NDArray[np.int32]:
         """Labels of one block, without sums."""
-        self._add(start, X, self.gathered.places(centers), gather=False)
+        self._add(start, X, self.gathered.place(centers), gather=False)
         return self.labels[start : start + len(X)].copy()
 
     def again(self) -> None:
@@ -89,12 +91,12 @@ class FewMoving:
         self.gathered.end_all()
         self.anew = False
 
-    def _add(self, start: int, X: NDArray[Any], places: Places, *, gather: bool) -> None:
+    def _add(self, start: int, X: NDArray[Any], placed: Placed, *, gather: bool) -> None:
         here = slice(start, start + len(X))
         weights = self.weights[here] if gather and self.weights is not None else None
-        self.gathered.add(X, places, self._before.get(start), self._known.part(here), weights, gather=gather)
+        self.gathered.add(X, placed, self._before.get(start), self._known.part(here), weights, gather=gather)
         if self.bounded:
-            self._before[start] = places
+            self._before[start] = placed
 
 
 class FewSums:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastclust_kernels.assign import BACKENDS, assign, distances_to_few, distances_to_listed
+from fastclust_kernels.assign.fixed import FixedCenters
 from fastclust_kernels.assign.reference import assign as oracle
 from fastclust_kernels.errors import BackendError, InputError, InputTypeError
 
@@ -173,3 +174,14 @@ def test_distances_to_few_are_exact_differences():
     X = (1000 + 1e-3 * rng.normal(size=(50, 7))).astype(np.float32)
     exact = ((X[:3, None].astype(float) - X[None].astype(float)) ** 2).sum(axis=2)
     np.testing.assert_allclose(distances_to_few(X, X[:3]), exact, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_centres_prepared_once_give_the_same_labels_to_few_rows_and_to_many(dtype, offset):
+    rng = np.random.default_rng(0)
+    X = (offset + rng.normal(size=(700, 40))).astype(dtype)
+    fixed = FixedCenters(X[:300].astype(np.float32))
+    expected = oracle(X, fixed.centers.astype(dtype))[0]
+    for rows in (slice(0, 1), slice(3, 20), slice(0, 700)):
+        assert np.array_equal(fixed.labels(X[rows]), expected[rows])

@@ -24,13 +24,13 @@ class Pass:
         self.few, self.known, self.before = FewCenters(k, X.shape[1], X.dtype), known_of(len(X), bounded=bounded), None
 
     def step(self, centers):
-        places = self.few.places(centers)
+        placed = self.few.place(centers)
         self.few.begin()
         for start in range(0, len(self.X), self.block):
             here = slice(start, start + self.block)
             each = None if self.weights is None else self.weights[here]
-            self.few.add(self.X[here], places, self.before, self.known.part(here), each)
-        self.before = places
+            self.few.add(self.X[here], placed, self.before, self.known.part(here), each)
+        self.before = placed
         if self.few.end():
             for start in range(0, len(self.X), self.block):
                 here = slice(start, start + self.block)

@@ -46,7 +46,7 @@ def _run_numba(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[Any], ND
     # The sentinel makes a row that a kernel missed fail in every consumer.
     labels = np.full(len(X), -1, np.int32)
     with np.errstate(over="ignore", invalid="ignore"), parallel_launch():
-        _dense.assign_dense(X, centers, _dense.frame_of(centers), labels)
+        _dense.assign_dense(X, _dense.place(centers, _dense.frame_of(centers)), labels)
         return labels, _exact.distances_to_own(X, centers, labels)
 
 

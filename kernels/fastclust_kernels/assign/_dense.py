@@ -14,7 +14,7 @@ from fastclust_kernels.assign._vectors import PANEL, TILE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Frame", "assign_dense", "frame_of"]
+__all__ = ["Frame", "Placed", "assign_dense", "frame_of", "place"]
 
 #: Bytes of rows, and of panels, that are worked on together: each a part of a usual second-level cache.
 _ROWS_BYTES = 256 * 1024
@@ -41,29 +41,36 @@ def frame_of(centers: NDArray[Any]) -> Frame:
     return Frame(shift, shifted, float(np.finfo(centers.dtype).eps) / 2)
 
 
-def assign_dense(X: NDArray[Any], centers: NDArray[Any], frame: Frame, labels: NDArray[np.int32]) -> None:
-    """Fill ``labels`` ``[n]``; the same bits for any number of threads, as blocks never depend on it."""
+class Placed(NamedTuple):
+    """Centres as the kernel takes them."""
+
+    centers: NDArray[Any]
+    panels: NDArray[Any]
+    halves: NDArray[Any]
+    #: The largest length of a centre from the origin of scores.
+    reach: float
+    frame: Frame
+
+
+def place(centers: NDArray[Any], frame: Frame) -> Placed:
+    """Prepare ``centers`` ``[k, d]``."""
     moved = centers - frame.shift if frame.shifted else centers
     squares = np.einsum("ij,ij->i", moved, moved, dtype=np.float64)
-    panels, halves = pack(moved, (0.5 * squares).astype(X.dtype))
+    panels, halves = pack(moved, (0.5 * squares).astype(centers.dtype))
+    return Placed(centers, panels, halves, float(np.sqrt(squares.max())), frame)
+
+
+def assign_dense(X: NDArray[Any], placed: Placed, labels: NDArray[np.int32]) -> None:
+    """Fill ``labels`` ``[n]``; the same bits for any number of threads, as blocks never depend on it."""
     width = X.shape[1] * X.itemsize
     rows = int(np.clip(_ROWS_BYTES // width // TILE * TILE, TILE, _MOST_ROWS))
     chunk = max(2, _PANEL_BYTES // (width * PANEL) // 2 * 2)
-    reach = float(np.sqrt(squares.max()))
-    _dense(
-        X,
-        centers,
-        panels,
-        halves,
-        frame.shift,
-        frame.shifted,
-        frame.unit,
-        reach,
-        rows,
-        chunk,
-        labels,
-        numba.get_num_threads(),
-    )
+    centers, panels, halves, reach, frame = placed
+    how = (X, centers, panels, halves, frame.shift, frame.shifted, frame.unit, reach, rows, chunk, labels)
+    if len(X) <= rows:
+        _thread(*how, 0, 1)
+    else:
+        _dense(*how, numba.get_num_threads())
 
 
 @numba.njit(cache=True)
@@ -90,6 +97,13 @@ def doubt_of(squares, reach, d, unit, tiny):  # type: ignore[no-untyped-def]
 
 @numba.njit(parallel=True, cache=True, nogil=True)
 def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, threads):  # type: ignore[no-untyped-def]
+    for thread in numba.prange(threads):
+        _thread(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, thread, threads)
+
+
+@numba.njit(cache=True, nogil=True)
+def _thread(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, thread, threads):  # type: ignore[no-untyped-def]
+    """Every ``threads``-th block of rows. Called by itself where there is one block: waking threads takes longer."""
     n, d = X.shape
     size = X.itemsize
     p = len(panels)
@@ -97,59 +111,58 @@ def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk,
     blocks = (n + rows - 1) // rows
     largest = np.finfo(X.dtype).max / 8
     tiny = np.float64(np.finfo(X.dtype).tiny)
-    for thread in numba.prange(threads):
-        local = np.empty((rows if shifted else 1, d), X.dtype)
-        best = np.empty((tiles, TILE, PANEL), X.dtype)
-        second = np.empty((tiles, TILE, PANEL), X.dtype)
-        where = np.empty((tiles, TILE, PANEL), np.int32)
-        address = np.empty((tiles, TILE), np.int64)
-        found = np.empty(TILE, np.int32)
-        tops = np.empty(TILE, X.dtype)
-        nexts = np.empty(TILE, X.dtype)
-        unsure = np.empty(rows, np.int64)
-        margin = np.empty(rows, np.float64)
-        squares = np.empty(rows, np.float64)
-        for block in range(thread, blocks, threads):
-            start = block * rows
-            count = min(rows, n - start)
-            used = (count + TILE - 1) // TILE
-            base = local.ctypes.data if shifted else X.ctypes.data + start * d * size
-            # In order, so that the rows are near when the tiles take them eight at a time.
-            for i in range(count):
-                if shifted:
-                    move(X[start + i], shift, local[i])
-                squares[i] = length_of(local[i]) if shifted else length_of(X[start + i])
-            for i in range(used * TILE):
-                address[i // TILE, i % TILE] = base + min(i, count - 1) * d * size
-            best[:used] = -np.inf
-            second[:used] = -np.inf
-            where[:used] = 0
-            for first in range(0, p, chunk):
-                last = min(p, first + chunk)
-                for tile in range(used):
-                    rows_of_tile, top, beaten, number = address[tile], best[tile], second[tile], where[tile]
-                    for g in range(first, last - 1, 2):
-                        two = slice(g, g + 2)
-                        keep_best_of_two(rows_of_tile, panels[two], halves[two], d, np.int32(g), top, beaten, number)
-                    if (last - first) % 2:
-                        g = last - 1
-                        keep_best(rows_of_tile, panels[g], halves[g], d, np.int32(g), top, beaten, number)
-            doubtful = 0
+    local = np.empty((rows if shifted else 1, d), X.dtype)
+    best = np.empty((tiles, TILE, PANEL), X.dtype)
+    second = np.empty((tiles, TILE, PANEL), X.dtype)
+    where = np.empty((tiles, TILE, PANEL), np.int32)
+    address = np.empty((tiles, TILE), np.int64)
+    found = np.empty(TILE, np.int32)
+    tops = np.empty(TILE, X.dtype)
+    nexts = np.empty(TILE, X.dtype)
+    unsure = np.empty(rows, np.int64)
+    margin = np.empty(rows, np.float64)
+    squares = np.empty(rows, np.float64)
+    for block in range(thread, blocks, threads):
+        start = block * rows
+        count = min(rows, n - start)
+        used = (count + TILE - 1) // TILE
+        base = local.ctypes.data if shifted else X.ctypes.data + start * d * size
+        # In order, so that the rows are near when the tiles take them eight at a time.
+        for i in range(count):
+            if shifted:
+                move(X[start + i], shift, local[i])
+            squares[i] = length_of(local[i]) if shifted else length_of(X[start + i])
+        for i in range(used * TILE):
+            address[i // TILE, i % TILE] = base + min(i, count - 1) * d * size
+        best[:used] = -np.inf
+        second[:used] = -np.inf
+        where[:used] = 0
+        for first in range(0, p, chunk):
+            last = min(p, first + chunk)
             for tile in range(used):
-                settle(best[tile], second[tile], where[tile], found, tops, nexts)
-                for r in range(min(TILE, count - tile * TILE)):
-                    i = tile * TILE + r
-                    labels[start + i] = found[r]
-                    doubt = 2.0 * doubt_of(squares[i], reach, d, unit, tiny)
-                    # README.md: beyond this margin no rounding can have put the wrong centre first. Where products may
-                    # overflow, nothing is certain.
-                    overflows = squares[i] + reach * reach > largest
-                    if overflows or not np.float64(tops[r]) - np.float64(nexts[r]) > doubt:
-                        unsure[doubtful] = i
-                        margin[doubtful] = -np.inf if overflows else np.float64(tops[r]) - doubt
-                        doubtful += 1
-            if doubtful:
-                _decide(X, centers, panels, halves, base, start, unsure[:doubtful], margin, labels)
+                rows_of_tile, top, beaten, number = address[tile], best[tile], second[tile], where[tile]
+                for g in range(first, last - 1, 2):
+                    two = slice(g, g + 2)
+                    keep_best_of_two(rows_of_tile, panels[two], halves[two], d, np.int32(g), top, beaten, number)
+                if (last - first) % 2:
+                    g = last - 1
+                    keep_best(rows_of_tile, panels[g], halves[g], d, np.int32(g), top, beaten, number)
+        doubtful = 0
+        for tile in range(used):
+            settle(best[tile], second[tile], where[tile], found, tops, nexts)
+            for r in range(min(TILE, count - tile * TILE)):
+                i = tile * TILE + r
+                labels[start + i] = found[r]
+                doubt = 2.0 * doubt_of(squares[i], reach, d, unit, tiny)
+                # README.md: beyond this margin no rounding can have put the wrong centre first. Where products may
+                # overflow, nothing is certain.
+                overflows = squares[i] + reach * reach > largest
+                if overflows or not np.float64(tops[r]) - np.float64(nexts[r]) > doubt:
+                    unsure[doubtful] = i
+                    margin[doubtful] = -np.inf if overflows else np.float64(tops[r]) - doubt
+                    doubtful += 1
+        if doubtful:
+            _decide(X, centers, panels, halves, base, start, unsure[:doubtful], margin, labels)
 
 
 @numba.njit(cache=True)

@@ -14,9 +14,9 @@ from fastclust_kernels.update.moving import SHRUNK
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastclust_kernels.assign._dense import Frame
+    from fastclust_kernels.assign._dense import Frame, Placed
 
-__all__ = ["CHUNK", "MOST_CENTERS", "FewCenters", "Known", "Places"]
+__all__ = ["CHUNK", "MOST_CENTERS", "FewCenters", "Known"]
 
 MOST_CENTERS = PANEL
 #: Rows of a chunk, whose sums are added up in their order. Blocks of rows hold a whole number of chunks.
@@ -40,16 +40,6 @@ class Known(NamedTuple):
         return Known(self.labels[here], self.squares[here], self.upper[here], self.lower[here])
 
 
-class Places(NamedTuple):
-    """Centres as the kernel takes them."""
-
-    centers: NDArray[Any]
-    panel: NDArray[Any]
-    half: NDArray[Any]
-    reach: float
-    frame: Frame
-
-
 class FewCenters:
     """Sums of clusters, float64, for labels that are found in the same pass.
 
@@ -69,7 +59,7 @@ class FewCenters:
     def __init__(self, k: int, d: int, dtype: Any) -> None:
         self._k, self._d, self._dtype = k, d, np.dtype(dtype)
         self._frame: Frame | None = None
-        self._places: Places | None = None
+        self._placed: Placed | None = None
         self._first = True
         most = int(np.clip(_SUMS_BYTES // (8 * k * d), 2, _CHUNKS))
         self._chunks = -(-max(most, numba.get_num_threads()) // 2) * 2
@@ -85,17 +75,14 @@ class FewCenters:
         #: Labels that changed in the last pass, and rows that were scored.
         self.changed = self.scored = 0
 
-    def places(self, centers: NDArray[Any]) -> Places:
+    def place(self, centers: NDArray[Any]) -> Placed:
         """Prepare centres ``[k, d]``. The origin of scores is chosen at the first ones."""
-        from fastclust_kernels.assign import _dense, _scores
+        from fastclust_kernels.assign import _dense
 
         if self._frame is None:
             self._frame = _dense.frame_of(centers)
         with np.errstate(over="ignore", invalid="ignore"):
-            moved = centers - self._frame.shift if self._frame.shifted else centers
-            squares = np.einsum("ij,ij->i", moved, moved, dtype=np.float64)
-            panels, halves = _scores.pack(moved, (0.5 * squares).astype(self._dtype))
-        return Places(centers.copy(), panels[0], halves[0], float(np.sqrt(squares.max())), self._frame)
+            return _dense.place(centers.copy(), self._frame)
 
     def begin(self) -> None:
         """Begin a pass."""
@@ -105,8 +92,8 @@ class FewCenters:
     def add(
         self,
         X: NDArray[Any],
-        places: Places,
-        before: Places | None,
+        placed: Placed,
+        before: Placed | None,
         known: Known,
         weights: NDArray[np.float64] | None,
         *,
@@ -119,7 +106,7 @@ class FewCenters:
         from fastclust_kernels.assign import _few
 
         mode = _few.NOTHING if not gather else _few.ALL if self._first else _few.CHANGES
-        drift, rivals = _drift(places, before)
+        drift, rivals = _drift(placed, before)
         bounded = len(known.upper) > 0
         step = self._chunks * CHUNK
         with launch():
@@ -129,8 +116,8 @@ class FewCenters:
                 chunks = -(-len(rows) // CHUNK)
                 each = self._nothing if weights is None else weights[here]
                 _few.label_chunks(
-                    rows, places.centers, places.panel, places.half, drift, rivals, places.frame.shift,
-                    places.frame.shifted, places.frame.unit, places.reach, bounded, mode, *own, each,
+                    rows, placed.centers, placed.panels[0], placed.halves[0], drift, rivals, placed.frame.shift,
+                    placed.frame.shifted, placed.frame.unit, placed.reach, bounded, mode, *own, each,
                     weights is not None, *self._parts, self._changed, self._scored, numba.get_num_threads(),
                 )  # fmt: skip
                 self.changed += len(rows) if self._first else int(self._changed[:chunks].sum())
@@ -194,12 +181,12 @@ class FewCenters:
         return np.zeros((self._k, self._d)), np.zeros(self._k), np.zeros(self._k, np.int64)
 
 
-def _drift(places: Places, before: Places | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _drift(placed: Placed, before: Placed | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """How far each centre went, and the one that went farthest of all others, rounded up: ``[k]``."""
-    k = len(places.centers)
+    k = len(placed.centers)
     if before is None:
         return np.zeros(k, np.float32), np.zeros(k, np.float32)
-    difference = places.centers.astype(np.float64) - before.centers
+    difference = placed.centers.astype(np.float64) - before.centers
     far = np.sqrt(np.einsum("ij,ij->i", difference, difference))
     drift = np.nextafter((far * (1 + 1e-12)).astype(np.float32), np.float32(np.inf))
     rivals = np.zeros(k, np.float32)

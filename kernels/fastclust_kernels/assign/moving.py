@@ -95,7 +95,7 @@ class MovingAssignment:
             unbounded = not self.bounded or self._pause > 0
             self._pause = max(0, self._pause - 1)
         if unbounded:
-            _dense.assign_dense(self._rows, centers, self._frame, self._labels)
+            _dense.assign_dense(self._rows, _dense.place(centers, self._frame), self._labels)
             self.share = 1.0
             return self._labels
         moved = centers - self._frame.shift if self._frame.shifted else centers.copy()

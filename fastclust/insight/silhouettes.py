@@ -20,8 +20,8 @@ def mean_silhouettes(rows: NDArray[np.float64], labelings: Sequence[NDArray[Any]
     """Return the mean silhouette of ``rows`` ``[m, d]`` under each labelling ``[m]``, in their Euclidean distances.
 
     A row alone in its cluster counts 0, and so does every row of a labelling with one cluster. Distances of a block of
-    rows to all are computed once for all labellings: memory is ``512 * m``. Source: Rousseeuw, "Silhouettes: a graphical
-    aid to the interpretation and validation of cluster analysis", 1987.
+    rows to all are computed once for all labellings: memory is ``512 * m``. Source: Rousseeuw, "Silhouettes: a
+    graphical aid to the interpretation and validation of cluster analysis", 1987.
     """
     from scipy.spatial.distance import cdist
 
@@ -32,7 +32,7 @@ def mean_silhouettes(rows: NDArray[np.float64], labelings: Sequence[NDArray[Any]
         distances = cdist(rows[start : start + _BLOCK], rows)
         for number, (place, own) in enumerate(zip(places, members, strict=True)):
             sums[number] += _block(distances, place[start : start + _BLOCK], own)
-    return (sums / len(rows)).tolist()
+    return [float(mean) for mean in sums / len(rows)]
 
 
 def _members(place: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -141,7 +141,7 @@ def train(
     out: Out,
     *,
     labels: Annotated[str | None, typer.Option(help="Labels to fine-tune with: .npy or CSV id,label.")] = None,
-    embedding_dim: Annotated[int, typer.Option(help="Columns of the embedding.")] = 128,
+    embedding_dim: Annotated[int | None, typer.Option(help="Columns of the embedding; 128.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
     seed: Seed = 0,
     server: Server = None,

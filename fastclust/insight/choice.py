@@ -26,6 +26,8 @@ _EACH, _MOST, _STEP = 20, 100, 1.2
 _COMPARED = 3000
 #: A clustering that two halves of the rows do not agree on so far is not there.
 _STABLE = 0.8
+#: Fresh starts of each k up to there, where a local optimum would hide the right one.
+_STARTS = 3
 #: Rows of which one becomes a further centre.
 _TRIED = 12
 
@@ -107,8 +109,11 @@ def choose_k(
     paths = [_fits(part, wanted, kind, random_state + place) for place, part in enumerate((inside, *halves))]
     total = float(((inside - inside.mean(axis=0, dtype=np.float64)) ** 2).sum(dtype=np.float64))
     labels, fitted = [], []
-    for done, (whole, left, right) in enumerate(zip(*paths, strict=True)):
-        progress.report("choose_k", done, len(wanted), f"{wanted[done]} clusters")
+    for done, k in enumerate(wanted):
+        progress.report("choose_k", done, len(wanted), f"{k} clusters")
+        with progress.listening(None):  # what the fits themselves would tell means nothing here
+            whole, left, right = (next(path) for path in paths)
+        assert whole is not None
         stability = 1.0 if left is None or right is None else _agreement(left.predict(inside), right.predict(inside))
         labels.append(whole.labels_[:_COMPARED])
         fitted.append((_within(inside, whole), stability))
@@ -178,7 +183,8 @@ def _fits(rows: NDArray[Any], ks: list[int], kind: str, seed: int) -> Iterator[K
         if k > len(rows):
             yield None
             continue
-        best = KMeans(k, n_init=4, metric=kind, random_state=seed, max_iter=100).fit(rows)
+        starts = _STARTS if k <= _EACH else 1
+        best = KMeans(k, n_init=starts, metric=kind, random_state=seed, max_iter=100).fit(rows)
         if before is not None:
             start = _extended(rows, before, k, random)
             grown = KMeans(k, init=start, n_init=1, metric=kind, random_state=seed, max_iter=100).fit(rows)

@@ -75,7 +75,7 @@ def test_the_metric_decides():
 
 
 def test_rows_larger_than_memory_are_drawn_from_their_file(tmp_path):
-    X = mixture(4, 16, 30_000, 8)
+    X = mixture(4, 6, 30_000, 8)
     np.save(tmp_path / "rows.npy", X)
     source = fc.open_rows(tmp_path / "rows.npy", memory="1MB")
     assert choose_k(source, [3, 4, 5], max_rows=600) == choose_k(X, [3, 4, 5], max_rows=600)

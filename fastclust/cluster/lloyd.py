@@ -70,8 +70,7 @@ def lloyd(
     several are. ``bounds`` as for :class:`~fastclust_kernels.assign.moving.MovingAssignment`; ``keeper`` is told of
     each iteration and knows where an earlier attempt ended; ``run`` is (number, how many), for progress.
     """
-    nearest = rows.nearest(len(centers), backend, bounds)
-    gathered = rows.sums(len(centers), weights)
+    nearest, gathered = rows.moving(len(centers), weights, backend, bounds)
     number, runs = run
     n_iter, stopped = 0, False
     kept = None if keeper is None else keeper.kept()

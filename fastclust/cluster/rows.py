@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fastclust.cluster.chunks import Spread, chunk_sums, total
+from fastclust.cluster.few import FewMoving, FewSums, few_moving
 from fastclust.errors import BackendError
 from fastclust_kernels.assign import assign, distances_to_few, distances_to_own
 from fastclust_kernels.assign.moving import MovingAssignment
@@ -67,6 +68,11 @@ class Rows(Protocol):
     def sums(self, k: int, weights: NDArray[np.float64] | None) -> Sums:
         """Sums, again and again."""
 
+    def moving(
+        self, k: int, weights: NDArray[np.float64] | None, backend: str, bounds: bool | None
+    ) -> tuple[Nearest, Sums]:
+        """Labels and the sums for them, again and again."""
+
     def assign(self, centers: NDArray[Any], backend: str) -> tuple[NDArray[np.int32], NDArray[np.float64], str]:
         """Labels, squared distances and the backend, once."""
 
@@ -104,6 +110,11 @@ class InMemory:
 
     def array(self: Rows, dtype: Any) -> NDArray[Any]:
         return np.zeros(self.shape[0], dtype)
+
+    def moving(
+        self: Rows, k: int, weights: NDArray[np.float64] | None, backend: str, bounds: bool | None
+    ) -> tuple[Nearest, Sums]:
+        return self.nearest(k, backend, bounds), self.sums(k, weights)
 
     def assigned(
         self: Rows, centers: NDArray[Any], backend: str
@@ -143,11 +154,22 @@ class DenseRows(InMemory):
     def some(self, numbers: Any) -> DenseRows:
         return DenseRows(self.matrix[numbers])
 
+    def blocks(self, step: str = "") -> Iterator[tuple[int, NDArray[Any]]]:
+        """All rows, as one block."""
+        del step
+        yield 0, self.matrix
+
     def nearest(self, k: int, backend: str, bounds: bool | None) -> Nearest:
-        return MovingAssignment(self.matrix, k, backend=backend, bounds=bounds)
+        return few_moving(self, k, backend, bounds) or MovingAssignment(self.matrix, k, backend=backend, bounds=bounds)
 
     def sums(self, k: int, weights: NDArray[np.float64] | None) -> Sums:
         return MovingSums(self.matrix, k, weights)
+
+    def moving(
+        self, k: int, weights: NDArray[np.float64] | None, backend: str, bounds: bool | None
+    ) -> tuple[Nearest, Sums]:
+        nearest = self.nearest(k, backend, bounds)
+        return nearest, FewSums(nearest, weights) if isinstance(nearest, FewMoving) else self.sums(k, weights)
 
     def assign(self, centers: NDArray[Any], backend: str) -> tuple[NDArray[np.int32], NDArray[np.float64], str]:
         return assign(self.matrix, centers, backend=backend, check_finite=False)[:3]

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastclust import progress
 from fastclust.cluster.chunks import CHUNK, Spread, chunk_sums, total
+from fastclust.cluster.few import FewMoving, FewSums, few_moving
 from fastclust.cluster.rows import DenseRows
 from fastclust.data.limits import block_rows, floating, memory_of
 from fastclust.data.scratch import scratch
@@ -88,14 +89,22 @@ class StreamedRows:
         return DenseRows(self.take(numbers))
 
     def nearest(self, k: int, backend: str, bounds: bool | None) -> Nearest:
-        """Labels, again and again; sums are added up in the same pass."""
-        self._moving = _Moving(self, k, backend, bounds)
-        return self._moving
+        """Labels, again and again."""
+        return few_moving(self, k, backend, bounds, self.room()) or _Moving(self, k, backend, bounds)
 
-    def sums(self, k: int, weights: NDArray[np.float64] | None) -> Sums:
-        """Sums for the labels that :meth:`nearest` gave last."""
-        del k
-        return _Sums(self._moving, weights)
+    def sums(self, k: int, weights: NDArray[np.float64] | None) -> Sums:  # noqa: ARG002 - of the protocol
+        """Not without labels, which take the same pass."""
+        raise InputError("X", f"{self.shape[0]} rows in files", f"rows in memory, for {k} sums without labels")
+
+    def moving(
+        self, k: int, weights: NDArray[np.float64] | None, backend: str, bounds: bool | None
+    ) -> tuple[Nearest, Sums]:
+        """Labels, and sums that are added up in the same pass."""
+        nearest = self.nearest(k, backend, bounds)
+        if isinstance(nearest, FewMoving):
+            return nearest, FewSums(nearest, weights)
+        assert isinstance(nearest, _Moving)
+        return nearest, _Sums(nearest, weights)
 
     def assigned(
         self, centers: NDArray[Any], backend: str
@@ -150,11 +159,11 @@ class StreamedRows:
         self, nearest: Nearest, centers: NDArray[Any], weights: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.int32], float]:
         """Labels for the last centres and the inertia, in one pass."""
-        assert isinstance(nearest, _Moving)
+        assert isinstance(nearest, (FewMoving, _Moving))
         sums: list[float] = []
         for start, X in self.blocks("pass"):
             here = slice(start, start + len(X))
-            nearest.labels[here] = labels = nearest.block(start, X, centers)
+            labels = nearest.labels[here] = nearest.block(start, X, centers)
             sums += _weighted(distances_to_own(X, centers, labels), weights, here)
         return nearest.labels, total(sums)
 

@@ -88,16 +88,20 @@ class Vectors:
     def smaller_lane(self, one: Any, other: Any) -> Any:
         return self.builder.select(self.builder.icmp_signed("<", one, other), one, other)
 
-    def halve(self, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
-        """The upper half of the lanes combined with the lower."""
+    def halves(self, vector: Any) -> tuple[Any, Any]:
+        """The lower half of the lanes and the upper."""
         width = vector.type.count // 2
-        halves = [
+        low, high = (
             self.builder.shuffle_vector(
                 vector, vector, ir.Constant(ir.VectorType(I32, width), list(range(first, first + width)))
             )
             for first in (0, width)
-        ]
-        return combine(*halves)
+        )
+        return low, high
+
+    def halve(self, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
+        """The upper half of the lanes combined with the lower."""
+        return combine(*self.halves(vector))
 
     def fold(self, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
         """All lanes combined into one number, halves first."""

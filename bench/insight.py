@@ -6,6 +6,7 @@ run that is stopped goes on.
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from datetime import UTC, datetime
@@ -27,7 +28,6 @@ _RESULTS = Path(__file__).resolve().parent / "results"
 _PLANTED = 100
 _BUDGETS = (40, 100, 400)
 _SEEDS = (0, 1, 2)
-_PER_CLUSTER = 4
 _CLASSES = 10
 
 
@@ -175,7 +175,8 @@ def _labels(images: NDArray[np.uint8], truth: NDArray[np.int64]) -> list[dict[st
     for budget in _BUDGETS:
         for seed in _SEEDS:
             asked = {
-                "representatives": _representatives(learned, budget, seed),
+                "one a cluster": _representatives(learned, budget, 1, seed),
+                "four a cluster": _representatives(learned, budget, 4, seed),
                 "random": np.random.default_rng(seed).choice(len(truth), budget, replace=False),
             }
             for name, rows in asked.items():
@@ -184,18 +185,19 @@ def _labels(images: NDArray[np.uint8], truth: NDArray[np.int64]) -> list[dict[st
                 line = {"budget": budget, "labels": len(rows), "chosen": name, "seed": seed}
                 line["spread"] = _accuracy(graph, known, truth)
                 if seed == 0:
-                    tuned = _copy(learner).fine_tune(images, known).transform(images)
+                    tuned = copy.deepcopy(learner).fine_tune(images, known).transform(images)
                     line["fine_tuned"] = _accuracy(fc.knn_graph(tuned, 15), known, truth)
                 print(line, flush=True)
                 lines.append(line)
     return lines
 
 
-def _representatives(rows: NDArray[Any], budget: int, seed: int) -> NDArray[np.int64]:
+def _representatives(rows: NDArray[Any], budget: int, per_cluster: int, seed: int) -> NDArray[np.int64]:
+    """Rows to label: of as many clusters as the budget allows."""
     import fastclust as fc
 
-    model = fc.KMeans(budget // _PER_CLUSTER, random_state=seed).fit(rows)
-    found = fc.insight.representatives(rows, model, per_cluster=_PER_CLUSTER)
+    model = fc.KMeans(budget // per_cluster, random_state=seed).fit(rows)
+    found = fc.insight.representatives(rows, model, per_cluster=per_cluster)
     return found[found >= 0]
 
 
@@ -204,12 +206,6 @@ def _accuracy(graph: Any, known: NDArray[np.int64], truth: NDArray[np.int64]) ->
 
     found = fc.insight.propagate_labels(graph, known).labels
     return float((found == truth)[known < 0].mean())
-
-
-def _copy(learner: Any) -> Any:
-    import copy
-
-    return copy.deepcopy(learner)
 
 
 def _markdown(found: dict[str, Any]) -> str:
@@ -241,7 +237,7 @@ def _markdown(found: dict[str, Any]) -> str:
     lines += ["", "Accuracy on the images that were not labelled (mean of the seeds; fine-tuned: one seed):", ""]
     lines += ["| labels | chosen | spread over the graph | after fine-tuning |", "|---|---|---|---|"]
     for budget in _BUDGETS:
-        for name in ("representatives", "random"):
+        for name in ("one a cluster", "four a cluster", "random"):
             own = [row for row in found["labels"] if row["budget"] == budget and row["chosen"] == name]
             spread = [row["spread"] for row in own]
             tuned = [row["fine_tuned"] for row in own if "fine_tuned" in row]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +11,8 @@ from fastclust_kernels.errors import InputError, InputTypeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Numbers that are looked at together.
-_CHUNK = 1 << 19
+#: Numbers from which on threads look at them.
+_MANY = 1 << 21
 
 __all__ = ["check_finite", "check_matrix", "check_same_width"]
 
@@ -57,19 +55,16 @@ def check_finite(array: NDArray[Any], field: str) -> None:
 
 
 def _all_finite(array: NDArray[Any]) -> bool:
-    """Sums of chunks tell, on all processors, as NumPy lets other threads run meanwhile."""
-    if array.size <= _CHUNK or not array.flags.c_contiguous:
+    if array.size <= _MANY or not array.flags.c_contiguous or array.dtype not in (np.float32, np.float64):
         return _finite(array)
-    flat = array.reshape(-1)
-    with ThreadPoolExecutor(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    ) as pool:
-        return all(pool.map(_finite, (flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK))))
+    from fastclust_kernels import _finite as kernel
+
+    return kernel.all_finite(array.reshape(-1))
 
 
-def _finite(chunk: NDArray[Any]) -> bool:
+def _finite(array: NDArray[Any]) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(chunk.sum())) or bool(np.isfinite(chunk).all())
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
 def check_same_width(first: Any, second: Any, names: tuple[str, str]) -> None:

@@ -17,7 +17,7 @@ from fastclust_kernels.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Backend", "Request", "choose", "one_blas_thread", "parallel_launch", "report", "threading_layer"]
+__all__ = ["Backend", "Request", "choose", "launch", "one_blas_thread", "parallel_launch", "report", "threading_layer"]
 
 #: Numba's threading layers under which two Python threads may run parallel kernels at once.
 _SAFE_LAYERS = ("omp", "tbb")
@@ -151,7 +151,14 @@ def one_blas_thread() -> Iterator[None]:
 
 
 @contextmanager
+def launch() -> Iterator[None]:
+    """Hold around a parallel kernel: two at once abort the process under Numba's workqueue layer."""
+    with nullcontext() if threading_layer() in _SAFE_LAYERS else _launch:
+        yield
+
+
+@contextmanager
 def parallel_launch() -> Iterator[None]:
-    """Hold around each parallel kernel: two at once abort the process under Numba's workqueue layer."""
-    with nullcontext() if threading_layer() in _SAFE_LAYERS else _launch, one_blas_thread():
+    """Hold around parallel kernels between which, or from whose threads, the BLAS is called."""
+    with launch(), one_blas_thread():
         yield

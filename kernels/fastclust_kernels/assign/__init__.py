@@ -9,7 +9,7 @@ import numpy as np
 from fastclust_kernels import arrays, checks, tensors
 from fastclust_kernels.assign import reference
 from fastclust_kernels.devices import triton_asks
-from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
+from fastclust_kernels.dispatch import Backend, Request, choose, launch, parallel_launch
 from fastclust_kernels.errors import BackendError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def distances_to_own(X: NDArray[Any], centers: NDArray[Any], labels: NDArray[np.
     """
     from fastclust_kernels.assign import _exact
 
-    with parallel_launch():
+    with launch():
         return _exact.distances_to_own(X, centers, labels)
 
 
@@ -146,7 +146,7 @@ def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     """
     from fastclust_kernels.assign import _exact
 
-    with parallel_launch():
+    with launch():
         return _exact.distances_to_few(X, rows)
 
 

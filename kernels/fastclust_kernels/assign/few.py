@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels.assign._vectors import PANEL
-from fastclust_kernels.dispatch import parallel_launch
+from fastclust_kernels.dispatch import launch
 from fastclust_kernels.update.moving import SHRUNK
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class FewCenters:
         drift, rivals = _drift(places, before)
         bounded = len(known.upper) > 0
         step = self._chunks * CHUNK
-        with parallel_launch():
+        with launch():
             for start in range(0, len(X), step):
                 here = slice(start, start + step)
                 rows, own = X[here], known.part(here)
@@ -162,7 +162,7 @@ class FewCenters:
         from fastclust_kernels.assign import _few
 
         step = self._chunks * CHUNK
-        with parallel_launch():
+        with launch():
             for start in range(0, len(X), step):
                 here = slice(start, start + step)
                 each = self._nothing if weights is None else weights[here]

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastclust_kernels import arrays, checks, tensors
 from fastclust_kernels.devices import triton_asks
-from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
+from fastclust_kernels.dispatch import Backend, Request, choose, launch
 from fastclust_kernels.errors import InputError, InputTypeError
 from fastclust_kernels.update import reference
 
@@ -33,7 +33,7 @@ def _run_numba(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     from fastclust_kernels.update import _numba as kernel
 
-    with parallel_launch():
+    with launch():
         return kernel.update(X, labels, k, weights)
 
 

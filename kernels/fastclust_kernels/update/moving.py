@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastclust_kernels.dispatch import parallel_launch
+from fastclust_kernels.dispatch import launch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class MovingSums:
 
         before = self._labels
         changed = np.arange(len(labels)) if before is None else np.flatnonzero(labels != before)
-        with parallel_launch():
+        with launch():
             if before is not None and 0 < len(changed) <= MOST * len(labels):
                 sums, total = kernel.difference(
                     self._rows, changed, before[changed], labels[changed], self._k, self._weights

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastclust_kernels.dispatch import parallel_launch
+from fastclust_kernels.dispatch import launch
 from fastclust_kernels.update.moving import MOST, SHRUNK
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Carry:
         """Add ``rows`` of ``X`` (None: all) to the clusters ``labels``; ``weights`` are those of all rows of ``X``."""
         from fastclust_kernels.update import _numba as kernel
 
-        with parallel_launch():
+        with launch():
             kernel.carry(
                 X, rows, labels, weights, (self._sums, self._total, self._partial, self._partial_total, self._filled)
             )

@@ -41,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     learn.add_argument("--out", type=Path, help="JSON to write and to go on from")
     learn.add_argument("--only", default="", help="rows of the table whose name contains this")
     learn.add_argument("--seeds", type=int, nargs="*")
+    seen = verbs.add_parser("insight", help="planted copies and oddities, choice of k, labels asked for well; an hour")
+    seen.add_argument("--rows", type=int, default=10_000, help="images of Fashion-MNIST")
+    seen.add_argument("--out", type=Path, help="JSON to write and to go on from")
     verbs.add_parser(
         "report", help="write the tables, plots, targets and the rows in README.md from the stored results"
     )
@@ -56,6 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
         from bench import learning
 
         return learning.main(chosen.out, chosen.only, chosen.seeds)
+    if chosen.verb == "insight":
+        from bench import insight
+
+        return insight.main(chosen.rows, chosen.out)
     try:
         return _convert(chosen) if chosen.verb == "convert" else _run(chosen)
     except ValueError as error:

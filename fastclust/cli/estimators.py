@@ -11,6 +11,7 @@ from fastclust.cli.output import displaying
 from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.run import Index, Json, Out, Server, Source
 from fastclust.cli.sources import Columns, DatasetName, Memory, Sources, large_files
+from fastclust.cli.timeleft import Pace
 from fastclust.cli.verbs import Metric, Seed, do, one_of, tell, write_parts
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def train(
     out: Out,
     *,
     labels: Annotated[str | None, typer.Option(help="Labels to fine-tune with: .npy or CSV id,label.")] = None,
-    embedding_dim: Annotated[int, typer.Option(help="Columns of the embedding.")] = 128,
+    embedding_dim: Annotated[int | None, typer.Option(help="Columns of the embedding; 128.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
     seed: Seed = 0,
     server: Server = None,
@@ -152,7 +153,8 @@ def train(
         from fastclust.pipeline import run as run_here
 
         params = {"embedding_dim": embedding_dim, "epochs": epochs, "random_state": seed}
-        with displaying(quiet=json) as display, progress.listening(display.listen):
+        told = Pace()
+        with displaying(quiet=json) as display, progress.listening(lambda one: told.show(display, one)):
             done = run_here(source, out, train_labels=labels, steps=["learn"], **params)
         tell(out, json, {"steps": done.steps}, ["embedding.npy", "learner.safetensors"])
         return

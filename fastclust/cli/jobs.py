@@ -56,24 +56,31 @@ def show(name: Name, *, server: Server = _ADDRESS, json: Json = False) -> None:
 
 
 @app.command("watch")
-def watch(name: Name, *, server: Server = _ADDRESS) -> None:
+def watch(name: Name, *, server: Server = _ADDRESS, json: Json = False) -> None:
     """Follow one job until it has ended; Ctrl-C leaves it running. Ends with 1 unless the job succeeded."""
     with connect(server) as client:
         job = client.job(_full(name))
-        with displaying() as display:
+        with displaying(quiet=json) as display:
             follow(job, display)
-        state = job.state
-    say(f"{job.name}: {state}")
-    if state != "succeeded":
+        state = job.progress()
+    if json:
+        print_json(_plain(state))
+    else:
+        say(f"{job.name}: {state.state}")
+    if state.state != "succeeded":
         raise typer.Exit(1)
 
 
 @app.command("cancel")
-def cancel(name: Name, *, server: Server = _ADDRESS) -> None:
+def cancel(name: Name, *, server: Server = _ADDRESS, json: Json = False) -> None:
     """Ask one job to stop."""
     with connect(server) as client:
         job = client.job(_full(name))
         job.cancel()
+        state = job.progress()
+    if json:
+        print_json(_plain(state))
+    else:
         say(f"{job.name}: asked to stop")
 
 

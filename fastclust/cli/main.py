@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fastclust import __version__
-from fastclust.cli import demo, doctor, estimators, jobs, kmeans, run, serve
+from fastclust.cli import demo, doctor, estimators, jobs, kmeans, run, serve, view
 from fastclust.cli.output import say
 from fastclust.errors import FastclustError, InputError, InputTypeError, OperationCancelledError
 
@@ -20,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("view")(view.view)
+app.command("compare")(view.compare)
 app.command("kmeans")(kmeans.kmeans)
 app.command("neighbors")(estimators.neighbors)
 app.command("tsne")(estimators.tsne)

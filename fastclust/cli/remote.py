@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from fastclust.cli.output import Display, console, displaying, say
+from fastclust.cli.timeleft import Pace
 from fastclust.errors import NotFoundError, OperationCancelledError
+from fastclust.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,12 +66,13 @@ def send(client: Client, source: str, labels: str | None = None) -> tuple[Datase
 
 def follow(job: Job, display: Display) -> None:
     """Show a job's progress until it has ended."""
+    told = Pace()
     for state in job.watch():
         for step in state.steps:
             display.step(step.name, step.fraction, "taken over" if step.reused else "")
         if state.step and not state.ended:
             now = next((step.fraction for step in state.steps if step.name == state.step), state.fraction)
-            display.step(state.step, now, state.message)
+            told.show(display, Progress(state.step, now, state.message))
 
 
 def finish(job: Job, out: Path, *, quiet: bool) -> tuple[Result, list[Path]]:

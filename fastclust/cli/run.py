@@ -9,6 +9,8 @@ import typer
 
 from fastclust.cli.output import displaying, print_json, say
 from fastclust.cli.remote import connect, finish, send
+from fastclust.cli.timeleft import Pace
+from fastclust.errors import InputError
 
 __all__ = ["run"]
 
@@ -25,7 +27,10 @@ def run(
     *,
     labels: Annotated[str | None, typer.Option(help="Labels to score against: .npy or CSV id,label.")] = None,
     train_labels: Annotated[str | None, typer.Option(help="Labels to fine-tune with: .npy or CSV.")] = None,
-    clusters: Annotated[int | None, typer.Option("--clusters", "-k", help="Number of clusters.")] = None,
+    clusters: Annotated[
+        str | None,
+        typer.Option("--clusters", "-k", help="Number of clusters, or auto; as many as labels, or 10, if not given."),
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
     features: Annotated[str, typer.Option(help="auto, pixels or efficientnet-lite0.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Epochs of learning.")] = None,
@@ -44,10 +49,11 @@ def run(
 ) -> None:
     """Learn an embedding, find neighbours and clusters, draw the map, write report.html and map.png.
 
-    Run again with the same --out, only what changed is done again.
+    Run again with the same --out, only what changed is done again. Labels that the report exported go into
+    --train-labels; with another --out, fastclust compare shows what they were worth.
     """
     params: dict[str, Any] = {
-        "n_clusters": clusters,
+        "n_clusters": _count(clusters),
         "title": title,
         "features": features,
         "epochs": epochs,
@@ -64,7 +70,8 @@ def run(
         from fastclust import progress
         from fastclust.pipeline import run as run_here
 
-        with displaying(quiet=json) as display, progress.listening(display.listen):
+        told = Pace()
+        with displaying(quiet=json) as display, progress.listening(lambda one: told.show(display, one)):
             done = run_here(source, out, labels=labels, train_labels=train_labels, steps=wanted, **params)
         quality, record = done.quality, done.steps
     else:
@@ -81,4 +88,19 @@ def run(
     if json:
         print_json({"out": str(out), "quality": quality, "steps": record})
     else:
-        say(f"wrote {out / 'report.html'} and {out / 'map.png'}" if (out / "report.html").exists() else f"wrote {out}")
+        again = [step["name"] for step in record if not step["reused"]]
+        say(f"done: {', '.join(again) or 'nothing, all is as it was'}")
+        if (out / "report.html").exists():
+            say(f"wrote {out / 'report.html'} and {out / 'map.png'}; to look: fastclust view {out}")
+        else:
+            say(f"wrote {out}")
+
+
+def _count(text: str | None) -> int | str | None:
+    """Read a number of clusters. Raises InputError."""
+    if text is None or text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError("clusters", repr(text), "a whole number, or auto") from None

@@ -35,11 +35,11 @@ class Pace:
         done = told.fraction - self._first
         if done <= 0 or told.fraction >= 1.0 or now == self._began:
             return ""
-        return f", {clock((now - self._began) * (1 - told.fraction) / done)} left of it"
+        return f"{clock((now - self._began) * (1 - told.fraction) / done)} left of it"
 
     def show(self, display: Display, told: Progress) -> None:
         """Show a step with what is left of it."""
-        display.step(told.step, told.fraction, f"{told.message}{self.rest(told)}")
+        display.step(told.step, told.fraction, ", ".join(part for part in (told.message, self.rest(told)) if part))
 
 
 class KMeansDisplay:
@@ -75,6 +75,7 @@ class KMeansDisplay:
 
     def _reading(self, told: Progress, now: float) -> None:
         rest = self._pace.rest(told)
+        rest = f", {rest}" if rest else ""
         step = "start" if not self.last else "kmeans"
         done = 0.0 if not self.last else 1 - self._left / self._most
         within = f"reading: {100 * told.fraction:.0f} % of the rows{rest}"

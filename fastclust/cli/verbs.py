@@ -45,7 +45,8 @@ def do(
     from fastclust import progress
     from fastclust.artifacts import save_array
 
-    with displaying(quiet=json) as display, progress.listening(display.listen):
+    told = Pace()
+    with displaying(quiet=json) as display, progress.listening(lambda one: told.show(display, one)):
         rows = rows_of(source, features=features)
         out.mkdir(parents=True, exist_ok=True)
         arrays, notes = here(rows)

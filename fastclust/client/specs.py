@@ -232,7 +232,7 @@ def pipeline(
     train_labels: str | None = None,
     title: str | None = None,
     steps: Sequence[str] = (),
-    n_clusters: int | None = None,
+    n_clusters: int | str | None = None,
     features: str | None = None,
     encoder: str | None = None,
     embedding_dim: int | None = None,
@@ -247,7 +247,9 @@ def pipeline(
 ) -> spec_pb2.JobSpec:
     """Spec of a pipeline job; see :func:`fastclust.run`."""
     spec = spec_pb2.PipelineSpec(dataset=dataset, steps=list(steps))
-    if n_clusters is not None:
+    if n_clusters == "auto":
+        spec.clusters.search.SetInParent()  # no bounds: the library's own
+    elif n_clusters is not None:
         _set(spec.clusters, "fixed", n_clusters, "n_clusters")
     _fill(
         spec,

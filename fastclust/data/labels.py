@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["load_labels"]
+__all__ = ["Labels", "load_labels", "read_labels"]
+
+
+class Labels(NamedTuple):
+    """Labels of rows, and what they are called."""
+
+    #: int64 [n], -1 where unknown.
+    labels: NDArray[np.int64]
+    #: The name of each number from 0 on, where a CSV had names and not numbers.
+    names: list[str] | None
 
 
 def load_labels(source: Any, ids: Sequence[str] | None = None) -> NDArray[np.int64]:
-    """Load labels as int64 ``[n]``, -1 where unknown.
+    """Load labels as int64 ``[n]``, -1 where unknown; takes and raises what :func:`read_labels` does."""
+    return read_labels(source, ids).labels
+
+
+def read_labels(source: Any, ids: Sequence[str] | None = None) -> Labels:
+    """Load labels and, where they have some, their names.
 
     Parameters
     ----------
@@ -40,7 +54,9 @@ def load_labels(source: Any, ids: Sequence[str] | None = None) -> NDArray[np.int
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        labels = _from_csv(path, ids) if path.suffix == ".csv" else np.asarray(open_npy(path))
+        if path.suffix == ".csv":
+            return _from_csv(path, ids)
+        labels = np.asarray(open_npy(path))
     else:
         labels = np.asarray(source)
     if labels.dtype.kind not in "iu":
@@ -49,10 +65,10 @@ def load_labels(source: Any, ids: Sequence[str] | None = None) -> NDArray[np.int
         raise InputError("labels", f"shape {labels.shape}", "one dimension, [n]")
     if ids is not None and len(labels) != len(ids):
         raise InputError("labels", f"{len(labels)} labels", f"{len(ids)}, one for each row")
-    return labels.astype(np.int64)
+    return Labels(labels.astype(np.int64), None)
 
 
-def _from_csv(path: Path, ids: Sequence[str] | None) -> NDArray[np.int64]:
+def _from_csv(path: Path, ids: Sequence[str] | None) -> Labels:
     if ids is None:
         raise InputError("ids", "None", "the ids of the rows, for labels from a CSV")
     try:
@@ -67,7 +83,7 @@ def _from_csv(path: Path, ids: Sequence[str] | None) -> NDArray[np.int64]:
         raise DataError(f"{path}: not a readable CSV file ({error}).") from error
     places = {name: place for place, name in enumerate(ids)}
     labels = np.full(len(ids), -1, np.int64)
-    numbers = _numbers([label for label in found.values() if label])
+    numbers, names = _numbers([label for label in found.values() if label])
     for name, label in found.items():
         place = places.get(name)
         if place is None and name.isdecimal() and int(name) < len(ids):
@@ -75,12 +91,13 @@ def _from_csv(path: Path, ids: Sequence[str] | None) -> NDArray[np.int64]:
         if place is None:
             raise DataError(f"{path}: there is no row with the id {name!r}.")
         labels[place] = numbers[label] if label else -1
-    return labels
+    return Labels(labels, names)
 
 
-def _numbers(labels: list[str]) -> dict[str, int]:
+def _numbers(labels: list[str]) -> tuple[dict[str, int], list[str] | None]:
     """Integers stay what they are; names are numbered in sorted order."""
     try:
-        return {label: int(label) for label in labels}
+        return {label: int(label) for label in labels}, None
     except ValueError:
-        return {label: number for number, label in enumerate(sorted(set(labels)))}
+        names = sorted(set(labels))
+        return {label: number for number, label in enumerate(names)}, names

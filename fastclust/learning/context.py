@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fastclust.cluster.spectral import leading
 from fastclust.learning.threads import one_thread
+from fastclust.mining.spreading import spread_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-__all__ = ["Context", "dataset_context", "propagate"]
+__all__ = ["Context", "dataset_context"]
 
 #: Damping of the diffusion, as in mining.
 _ALPHA = 0.99
-#: Steps that labels are spread over.
-_SPREAD = 300
 
 
 class Context(NamedTuple):
@@ -67,30 +66,5 @@ def dataset_context(
     # A row in a component that no kept eigenvector touches has only rounding errors for coordinates.
     told = norms > 1e-6 / np.sqrt(len(rows))
     coordinates = np.where(told, coordinates / np.where(told, norms, 1), 0)
-    spread = None if labels is None else propagate(transition, labels)
+    spread = None if labels is None else spread_labels(transition, labels)
     return Context(graph.indices, coordinates.astype(np.float32), spread)
-
-
-def propagate(transition: Any, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Spread known labels along the graph: return a label (int64) and a confidence in [0, 1] (float32) of each row.
-
-    ``transition`` is the normalised affinity, ``labels`` ``[n]`` with -1 where unknown; those known stay, with
-    confidence 1. Rows that no known row reaches get -1 and 0. Each label counts alike, however many rows have it.
-    Source: Zhou, Bousquet, Lal, Weston, Schoelkopf, "Learning with Local and Global Consistency", NIPS 2003; the
-    confidence is the margin between the two best scores over their sum.
-    """
-    names, places = np.unique(labels[labels >= 0], return_inverse=True)
-    known = np.flatnonzero(labels >= 0)
-    start = np.zeros((len(labels), len(names)))
-    start[known, places] = 1 / np.bincount(places)[places]
-    scores = start.copy()
-    for _ in range(_SPREAD):
-        scores = _ALPHA * (transition @ scores) + start
-    best = scores.argmax(1)
-    two = np.partition(scores, -2, axis=1)[:, -2:]
-    sums = two.sum(1)
-    reached = sums > 0
-    confidence = np.where(reached, (two[:, 1] - two[:, 0]) / np.where(reached, sums, 1), 0)
-    found = np.where(reached, names[best], -1)
-    found[known], confidence[known] = labels[known], 1
-    return found, confidence.astype(np.float32)

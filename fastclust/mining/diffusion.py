@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-__all__ = ["manifold_similarity"]
+__all__ = ["diffused", "manifold_similarity"]
 
 
 def manifold_similarity(
@@ -21,20 +21,30 @@ def manifold_similarity(
     iterations: int,
     tolerance: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Return f ``[n, anchors]`` of (I - alpha S) f = e_anchor.
+    """Return f ``[n, anchors]`` of (I - alpha S) f = e_anchor; see :func:`diffused`.
 
-    ``transition`` is S, symmetric with eigenvalues in [-1, 1], so the system is positive definite for alpha < 1. A
-    column stops where its residual norm is at most ``tolerance`` (that of e_anchor being 1); the others go on.
     Source: Iscen, Tolias, Avrithis, Furon, Chum, CVPR 2017 and 2018.
     """
-    columns = np.arange(len(anchors))
-    found = np.zeros((transition.shape[0], len(anchors)))
-    residual = np.zeros_like(found)
-    residual[anchors, columns] = 1.0
+    start = np.zeros((transition.shape[0], len(anchors)))
+    start[anchors, np.arange(len(anchors))] = 1.0
+    return diffused(transition, start, alpha=alpha, iterations=iterations, tolerance=tolerance)
+
+
+def diffused(
+    transition: csr_matrix, start: NDArray[np.float64], *, alpha: float, iterations: int, tolerance: float = 0.0
+) -> NDArray[np.float64]:
+    """Return f ``[n, c]`` of (I - alpha S) f = ``start``; ``start`` is written over.
+
+    ``transition`` is S, symmetric with eigenvalues in [-1, 1], so the system is positive definite for alpha < 1. A
+    column stops where its residual norm is at most ``tolerance`` times what it began with; the others go on.
+    """
+    found = np.zeros_like(start)
+    residual = start
     direction = residual.copy()
-    norm = np.ones(len(anchors))
+    norm = np.einsum("ij,ij->j", residual, residual)
+    enough = tolerance * tolerance * norm
     for _ in range(iterations):
-        active = norm > tolerance * tolerance
+        active = norm > enough
         if not active.any():
             break
         image = direction - alpha * (transition @ direction)

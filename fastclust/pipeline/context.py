@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastclust.cluster import KMeans
+    from fastclust.data import Labels
     from fastclust.metric import MahalanobisMetric
     from fastclust.neighbors import NeighborGraph
     from fastclust.pipeline.params import RunParams
@@ -45,16 +46,17 @@ class RunContext:
     @property
     def train_key(self) -> str:
         """Hash of the labels to train on; empty without any."""
-        return "" if self.train_labels is None else key_of(np.asarray(self.training_labels).tolist())
+        found = self.training
+        return "" if found is None else key_of(found.labels.tolist(), found.names)
 
     @property
-    def training_labels(self) -> NDArray[np.int64] | None:
-        """int64 [n], -1 where unknown."""
+    def training(self) -> Labels | None:
+        """The labels to train on, -1 where unknown, and their names."""
         if self.train_labels is None:
             return None
-        from fastclust.data import load_labels
+        from fastclust.data import read_labels
 
-        return self._once("train_labels", lambda: load_labels(self.train_labels, self.source.ids))
+        return self._once("train_labels", lambda: read_labels(self.train_labels, self.source.ids))
 
     @property
     def features(self) -> NDArray[np.float32]:
@@ -103,8 +105,10 @@ class RunContext:
 
     @property
     def n_clusters(self) -> int:
-        """As asked; else as many as there are distinct labels; else 10."""
-        if self.params.n_clusters is not None:
+        """As asked; chosen from a curve, where "auto" was; else as many as there are distinct labels; else 10."""
+        if self.params.n_clusters == "auto":
+            return int(self.notes["clusters"]["n_clusters"])
+        if isinstance(self.params.n_clusters, int):
             return self.params.n_clusters
         labels = self.source.labels
         known = 0 if labels is None else len(np.unique(labels[labels >= 0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ __all__ = ["describe_insight", "describe_quality", "write_ids"]
 #: Above this many rows, measures that compare every row with every other take this many of them, and say so.
 _SAMPLE = 10_000
 _OUTLIERS_KEPT = 100
+#: Distances of rows to centres that are held at once.
+_ENTRIES = 1 << 22
 
 
 def write_ids(folder: Path, source: RunSource) -> str:
@@ -34,7 +37,8 @@ def describe_insight(context: RunContext) -> list[str]:
     """Write ``insight.json`` and ``map.parquet``: near-duplicates, outliers, what to label first. Returns names."""
     from fastclust import insight
 
-    groups = insight.near_duplicates(context.graph)
+    evidence = insight.duplicate_evidence(context.graph)
+    groups = insight.near_duplicates(context.graph, evidence.threshold)
     progress.report("insight", 1, 3, "near-duplicates")
     scores, p_values = insight.outliers(context.embedding, context.clusters)
     progress.report("insight", 2, 3, "outliers")
@@ -44,6 +48,10 @@ def describe_insight(context: RunContext) -> list[str]:
         context.path / "insight.json",
         {
             "duplicates": [group.tolist() for group in groups],
+            "duplicate_threshold": evidence.threshold,
+            "duplicate_evidence": {
+                name: value if np.isfinite(value) else None for name, value in asdict(evidence).items()
+            },
             "outliers": [
                 {"row": int(row), "score": float(scores[row]), "p": float(p_values[row])} for row in strangest
             ],
@@ -56,21 +64,43 @@ def describe_insight(context: RunContext) -> list[str]:
     representative = np.zeros(context.source.n_rows, bool)
     representative[representatives[representatives >= 0]] = True
     columns = {"outlier_p": p_values, "representative": representative, "duplicate_group": duplicate_group}
-    _write_map_table(context, columns)
+    _write_map_table(context, columns | _spread_columns(context))
     return ["insight.json", "map.parquet"]
 
 
-def _write_map_table(context: RunContext, found: dict[str, NDArray[Any]]) -> None:
+def _spread_columns(context: RunContext) -> dict[str, Any]:
+    """What the labels to train on say of the other rows, along the graph."""
+    training = context.training
+    if training is None or not (training.labels >= 0).any():
+        return {}
+    from fastclust.insight import propagate_labels
+
+    spread = propagate_labels(context.graph, training.labels)
+    names = training.names
+    found = [None if label < 0 else names[label] if names else str(label) for label in spread.labels]
+    return {"spread_label": found, "spread_confidence": spread.confidence}
+
+
+def _own_distances(context: RunContext) -> NDArray[np.float32]:
+    """Distance of each row to its own centre: in blocks, as all rows to all centres may be too much."""
+    clusters, rows = context.clusters, context.embedding
+    found = np.empty(len(rows), np.float32)
+    block = max(1, _ENTRIES // len(clusters.cluster_centers_))
+    for start in range(0, len(rows), block):
+        own = clusters.labels_[start : start + block]
+        found[start : start + block] = clusters.transform(rows[start : start + block])[np.arange(len(own)), own]
+    return found
+
+
+def _write_map_table(context: RunContext, found: dict[str, Any]) -> None:
     """One line a row, with the columns that map viewers open as they are."""
     source, clusters = context.source, context.clusters
-    n_rows = source.n_rows
-    nearest = clusters.transform(context.embedding)[np.arange(n_rows), clusters.labels_]
     columns: dict[str, Any] = {
         "id": source.ids,
         "x": context.positions[:, 0],
         "y": context.positions[:, 1],
         "cluster": clusters.labels_,
-        "distance": nearest.astype(np.float32),
+        "distance": _own_distances(context),
         **found,
         **_label_columns(source),
     }

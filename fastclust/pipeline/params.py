@@ -17,7 +17,7 @@ class RunParams:
     """What a run may be told. None lets the step choose; it notes what it chose."""
 
     title: str | None = None
-    n_clusters: int | None = None
+    n_clusters: int | str | None = None
     features: str = "auto"
     image_size: int | None = None
     encoder: str = "auto"
@@ -32,8 +32,9 @@ class RunParams:
 
     def __post_init__(self) -> None:
         """Check types and ranges. Raises InputError or InputTypeError."""
+        if self.n_clusters != "auto":
+            _check_integer("n_clusters", self.n_clusters, 1)
         for name, least in (
-            ("n_clusters", 1),
             ("image_size", 4),
             ("embedding_dim", 1),
             ("epochs", 1),
@@ -53,8 +54,10 @@ class RunParams:
         """Check what depends on the number of rows, before any work."""
         if n_rows < 2:
             raise InputError("source", f"{n_rows} rows", "at least 2 rows")
-        if self.n_clusters is not None and self.n_clusters > n_rows:
+        if isinstance(self.n_clusters, int) and self.n_clusters > n_rows:
             raise InputError("n_clusters", self.n_clusters, f"1..{n_rows}, the number of rows")
+        if self.n_clusters == "auto" and n_rows < 4:
+            raise InputError("n_clusters", '"auto" of fewer than 4 rows', f"1..{n_rows}")
         if self.n_neighbors >= n_rows:
             raise InputError("n_neighbors", self.n_neighbors, f"1..{n_rows - 1}, one less than the number of rows")
 

@@ -58,12 +58,14 @@ def run(
         Labels to score against; never trained on. An array ``[n]`` of integers (-1: unknown), ``.npy`` or CSV. None
         takes the source's own, such as the sub-folders that images stand in.
     train_labels
-        Labels to fine-tune with, in the same forms.
+        Labels to fine-tune with, in the same forms; -1, and ids that a CSV leaves out, are unknown. What was learned
+        without labels stays and is not learned again. They are also spread over the graph, into ``map.parquet``.
     steps
         Names out of :data:`STEPS`; what they need is added. None runs all. Without "learn", the features themselves
         are clustered and mapped.
     **params
-        ``title``, ``n_clusters`` (None: as many as there are distinct labels, else 10), ``features``, ``image_size``,
+        ``title``, ``n_clusters`` (None: as many as there are distinct labels, else 10; "auto": what
+        :func:`fastclust.insight.choose_k` chooses, its curve in ``choice.json``), ``features``, ``image_size``,
         ``encoder``, ``embedding_dim``, ``epochs``, ``metric`` ("euclidean", "cosine", "mahalanobis"), ``n_neighbors``,
         ``index``, ``perplexity``, ``map_max_iter``, ``random_state``; see :class:`fastclust.pipeline.params.RunParams`.
 
@@ -123,7 +125,7 @@ def _plan(names: Sequence[str] | None) -> list[Step]:
             raise InputError("steps", repr(name), ", ".join(by_name))
         if name not in chosen:
             chosen.add(name)
-            queue += by_name[name].needs
+            queue += (*by_name[name].needs, *by_name[name].beside)
     return [step for step in STEPS if step.name in chosen]
 
 
@@ -134,8 +136,14 @@ def _title(source: Any) -> str:
 def _key(step: Step, context: RunContext, keys: dict[str, str]) -> str:
     params = context.params.as_dict()
     own = {name: params[name] for name in step.params}
+    if "n_clusters" in own and own["n_clusters"] is None:
+        own["n_clusters"] = context.n_clusters  # labels are counted
+    if "labels" in step.reads:
+        own["labels"] = context.source.labels_fingerprint
+    if "train_labels" in step.reads:
+        own["train_labels"] = context.train_key
     before = {name: keys[name] for name in (*step.needs, *step.after) if name in keys}
-    return key_of(step.name, own, before, context.source.fingerprint, context.learned, context.train_key)
+    return key_of(step.name, own, before, context.source.fingerprint)
 
 
 def _share(steps: Sequence[Step], place: int) -> tuple[float, float]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastclust.data import ImageSource, RowSource, load_labels, open_images, open_rows
+from fastclust.data import ImageSource, RowSource, open_images, open_rows, read_labels
 from fastclust.errors import InputError
+from fastclust.pipeline.folder import key_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,9 @@ class RunSource:
     #: int64 [n], -1 where unknown; only ever scored against. None where there are none.
     labels: NDArray[np.int64] | None
     label_names: list[str] | None
+    #: Of the images or rows, and of the labels: one may change without the other.
     fingerprint: str
+    labels_fingerprint: str
 
     @property
     def n_rows(self) -> int:
@@ -74,10 +77,11 @@ def open_source(source: Any, labels: Any = None) -> RunSource:
         ids = [str(row) for row in range(rows.shape[0])]
         own, names = None, None
     if labels is not None:
-        own, names = load_labels(labels, ids), names if labels is source else None
+        own, names = read_labels(labels, ids)
         if len(own) != len(ids):
             raise InputError("labels", f"{len(own)} labels", f"{len(ids)}, one for each row")
-    return RunSource(images, rows, ids, own, names, _fingerprint(source, images, rows, own))
+    about_labels = "" if own is None else key_of(own.tolist(), names)
+    return RunSource(images, rows, ids, own, names, _fingerprint(source, images, rows), about_labels)
 
 
 def _is_images(source: Any) -> bool:
@@ -99,9 +103,7 @@ def open_npy_shape(path: Path) -> tuple[int, ...]:
     return read_header(path).shape
 
 
-def _fingerprint(
-    source: Any, images: ImageSource | None, rows: RowSource | None, labels: NDArray[np.int64] | None
-) -> str:
+def _fingerprint(source: Any, images: ImageSource | None, rows: RowSource | None) -> str:
     """Hash names, sizes and times of files, and the contents of anything else."""
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(source, str | os.PathLike):
@@ -116,8 +118,6 @@ def _fingerprint(
     elif images is not None:
         for row in range(len(images)):
             digest.update(images.encoded(row))
-    if labels is not None:
-        digest.update(np.ascontiguousarray(labels).tobytes())
     return digest.hexdigest()
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastclust.artifacts import save_array
+from fastclust import progress
+from fastclust.artifacts import save_array, save_json
 from fastclust.errors import InputError
 from fastclust.pipeline.describe import describe_insight, describe_quality, write_ids
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "Outcome", "Step"]
 
 _ROWS_PER_COLUMN = 10
+#: What was learned without labels, kept apart from what came of it with some; and the curve that k was chosen from.
+_TAUGHT, _CHOICE = "self-taught.safetensors", "choice.json"
 
 
 class Outcome(NamedTuple):
@@ -42,6 +45,10 @@ class Step(NamedTuple):
     needs: tuple[str, ...] = ()
     #: Steps whose result is used where they are part of the run.
     after: tuple[str, ...] = ()
+    #: Steps that must have run for what they write for people; nothing of it is used.
+    beside: tuple[str, ...] = ()
+    #: Which labels it looks at: "labels", to score against, or "train_labels".
+    reads: tuple[str, ...] = ()
     #: Under which name the work reports its progress, if not its own.
     reports: str = ""
 
@@ -93,7 +100,7 @@ def _check_finite(block: NDArray[Any], start: int) -> None:
         raise InputError("source", f"{block[row, column]} at row {start + row}, column {column}", "finite numbers")
 
 
-def _learn(context: RunContext) -> Outcome:
+def _teach(context: RunContext) -> Outcome:
     from fastclust.learning import SelfTaughtLearner
 
     params = context.params
@@ -103,13 +110,26 @@ def _learn(context: RunContext) -> Outcome:
         random_state=params.random_state,
         **{name: value for name, value in chosen.items() if value is not None},
     )
-    rows = _learnable(context)
-    learner.fit(rows)
-    if context.training_labels is not None:
-        learner.fine_tune(rows, context.training_labels)
+    learner.fit(_learnable(context))
+    learner.save(context.path / _TAUGHT)
+    notes = {"encoder": learner.encoder_, "epochs": learner.n_epochs_, "views": learner.views_}
+    return Outcome([_TAUGHT], notes)
+
+
+def _learn(context: RunContext) -> Outcome:
+    """Embed the rows by what was learned without labels, or by that fine-tuned with those to train on."""
+    from fastclust.learning import SelfTaughtLearner
+
+    # The module itself, where the encoder is one of the user's.
+    encoder: Any = context.params.encoder
+    learner = SelfTaughtLearner.load(context.path / _TAUGHT, encoder=None if isinstance(encoder, str) else encoder)
+    rows, training = _learnable(context), context.training
+    notes = dict(context.notes["teach"])
+    if training is not None:
+        learner.fine_tune(rows, training.labels)
+        notes["fine_tuned_with"] = int((training.labels >= 0).sum())
     save_array(context.path / "embedding.npy", learner.transform(rows))
     learner.save(context.path / "learner.safetensors")
-    notes = {"encoder": learner.encoder_, "epochs": learner.n_epochs_, "views": learner.views_}
     return Outcome(["embedding.npy", "learner.safetensors"], notes)
 
 
@@ -151,20 +171,35 @@ def _graph(context: RunContext) -> Outcome:
 def _cluster(context: RunContext) -> Outcome:
     from fastclust.cluster import KMeans
 
-    if context.params.n_clusters is not None:
+    seed, files = context.params.random_state, ["kmeans.safetensors", "labels.npy"]
+    (context.path / _CHOICE).unlink(missing_ok=True)
+    if context.params.n_clusters == "auto":
+        from fastclust.insight import choose_k
+
+        with progress.as_part("kmeans", "choose_k", 0.0, 0.7):
+            choice = choose_k(context.embedding, metric=context.metric, random_state=seed)
+        n_clusters = choice.k
+        curve = [{name: _plain(value) for name, value in point._asdict().items()} for point in choice.curve]
+        save_json(context.path / _CHOICE, {"k": choice.k, "curve": curve})
+        files.append(_CHOICE)
+    else:
         context.params.check_rows(context.source.n_rows)
-    model = KMeans(context.n_clusters, metric=context.metric, n_init=10, random_state=context.params.random_state).fit(
-        context.embedding
-    )
+        n_clusters = context.n_clusters
+    model = KMeans(n_clusters, metric=context.metric, n_init=10, random_state=seed).fit(context.embedding)
     model.save(context.path / "kmeans.safetensors")
     save_array(context.path / "labels.npy", model.labels_)
     notes = {
-        "n_clusters": context.n_clusters,
+        "n_clusters": n_clusters,
         "inertia": model.inertia_,
         "n_iter": model.n_iter_,
         "backend": model.backend_,
     }
-    return Outcome(["kmeans.safetensors", "labels.npy"], notes)
+    return Outcome(files, notes)
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if np.isfinite(value) else None
 
 
 def _map(context: RunContext) -> Outcome:
@@ -202,9 +237,17 @@ def _report(context: RunContext) -> Outcome:
 
 #: All steps of a run, in order.
 STEPS: tuple[Step, ...] = (
-    Step("read", _read, 2),
-    Step("features", _features, 3, ("features", "image_size"), ("read",)),
-    Step("learn", _learn, 35, ("encoder", "embedding_dim", "epochs", "random_state"), ("features",)),
+    Step("read", _read, 2, reads=("labels",)),
+    Step("features", _features, 3, ("features", "image_size"), beside=("read",)),
+    Step(
+        "teach",
+        _teach,
+        32,
+        ("encoder", "embedding_dim", "epochs", "random_state"),
+        ("features",),
+        reports="learn",
+    ),
+    Step("learn", _learn, 3, (), ("teach",), reads=("train_labels",)),
     Step("metric", _metric, 1, ("metric",), ("features",), ("learn",)),
     Step(
         "graph",
@@ -217,7 +260,15 @@ STEPS: tuple[Step, ...] = (
     ),
     Step("clusters", _cluster, 4, ("n_clusters", "random_state"), ("features", "metric"), ("learn",), reports="kmeans"),
     Step("map", _map, 40, ("perplexity", "map_max_iter", "random_state"), ("graph",), ("learn",), reports="tsne"),
-    Step("insight", _insight, 2, (), ("graph", "clusters", "map"), ("learn",)),
-    Step("quality", _quality, 4, ("random_state",), ("graph", "clusters"), ("learn", "map")),
-    Step("report", _report, 1, ("title",), ("insight", "quality", "map", "clusters"), ("learn",)),
+    Step(
+        "insight",
+        _insight,
+        2,
+        (),
+        ("graph", "clusters", "map"),
+        ("learn",),
+        reads=("labels", "train_labels"),
+    ),
+    Step("quality", _quality, 4, ("random_state",), ("graph", "clusters"), ("learn", "map"), reads=("labels",)),
+    Step("report", _report, 1, ("title",), ("insight", "quality", "map", "clusters"), ("learn",), reads=("labels",)),
 )

@@ -63,7 +63,8 @@ def gather(folder: Path) -> Content:
     note = f"{n:,} {word}{'' if n == 1 else 's'} in {n_clusters:,} cluster{'' if n_clusters == 1 else 's'}"
     thumbnails, sheets = _thumbnails(folder)
     names_of_labels = _label_names(given, label_names)
-    shown = max(int(labels.max()) + 2, len(names_of_labels or []) + 1, 12)
+    spread = _spread(table.get("spread_label"))
+    shown = max(int(labels.max()) + 2, len(names_of_labels or []) + 1, len(spread["spread_names"] or []) + 1, 12)
     title = str(about.get("title") or folder.name)
     data = {
         "title": title,
@@ -79,6 +80,8 @@ def gather(folder: Path) -> Content:
         "neighbors": _neighbors(folder / "graph.safetensors", n),
         "quality": _optional(folder / "quality.json"),
         "insight": _insight(folder / "insight.json"),
+        "choice": _optional(folder / "choice.json"),
+        **spread,
         "thumbnails": thumbnails,
         "palette": categorical_hex(min(shown, 100)),
         "run": _run(about),
@@ -125,6 +128,15 @@ def _label_names(labels: list[int | None] | None, names: list[str | None] | None
     return [found.get(label, str(label)) for label in range(max(found, default=-1) + 1)]
 
 
+def _spread(labels: list[str | None] | None) -> dict[str, Any]:
+    """Labels that were spread from those a person gave, as numbers and their names."""
+    if labels is None:
+        return {"spread": None, "spread_names": None}
+    names = sorted({label for label in labels if label is not None})
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(names)}
+    return {"spread": _encode(np.array([numbers.get(label, -1) for label in labels]), "<i4"), "spread_names": names}
+
+
 def _neighbors(path: Path, n_rows: int) -> dict[str, Any] | None:
     """Return the nearest few of each row, ``[n, k]`` flat."""
     if not path.is_file() or n_rows > _MOST_ROWS_WITH_NEIGHBORS:
@@ -155,6 +167,7 @@ def _insight(path: Path) -> dict[str, Any] | None:
         "duplicate_groups": len(duplicates),
         "duplicate_rows": sum(len(group) for group in duplicates),
         "duplicate_threshold": found.get("duplicate_threshold"),
+        "duplicate_evidence": found.get("duplicate_evidence"),
         "outliers": (found.get("outliers") or [])[:_MOST_LISTED],
         "representatives": found.get("representatives") or [],
     }

@@ -243,3 +243,11 @@ def test_no_server_is_told_with_the_address_and_the_way_out():
         pytest.raises(errors.UnavailableError, match="fastclust serve"),
     ):
         client.jobs()
+
+
+def test_a_run_on_the_server_chooses_its_number_of_clusters(client, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(160, 5)) + np.repeat(9 * np.eye(5)[:4], 40, axis=0)).astype(np.float32)
+    result = client.pipeline(client.upload(rows), n_clusters="auto", steps=["clusters"]).result(timeout=120)
+    assert len(result.cluster_centers) == 4
+    assert "choice.json" in {path.name for path in result.save(tmp_path)}

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 
-from fastclust.learning.context import dataset_context, propagate
+from fastclust.learning.context import dataset_context
 from fastclust.learning.losses import contextual_similarity
 from fastclust.learning.networks import Heads, fit_projection
 from fastclust.learning.objectives import with_dataset
@@ -38,31 +37,6 @@ def test_cosines_of_coordinates_are_those_of_the_truncated_manifold_similarity(n
     np.testing.assert_allclose(found.coordinates @ found.coordinates.T, expected, atol=5e-3)
     assert found.neighbors.shape == (n, 10)
     assert found.spread is None
-
-
-def test_labels_spread_as_the_closed_form_says():
-    rows = load_digits().data[:200].astype(np.float32)
-    labels = np.full(200, -1)
-    labels[:30] = load_digits().target[:30]
-    S = dense_transition(rows, 8)
-    found, confidence = propagate(csr_matrix(S), labels)
-    start = np.zeros((200, 10))
-    for row in range(30):
-        start[row, labels[row]] = 1 / np.sum(labels[:30] == labels[row])
-    scores = np.linalg.solve(np.eye(200) - 0.99 * S, start)
-    assert np.mean(found[30:] == scores.argmax(1)[30:]) > 0.98
-    assert np.array_equal(found[:30], labels[:30])
-    assert (confidence[:30] == 1).all()
-    assert 0 <= confidence.min() <= confidence.max() <= 1
-    assert np.mean(found == load_digits().target[:200]) > 0.8
-
-
-def test_rows_that_no_label_reaches_stay_unknown():
-    S = np.zeros((5, 5))
-    S[0, 1] = S[1, 0] = S[2, 3] = S[3, 2] = 1
-    found, confidence = propagate(csr_matrix(S), np.array([1, -1, -1, 4, -1]))
-    assert found.tolist() == [1, 1, 4, 4, -1]
-    assert confidence[4] == 0
 
 
 def test_rows_without_a_place_in_the_graph_keep_the_similarity_of_the_batch():

@@ -9,6 +9,7 @@ import pytest
 import fastclust as fc
 from fastclust.artifacts import load_array
 from fastclust.errors import InputError, InputTypeError, OperationCancelledError, PreconditionError
+from fastclust.pipeline import STEPS
 from fastclust.pipeline.folder import RunFolder
 from fastclust.progress import listening
 
@@ -79,18 +80,73 @@ def test_progress_names_every_step_in_order_and_never_goes_back(finished):
     assert list(dict.fromkeys(progress.step for progress in heard)) == [step["name"] for step in result.steps]
 
 
-def test_a_second_run_takes_everything_over_and_a_changed_one_what_it_can(images, tmp_path):
-    first = fc.run(images[0], tmp_path, labels=images[1], **QUICK)
-    before = load_array(first.path / "labels.npy")
-    again = fc.run(images[0], tmp_path, labels=images[1], **QUICK)
-    assert all(step["reused"] for step in again.steps)
-    changed = fc.run(images[0], tmp_path, labels=images[1], **{**QUICK, "n_clusters": 5})
-    reused = {step["name"]: step["reused"] for step in changed.steps}
-    assert reused["learn"]
-    assert reused["map"]
-    assert not reused["clusters"]
-    assert not reused["report"]
-    assert load_array(first.path / "labels.npy").max() == 4 < before.max()
+def ran(result):
+    """Names of the steps that were done and not taken over."""
+    return {step["name"] for step in result.steps if not step["reused"]}
+
+
+def test_what_changed_is_done_again_and_nothing_else(images, tmp_path):
+    """The whole table: one thing is changed at a time."""
+    pixels, truth = images[0][:150], images[1][:150]
+    quick = {**QUICK, "n_clusters": 4, "perplexity": 5.0}
+    some = np.where(np.arange(150) % 5, -1, truth)
+
+    def again(**changed):
+        return ran(fc.run(pixels, tmp_path, **{**quick, "labels": truth, **changed}))
+
+    everything = {step.name for step in STEPS}
+    assert again() == everything
+    assert again() == set()
+    told = {"insight", "quality", "report"}
+    assert again(title="another") == {"report"}
+    assert again(n_clusters=5) == {"clusters", *told}
+    assert again(labels=some) == {"read", "clusters", *told}  # 5 clusters were before, 4 are now
+    assert again() == {"read", *told}
+    assert again(perplexity=6.0) == {"graph", "map", *told}
+    assert again(map_max_iter=60) == {"map", *told} | {"graph"}  # back to perplexity 5
+    assert again(train_labels=some) == {"learn", "metric", "graph", "clusters", "map", *told}
+    assert again(embedding_dim=16) == everything - {"read", "features"}
+
+
+def test_fine_tuning_goes_on_from_what_was_learned_without_labels(images, tmp_path):
+    from fastclust.learning import SelfTaughtLearner
+
+    pixels, truth = images[0][:120], images[1][:120].astype(np.int64)
+    some = np.where(np.arange(120) % 4, -1, truth)
+    fc.run(pixels, tmp_path, steps=["learn"], epochs=1)
+    done = fc.run(pixels, tmp_path, steps=["learn"], epochs=1, train_labels=some)
+    assert {step["name"]: step["reused"] for step in done.steps}["teach"]
+    assert done.steps[-1]["notes"]["fine_tuned_with"] == 30
+    directly = SelfTaughtLearner(epochs=1, random_state=0).fit(pixels).fine_tune(pixels, some).transform(pixels)
+    np.testing.assert_array_equal(load_array(tmp_path / "embedding.npy"), directly)
+
+
+def test_the_number_of_clusters_is_chosen_where_it_is_auto(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(240, 6)) + np.repeat(9 * np.eye(6)[:4], 60, axis=0)
+    fast = {"steps": ["clusters"], "perplexity": 5.0}
+    done = fc.run(rows, tmp_path, n_clusters="auto", **fast)
+    assert done.steps[-1]["notes"]["n_clusters"] == 4
+    choice = json.loads((tmp_path / "choice.json").read_text())
+    assert choice["k"] == 4
+    assert [point["k"] for point in choice["curve"]] == [*list(range(2, 21)), 24]
+    assert ran(fc.run(rows, tmp_path, n_clusters="auto", **fast)) == set()
+    fc.run(rows, tmp_path, n_clusters=3, **fast)
+    assert not (tmp_path / "choice.json").exists()
+
+
+def test_labels_to_train_on_are_spread_over_the_graph(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(90, 4)) + np.repeat(12 * np.eye(4)[:3], 30, axis=0)
+    known = "".join(f"{30 * place + 3},{name}\n" for place, name in enumerate(("boot", "bag", "shirt")))
+    (tmp_path / "labels.csv").write_text("id,label\n" + known)
+    steps = ["insight"]
+    fc.run(rows, tmp_path, steps=steps, n_clusters=3, perplexity=5.0, train_labels=tmp_path / "labels.csv")
+    table = pq.read_table(tmp_path / "map.parquet").to_pydict()
+    assert table["spread_label"] == ["boot"] * 30 + ["bag"] * 30 + ["shirt"] * 30
+    assert [table["spread_confidence"][row] for row in (3, 33, 63)] == [1.0, 1.0, 1.0]
+    found = json.loads((tmp_path / "insight.json").read_text())
+    assert found["duplicate_threshold"] == found["duplicate_evidence"]["threshold"] > 0
 
 
 def test_a_damaged_file_is_made_again(images, tmp_path):
@@ -162,6 +218,11 @@ def test_bad_parameters_fail_before_any_work(images, tmp_path, params, field):
     assert not (tmp_path / "out" / "run.json").exists()
 
 
+def test_a_number_of_clusters_in_words_is_refused(images, tmp_path):
+    with pytest.raises(InputTypeError, match="n_clusters"):
+        fc.run(images[0], tmp_path, n_clusters="many")
+
+
 def test_an_unknown_parameter_is_named(images, tmp_path):
     with pytest.raises(InputTypeError, match="n_cluster'"):
         fc.run(images[0], tmp_path, n_cluster=3)
@@ -188,5 +249,5 @@ def test_a_broken_record_means_starting_anew(images, tmp_path):
 
 def test_parts_of_a_step_do_not_move_it_to_its_end(finished):
     """Learning mines a graph, which tells its own progress to the end."""
-    learning = [progress.fraction for progress in finished[1] if progress.step == "learn"]
+    learning = [progress.fraction for progress in finished[1] if progress.step == "teach"]
     assert sum(0 < fraction < 0.95 for fraction in learning) > len(learning) / 4

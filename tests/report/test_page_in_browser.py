@@ -7,9 +7,12 @@ import shutil
 from io import BytesIO
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fastclust.artifacts import save_json
 from fastclust.report import write_report
 from tests.report.runs import EVIL, read_run, write_run
 
@@ -195,6 +198,69 @@ def test_what_is_exported_survives_commas_and_quotes(page, run, tmp_path):
     waiting.value.save_as(tmp_path / "selection.csv")
     with (tmp_path / "selection.csv").open(newline="", encoding="utf-8") as file:
         assert EVIL in [line[0] for line in csv.reader(file)]
+
+
+def labels_exported(page, path):
+    with page.expect_download() as waiting:
+        page.click("#export-labels")
+    waiting.value.save_as(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_named_clusters_and_labelled_rows_are_exported(page, run, tmp_path):
+    assert page.locator("#labelling").is_hidden()
+    page.locator(".entry").nth(4).click()
+    page.fill("#cluster-name", "ankle, boot")
+    page.keyboard.press("Enter")
+    assert page.locator(".entry .name").nth(4).inner_text().startswith("ankle, boot")
+    own = np.flatnonzero(run.clusters == 4)
+    inner = own[np.lexsort((own, run.distance[own]))][: -(-len(own) // 2)]
+    inside, outside = int(inner[0]), int(np.flatnonzero(run.clusters == 2)[0])
+    for row, label in ((inside, "bag"), (outside, "coat")):
+        page.fill("#query", str(row))
+        page.keyboard.press("Enter")
+        page.fill("#row-label", label)
+        page.keyboard.press("Enter")
+    assert page.locator("#labelled").inner_text() == "1 cluster named, 2 images labelled"
+    expected = dict.fromkeys(inner.tolist(), "ankle, boot") | {inside: "bag", outside: "coat"}
+    lines = labels_exported(page, tmp_path / "labels.csv")
+    assert lines == [["id", "label"], *([run.ids[row], expected[row]] for row in sorted(expected))]
+    # They are there again when the page is opened again, and what is cleared is gone.
+    page.reload()
+    page.wait_for_function("document.documentElement.dataset.ready === 'true'")
+    assert labels_exported(page, tmp_path / "again.csv") == lines
+    page.click("#clear-labels")
+    assert page.locator("#labelling").is_hidden()
+    page.requests[:] = [url for url in page.requests if url != page.url]
+
+
+def test_a_selection_is_labelled_at_once(page, run, tmp_path):
+    page.locator(".entry").nth(3).click()
+    page.get_by_role("button", name="Select all").click()
+    page.fill("#rows-label", "three")
+    page.keyboard.press("Enter")
+    lines = labels_exported(page, tmp_path / "labels.csv")
+    assert lines[1:] == [[run.ids[row], "three"] for row in np.flatnonzero(run.clusters == 3)]
+
+
+def test_the_curve_of_k_and_spread_labels_are_shown(browser, run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    curve = [{"k": k, "silhouette": s, "stability": 0.9, "calinski_harabasz": 10.0, "inertia": 5.0} for k, s in
+             ((2, 0.1), (3, 0.4), (10, 0.7), (24, -0.1))]  # fmt: skip
+    save_json(folder / "choice.json", {"k": 10, "curve": curve})
+    table = pq.read_table(folder / "map.parquet")
+    names = [None if row % 7 == 0 else "even" if row % 2 == 0 else "odd" for row in range(len(table))]
+    pq.write_table(table.append_column("spread_label", pa.array(names)), folder / "map.parquet")
+    page = opened(browser, write_report(folder))
+    assert page.locator("#choice circle.silhouette").count() == 4
+    assert page.locator("#curve .best th").text_content() == "10"
+    page.select_option("#coloring", "spread")
+    page.wait_for_function("document.querySelectorAll('.entry').length === 3")
+    assert page.locator(".entry .name").nth(1).inner_text().startswith("even")
+    assert page.locator(".entry .count").nth(1).inner_text() == str(names.count("even"))
+    assert page.problems == []
+    page.close()
 
 
 def test_search_finds_ids_and_rows(page):

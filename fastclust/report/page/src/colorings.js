@@ -5,6 +5,7 @@ import { crowding, groupsOf, middleOf } from "./data.js";
 export function makeColorings(data) {
   const found = [byKind("cluster", "Cluster", data, data.cluster, data.clusterName)];
   if (data.label) found.push(byKind("label", "Label", data, data.label, data.labelName));
+  if (data.spread) found.push(byKind("spread", "Your labels, spread", data, data.spread, data.spreadName));
   if (data.p) {
     // -log10 p, cut at one in a million.
     const odd = Float32Array.from(data.p, (p) => (Number.isNaN(p) ? 0 : Math.min(1, -Math.log10(Math.max(p, 1e-6)) / 6)));

@@ -18,12 +18,16 @@ export function load() {
     y: array(Float32Array, raw.y),
     cluster: array(Int32Array, raw.cluster),
     label: array(Int32Array, raw.label),
+    spread: array(Int32Array, raw.spread),
     distance: array(Float32Array, raw.distance),
     p: array(Float32Array, raw.p),
     neighbors: raw.neighbors && { k: raw.neighbors.k, rows: array(Int32Array, raw.neighbors.rows) },
   };
   data.id = (row) => (data.ids ? data.ids[row] : String(row));
-  data.clusterName = (value) => (value < 0 ? "no cluster" : `Cluster ${value}`);
+  // What a person says, by cluster and by row.
+  data.labelling = { names: new Map(), labels: new Map() };
+  data.clusterName = (value) => data.labelling.names.get(value) ?? (value < 0 ? "no cluster" : `Cluster ${value}`);
+  data.spreadName = (value) => (value < 0 ? "none came" : (data.spread_names[value] ?? String(value)));
   data.labelName = (value) => {
     if (value < 0) return "no label";
     const name = data.label_names?.[value] ?? String(value);

@@ -5,6 +5,7 @@ import { makeColorings, ramp } from "./colorings.js";
 import { load } from "./data.js";
 import { csv, find, icon, make, number, saveText } from "./dom.js";
 import { listen } from "./keyboard.js";
+import { createLabelling } from "./labelling.js";
 import { createMap, noMap } from "./map.js";
 import { createNames } from "./names.js";
 import { createPanel } from "./panel.js";
@@ -21,7 +22,11 @@ let selection = [];
 let map = noMap;
 
 const pictures = createPictures(data, thumbs, openRow);
-const panel = createPanel(data, colorings, pictures, {
+const labelling = createLabelling(data, () => {
+  panel.fillLegend(current);
+  fillNames();
+});
+const panel = createPanel(data, colorings, pictures, labelling, {
   focus: (rows) => map.select(rows ?? selection),
   selectRows: choose,
   goTo: (row) => showOnMap(row),
@@ -148,6 +153,8 @@ function wire() {
   on("named", "change", fillNames);
   on("export", "click", exportSelection);
   on("clear", "click", () => choose([]));
+  on("export-labels", "click", () => labelling.export(colorings[0]));
+  on("clear-labels", "click", () => labelling.clear());
   on("show", "click", () => panel.showSelection(selection));
   on("map", "blur", () => tip(null));
   document.addEventListener("keydown", (event) => {
@@ -173,10 +180,11 @@ async function start() {
     find("problem").textContent = `The map needs WebGL, which this browser does not give (${error.message}). Everything else works.`;
     panel.fillLegend(current);
   }
+  labelling.show();
   panel.showGroup(current, current.kinds[0]);
   fillSections(data, pictures, colorings[0]);
   // For tests and for the curious.
-  window.fastclust = { data, thumbnails: thumbs, position: (row) => map.position(row), selection: () => selection };
+  window.fastclust = { data, thumbnails: thumbs, position: (row) => map.position(row), selection: () => selection, labels: data.labelling };
   root.dataset.ready = "true";
 }
 

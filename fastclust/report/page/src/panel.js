@@ -6,7 +6,7 @@ import { find, make, number, plural, share } from "./dom.js";
 const IN_MONTAGE = 24;
 const PARTS_SHOWN = 4;
 
-export function createPanel(data, colorings, pictures, { focus, selectRows, goTo }) {
+export function createPanel(data, colorings, pictures, labelling, { focus, selectRows, goTo }) {
   const byCluster = colorings[0];
   const byLabel = colorings.find((choice) => choice.key === "label");
   const unit = data.kind === "images" ? "image" : "row";
@@ -91,6 +91,7 @@ export function createPanel(data, colorings, pictures, { focus, selectRows, goTo
     detail(
       lead,
       heading,
+      choice === byCluster && kind >= 0 ? labelling.nameOf(kind) : null,
       mixed ? make("div", { class: "mix" }, mixed) : null,
       section(
         data.distance ? `Nearest to ${whose}` : `The first ${plural(Math.min(rows.length, IN_MONTAGE), unit)}`,
@@ -113,7 +114,7 @@ export function createPanel(data, colorings, pictures, { focus, selectRows, goTo
     const list = make("dl", {}, facts.map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
     const card = make("div", { class: "card", id: "card", "data-row": row }, pictures.picture(row, 112));
     card.append(make("div", {}, make("h3", {}, data.id(row)), list));
-    const parts = [card];
+    const parts = [card, labelling.labelOf(row)];
     if (data.neighbors) {
       const { k, rows } = data.neighbors;
       const near = [...rows.subarray(row * k, (row + 1) * k)].filter((other) => other >= 0);
@@ -129,6 +130,7 @@ export function createPanel(data, colorings, pictures, { focus, selectRows, goTo
     const mixes = [["Clusters", byCluster, data.cluster], byLabel && ["Labels", byLabel, data.label]].filter(Boolean);
     detail(
       make("h3", {}, "Selection", make("span", { class: "soft" }, plural(rows.length, unit))),
+      labelling.labelAll(rows),
       ...mixes.map(([title, choice, values]) => section(title, composition(rows, choice, values))),
       section(rows.length > 48 ? "The first 48" : "All of them", pictures.montage(rows.slice(0, 48), { id: "chosen-rows" })),
     );

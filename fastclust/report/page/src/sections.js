@@ -1,5 +1,6 @@
 // Below the map: quality, what to label first, near-duplicates, odd ones, and how the run went.
 
+import { choiceSection } from "./choice.js";
 import { csv, find, make, number, plural, saveText } from "./dom.js";
 
 const MEASURES = [
@@ -13,6 +14,7 @@ const GROUPS_AT_ONCE = 24;
 export function fillSections(data, pictures, byCluster) {
   const made = [
     quality(data),
+    choiceSection(data),
     toLabel(data, pictures, byCluster),
     duplicates(data, pictures),
     oddities(data, pictures),
@@ -89,7 +91,7 @@ function toLabel(data, pictures, byCluster) {
     id: "label-first",
     title: "Label these first",
     short: "Label first",
-    note: "The middle of each cluster, then members as unlike as can be.",
+    note: "The middle of each cluster, then members as unlike as can be. Open one to label it.",
     side: make("button", { type: "button", onclick: () => saveText("to-label.csv", csv(["id", "row", "cluster"], all)) }, "Export ids"),
     body: make("div", { class: "groups" }, body),
   };
@@ -119,9 +121,17 @@ function duplicates(data, pictures) {
     id: "duplicates",
     title: "Near-duplicates",
     short: "Duplicates",
-    note: count ? `${plural(count, "group")}, ${plural(rows, "row")}${within}.${listed}` : `None found${within}.`,
+    note: `${count ? `${plural(count, "group")}, ${plural(rows, "row")}${within}.${listed}` : `None found${within}.`}${evidence(data)}`,
     body: [list, more],
   };
+}
+
+// Why the threshold is what it is.
+function evidence({ n, insight }) {
+  const found = insight.duplicate_evidence;
+  if (!found || !Number.isFinite(found.median)) return "";
+  const chance = Number.isFinite(found.by_chance) ? `; were the density even, ${number(found.by_chance, 2)} of ${plural(n, "row")} would be that near another by chance` : "";
+  return ` The median distance to the nearest neighbour is ${number(found.median, 4)}${chance}.`;
 }
 
 function oddities(data, pictures) {

@@ -28,6 +28,7 @@ _FILES = (
     "map.parquet",
     "quality.json",
     "insight.json",
+    "choice.json",
     "run.json",
     "learner.safetensors",
     "kmeans.safetensors",
@@ -63,7 +64,13 @@ def check(spec: PipelineSpec, inputs: Inputs) -> None:
         raise UnsupportedError("backend: this version of the server does not take it here; leave it out.")
     if spec.metric.WhichOneof("kind") == "model":
         raise UnsupportedError('metric: the pipeline fits its own; give the name "mahalanobis".')
-    check_clusters(spec.clusters, record.row_count)
+    if spec.clusters.HasField("search"):
+        if spec.clusters.search.min or spec.clusters.search.max:
+            raise UnsupportedError(
+                "clusters: this version of the server searches without bounds; leave min and max out."
+            )
+    else:
+        check_clusters(spec.clusters, record.row_count)
     RunParams(**_params(spec)).check_rows(record.row_count)
     for field in ("labels", "train_labels"):
         if getattr(spec, field):
@@ -103,6 +110,8 @@ def _params(spec: PipelineSpec) -> dict[str, Any]:
         params["title"] = spec.title
     if spec.clusters.HasField("fixed"):
         params["n_clusters"] = spec.clusters.fixed
+    elif spec.clusters.HasField("search"):
+        params["n_clusters"] = "auto"
     if spec.metric.name:
         params["metric"] = spec.metric.name
     return params

@@ -1,0 +1,65 @@
+"""What README.md tells a newcomer to type exists and runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from fastclust.cli.demo import server
+from fastclust.cli.main import app
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+COMMANDS = [line for _, block in BLOCKS for line in block.splitlines() if line.startswith("fastclust ")]
+PYTHON = [block for language, block in BLOCKS if language == "python"]
+
+
+def test_there_is_something_to_check():
+    assert len(COMMANDS) >= 8
+    assert len(PYTHON) >= 3
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_verbs_and_options_of_each_command_exist(line):
+    first, *rest = [part.split("#")[0].strip() for part in line.removeprefix("fastclust ").split("|")]
+    words = shlex.split(first)
+    others = [part.split()[0] for part in rest]
+    # "a | b | c  SOURCE -o OUT": verbs, with the arguments of all behind the last.
+    arguments = shlex.split(rest[-1])[1:] if rest else words[1:]
+    for verb in [words[0], *others]:
+        command, given = typer.main.get_command(app).commands[verb], arguments
+        if hasattr(command, "commands"):
+            command, given = command.commands[given[0]], given[1:]
+        known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        used = {word.split("=")[0] for word in given if word.startswith("-")}
+        assert used <= known, (verb, used - known)
+
+
+@pytest.mark.full
+def test_every_block_of_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with server(tmp_path / "data") as address:
+        for block in PYTHON:
+            exec(compile(block.replace("localhost:50051", address), "README.md", "exec"), {})
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.full
+def test_the_loop_that_it_shows_runs(tmp_path, monkeypatch):
+    """Each of the four commands as it stands; the labels are what a person would export."""
+    from typer.testing import CliRunner
+
+    monkeypatch.chdir(tmp_path)
+    start = next(place for place, line in enumerate(COMMANDS) if line.startswith("fastclust run"))
+    for line in COMMANDS[start : start + 4]:
+        words = shlex.split(line.split("#")[0])[1:]
+        if words[0] == "view":
+            words.append("--no-browser")
+            (tmp_path / "labels.csv").write_text("id,label\n" + "".join(f"{row},{row % 10}\n" for row in range(30)))
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert done.exit_code == 0, (line, done.output)
+    assert (tmp_path / "run2" / "compare.html").is_file()

@@ -60,8 +60,8 @@ class KMeans(Centers):
         MahalanobisMetric.
     algorithm
         "lloyd" computes every distance. "elkan" keeps bounds between iterations and leaves out what they decide; here
-        they are Yinyang's, on groups of 16 centres, and take ``n_clusters / 4`` bytes a row, or an eighth of the row.
-        The labels are the same.
+        they are Yinyang's, on groups of 16 centres, and take ``n_clusters / 4`` bytes a row, or an eighth of the row;
+        of at most 16 clusters Hamerly's, 16 bytes a row. The labels are the same.
         "auto" keeps bounds where they are worth it; ``algorithm_`` says what ran.
     arithmetic
         "exact": labels of a float64 brute force. "certified", for "triton": the same, and the name of how it gets
@@ -92,7 +92,7 @@ class KMeans(Centers):
     References
     ----------
     S. Lloyd, "Least squares quantization in PCM", 1982. D. Arthur and S. Vassilvitskii, "k-means++", 2007. Y. Ding et
-    al., "Yinyang K-Means", ICML 2015.
+    al., "Yinyang K-Means", ICML 2015. G. Hamerly, "Making k-means even faster", SDM 2010.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ CODE = grpc.StatusCode
 def long_map(blobs):
     """Submits a job that is at work for seconds."""
 
-    def submit(server, max_iter=1500):
+    def submit(server, max_iter=6000):
         data = server.upload(blobs(600, 8))
         return server.submit(tsne={"dataset": data.name, "max_iter": max_iter, "random_state": 0, "perplexity": [20.0]})
 

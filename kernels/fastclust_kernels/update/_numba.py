@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._near import bring_near
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -14,6 +16,8 @@ __all__ = ["difference", "update"]
 
 #: Rows of one cluster that are added by one thread at a time; fixed, so that the order of additions is.
 _SEGMENT = 2048
+#: Bytes of a row from which on it is worth to bring it near ahead.
+_LONG = 1024
 
 
 def update(
@@ -104,12 +108,18 @@ def _segments(counts):  # type: ignore[no-untyped-def]
 @numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
 def _add(X, rows, starts, stops, weights, weighted, partial, partial_weights):  # type: ignore[no-untyped-def]
     d = X.shape[1]
+    width = d * X.itemsize
+    everywhere = X.ctypes.data
     for segment in numba.prange(len(starts)):
         row = partial[segment]
         row[:] = 0.0
         total = 0.0
-        for place in range(starts[segment], stops[segment]):
+        stop = stops[segment]
+        for place in range(starts[segment], stop):
             i = rows[place]
+            # Rows of a cluster lie apart: of long ones, the one after the next is brought near meanwhile.
+            if width >= _LONG and place + 2 < stop:
+                bring_near(everywhere + rows[place + 2] * width, width)
             weight = weights[place] if weighted else 1.0
             total += weight
             for j in range(d):

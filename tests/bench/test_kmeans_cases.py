@@ -1,5 +1,7 @@
 """The k-means gate lets right fits pass and catches wrong labels, centres and counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,3 +40,14 @@ def test_labels_of_other_centers_are_caught(data):
 def test_another_number_of_iterations_is_caught(data):
     fit = fit_of("fastclust", data)
     assert not gate(data, fit._replace(n_iter=fit.n_iter - 1)).passed
+
+
+def test_two_exact_fits_may_part_as_far_as_scikit_learns_own_and_no_farther(data):
+    early, earlier = (fit_of("fastclust", replace(data, max_iter=most)) for most in (6, 3))
+    assert not gate(data, early).passed
+    parted = replace(data, other=early)
+    verdict = gate(parted, early)
+    assert verdict.passed
+    assert "its Elkan parts from its Lloyd by" in verdict.detail
+    assert not gate(parted, earlier).passed
+    assert not gate(parted, earlier._replace(n_iter=early.n_iter)).passed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ _ITERATIONS, _ROWS_A_LIST = 10, 64
 _PROBES = 32
 
 
-class StreamedEngine:
+class StreamedEngine(ABC):
     """What both ways have in common: blocks of the source in the metric's space, and distances by differences."""
 
     exact = False
@@ -85,14 +86,15 @@ class StreamedEngine:
         self._settle(queries, found, best, numbers)
         return best if self._kind.inner else np.sqrt(best), numbers
 
+    @abstractmethod
     def _settle(
         self, queries: NDArray[Any], found: Nearest, best: NDArray[np.float64], numbers: NDArray[np.int64]
     ) -> None:
         """Put right, in place, what scores may have got wrong."""
 
+    @abstractmethod
     def candidates(self, queries: NDArray[Any], keep: int) -> Nearest:
         """The nearest by float32 scores."""
-        raise NotImplementedError
 
 
 class Passing(StreamedEngine):
@@ -178,6 +180,11 @@ class Lists(StreamedEngine):
         clustering.train(self.rows(numbers))
         centers: NDArray[np.float32] = np.ascontiguousarray(clustering.centroids)
         return centers
+
+    def _settle(
+        self, queries: NDArray[Any], found: Nearest, best: NDArray[np.float64], numbers: NDArray[np.int64]
+    ) -> None:
+        """Nothing: what lies in lists that are not searched is not found either."""
 
     def candidates(self, queries: NDArray[np.float32], keep: int) -> Nearest:
         """The nearest by float32 scores in the lists nearest to each query; more lists where those hold too few."""

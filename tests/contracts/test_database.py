@@ -138,7 +138,10 @@ def test_a_database_is_prepared_once_and_opened_again(url):
     for _ in range(2):
         opened = Database(url)
         opened.prepare()
+        with opened.read() as connection:
+            found = connection.execute(sa.text("SELECT version FROM schema_version")).all()
         opened.close()
+        assert found == [(database.SCHEMA_VERSION,)]
 
 
 def test_a_database_of_a_later_version_is_refused(url, monkeypatch):

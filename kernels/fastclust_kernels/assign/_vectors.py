@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import binding, ir
 from numba.core import cgutils
 
+from fastclust_kernels._near import prefetch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -74,13 +76,6 @@ class Vectors:
             self.builder.module, ir.FunctionType(kind, [vector.type for vector in vectors]), full
         )
         return self.builder.call(function, vectors)
-
-    def prefetch(self, address: Any) -> None:
-        """Ask for the line at an address (int64) to be brought into the second-level cache."""
-        pointer = self.builder.inttoptr(address, ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
-        self.builder.call(function, [pointer, ir.Constant(I32, 0), ir.Constant(I32, 2), ir.Constant(I32, 1)])
 
     def larger(self, one: Any, other: Any) -> Any:
         return self.builder.select(self.builder.fcmp_ordered(">", one, other), one, other)
@@ -155,4 +150,4 @@ class Vectors:
             addresses = self.address(ahead, I64)
             offset = builder.mul(column, ir.Constant(I64, self.size))
             for row in range(TILE):
-                self.prefetch(builder.add(self.load(addresses, row, align=8), offset))
+                prefetch(builder, builder.add(self.load(addresses, row, align=8), offset), 2)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastclust_kernels.assign._bounded import Groups
+from fastclust_kernels.assign._bounds import Groups
 from fastclust_kernels.assign._vectors import PANEL
 
 if TYPE_CHECKING:
@@ -24,12 +24,13 @@ def groups_of(centers: NDArray[Any], parts: int = 1) -> Groups:
     s + 2 parts, and so on.
     """
     k = len(centers)
-    found = _halves(centers.astype(np.float64), np.arange(k), PANEL)
+    exact = centers.astype(np.float64)
+    found = _halves(exact, np.arange(k), PANEL)
     members = np.full((len(found), PANEL), -1, np.int32)
     group, lane = np.empty(k, np.int32), np.empty(k, np.int32)
     for g, mine in enumerate(found):
         group[mine] = g
-        for s, part in enumerate(_halves(centers.astype(np.float64), mine, PANEL // parts)):
+        for s, part in enumerate(_halves(exact, mine, PANEL // parts)):
             lane[part] = s + parts * np.arange(len(part))
         members[g, lane[mine]] = mine
     return Groups(members, group, lane)

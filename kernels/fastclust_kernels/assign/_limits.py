@@ -11,34 +11,30 @@ from numba.extending import intrinsic
 
 from fastclust_kernels.assign._vectors import I32, I64, PANEL, Vectors
 
-__all__ = ["DOWN", "fall", "lowest", "within"]
+__all__ = ["DOWN", "fall", "least_after", "lowest", "masked", "there", "within"]
 
 #: Takes two float32 roundings off a number, and some.
 DOWN = 1 - 2.0**-22
 
 
-def _there(make: Vectors, first: Any, count: Any) -> Any:
+def there(make: Vectors, first: Any, count: Any) -> Any:
     """Which of the 16 lanes from ``first`` on are below ``count``."""
     left = make.builder.trunc(make.builder.sub(count, first), I32)
     return make.builder.icmp_signed("<", make.count, make.spread(left))
 
 
-def _masked(make: Vectors, operation: str, parts: tuple[Any, ...]) -> Any:
+def masked(make: Vectors, operation: str, parts: tuple[Any, ...]) -> Any:
     """``llvm.masked.load`` or ``.store``: lanes that are not there are not touched."""
-    result = ir.VoidType() if operation == "store" else make.vector
+    result = ir.VoidType() if operation == "store" else ir.VectorType(ir.FloatType(), PANEL)
     name = f"llvm.masked.{operation}.v{PANEL}f32.p0"
     kinds = [part.type for part in parts]
     function = cgutils.get_or_insert_function(make.builder.module, ir.FunctionType(result, kinds), name)
     return make.builder.call(function, parts)
 
 
-@intrinsic
-def fall(typingctx, lower, drifts, count):  # type: ignore[no-untyped-def]
-    """Take ``drifts`` off ``lower`` (float32, ``count`` of each), rounded down, in place; return the least."""
-    signature = types.float32(lower, drifts, types.intp)
-
+def _faller(number: types.Float, *, keeps: bool) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        make = Vectors(context, builder, signature, values, lower.dtype)
+        make = Vectors(context, builder, signature, values, number)
         align, none = ir.Constant(I32, 4), ir.Constant(make.vector, [float("inf")] * PANEL)
         down = make.spread(ir.Constant(make.scalar, DOWN))
         kept, gone = make.address(0, make.scalar), make.address(1, make.scalar)
@@ -48,19 +44,32 @@ def fall(typingctx, lower, drifts, count):  # type: ignore[no-untyped-def]
             first,
             _,
         ):
-            there = _there(make, first, make.value(2))
+            exist = there(make, first, make.value(2))
             place = builder.bitcast(builder.gep(kept, [first]), make.vector.as_pointer())
             other = builder.bitcast(builder.gep(gone, [first]), make.vector.as_pointer())
-            bound = _masked(make, "load", (place, align, there, none))
-            drift = _masked(make, "load", (other, align, there, none))
+            bound = masked(make, "load", (place, align, exist, none))
+            drift = masked(make, "load", (other, align, exist, none))
             bound = builder.fmul(builder.fsub(bound, drift), down)
-            _masked(make, "store", (bound, place, align, there))
-            smaller = builder.and_(there, builder.fcmp_ordered("<", bound, builder.load(least)))
+            if keeps:
+                masked(make, "store", (bound, place, align, exist))
+            smaller = builder.and_(exist, builder.fcmp_ordered("<", bound, builder.load(least)))
             builder.store(builder.select(smaller, bound, builder.load(least)), least)
         smaller = lambda one, other: builder.select(builder.fcmp_ordered("<", one, other), one, other)  # noqa: E731
         return make.fold(builder.load(least), smaller)
 
-    return signature, generate
+    return generate
+
+
+@intrinsic
+def fall(typingctx, lower, drifts, count):  # type: ignore[no-untyped-def]
+    """Take ``drifts`` off ``lower`` (float32, ``count`` of each), rounded down, in place; return the least."""
+    return types.float32(lower, drifts, types.intp), _faller(lower.dtype, keeps=True)
+
+
+@intrinsic
+def least_after(typingctx, lower, drifts, count):  # type: ignore[no-untyped-def]
+    """What :func:`fall` returns, with ``lower`` left as it is."""
+    return types.float32(lower, drifts, types.intp), _faller(lower.dtype, keeps=False)
 
 
 @intrinsic
@@ -70,12 +79,12 @@ def within(typingctx, lower, first, count, limit):  # type: ignore[no-untyped-de
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         make = Vectors(context, builder, signature, values, lower.dtype)
-        there = _there(make, make.value(1), make.value(2))
+        exist = there(make, make.value(1), make.value(2))
         place = builder.bitcast(builder.gep(make.address(0, make.scalar), [make.value(1)]), make.vector.as_pointer())
         none = ir.Constant(make.vector, [0.0] * PANEL)
-        bound = _masked(make, "load", (place, ir.Constant(I32, 4), there, none))
+        bound = masked(make, "load", (place, ir.Constant(I32, 4), exist, none))
         # Unordered: a bound that is no number is no bound.
-        reached = builder.and_(there, builder.fcmp_unordered("<=", bound, make.spread(make.value(3))))
+        reached = builder.and_(exist, builder.fcmp_unordered("<=", bound, make.spread(make.value(3))))
         return builder.zext(builder.bitcast(reached, ir.IntType(PANEL)), I64)
 
     return signature, generate

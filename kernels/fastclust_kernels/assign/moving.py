@@ -13,15 +13,16 @@ from fastclust_kernels.errors import BackendError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastclust_kernels.assign._bounded import Bounds, Groups
+    from fastclust_kernels.assign._bounds import Bounds, Groups
     from fastclust_kernels.assign._dense import Frame
 
 __all__ = ["MovingAssignment", "bytes_of_bounds"]
 
 #: Bounds save more than they cost from this many centres on, or if a row is this long and so is dear to read.
 _WORTH_CENTERS, _WORTH_COLUMNS = 17, 256
-#: A step that computes more than this share of the distances is quicker without bounds; so many steps then go without.
-_WORTH_SHARE, _PAUSE = 0.8, 4
+#: Steps are made with bounds, and bounds for the next step, where that is expected to cost at most so many steps
+#: without; from one step to the next the cost usually falls to such a share.
+_ANEW, _WORTH, _FALLS = 1.0, 0.9, 0.7
 #: Bytes of bounds beyond which a group has one.
 _MOST_BOUNDS = 96 * 2**20
 
@@ -59,14 +60,15 @@ class MovingAssignment:
         worth = n_centers >= _WORTH_CENTERS or X.shape[1] >= _WORTH_COLUMNS
         self.bounded = self.backend == "numba" and (worth if bounds is None else bounds)
         self._asked = bounds is not None
-        #: Steps without bounds that are left, and how many it were the last time.
-        self._pause = self._paused = 0
         self._rows = X
-        self._labels = np.full(len(X), -1, np.int32)
+        self._labels = np.zeros(len(X), np.int32)
+        self._parts = _parts(len(X), n_centers, X.shape[1] * X.itemsize)
         self._frame: Frame | None = None
         self._before: NDArray[Any] | None = None
-        self._bounds: Bounds | None = None
         self._groups: Groups | None = None
+        self._bounds: Bounds | None = None
+        #: Labels and bounds of a sample of the rows, while the others have none.
+        self._sample: tuple[NDArray[np.int32], Bounds] | None = None
         #: Share of all distances that the last step computed.
         self.share = 0.0
 
@@ -83,46 +85,89 @@ class MovingAssignment:
             return self._step(centers)
 
     def _step(self, centers: NDArray[Any]) -> NDArray[np.int32]:
-        from fastclust_kernels.assign import _bounded, _dense, _vectors
-        from fastclust_kernels.assign._grouping import groups_of
+        from fastclust_kernels.assign import _bounded, _dense
 
         if self._frame is None:
             self._frame = _dense.frame_of(centers)
-            # Groups are better made of centres that have found their places; one group is made of any.
-            unbounded = not self.bounded or len(centers) > _vectors.PANEL
-            self._labels[:] = 0
-        else:
-            unbounded = not self.bounded or self._pause > 0
-            self._pause = max(0, self._pause - 1)
-        if unbounded:
-            _dense.assign_dense(self._rows, _dense.place(centers, self._frame), self._labels)
-            self.share = 1.0
-            return self._labels
+        if not self.bounded:
+            return self._without(centers)
         moved = centers - self._frame.shift if self._frame.shifted else centers.copy()
-        first = self._bounds is None
-        if self._bounds is None or self._groups is None:
-            n, d = self._rows.shape
-            parts = _parts(n, len(centers), d * self._rows.itemsize)
-            self._groups = groups_of(moved, parts)
-            self._bounds = _bounded.Bounds(
-                np.empty(n),
-                np.full(n, np.inf, np.float32),
-                np.zeros((n, len(self._groups.members) * parts), np.float32),
+        before, self._before = self._before, moved
+        if before is None:
+            if not self._asked:
+                self._look_at_sample(centers, moved)
+            return self._without(centers)
+        drift = _drift(moved, before)
+        cost, apart, movers = self._expected(centers, drift)
+        if self._bounds is not None and cost <= _ANEW:
+            assert self._groups is not None
+            tiles = _bounded.sweep(
+                self._rows, centers, moved, drift, movers, apart, self._groups, self._bounds, self._frame, self._labels
             )
-            drift = np.zeros(len(centers), np.float32)
+            self.share = tiles * 128 / (len(self._rows) * len(centers))
+        elif self._asked or cost * _FALLS <= _WORTH:
+            self._anew(centers, moved)
         else:
-            drift = _drift(moved, self._before)
-        tiles = _bounded.sweep(
-            self._rows, centers, moved, drift, self._groups, self._bounds, self._frame, self._labels, first=first
-        )
-        self._before = moved
-        self.share = tiles * 128 / (len(self._rows) * len(centers))
-        narrow = len(self._groups.members) == self._bounds.lower.shape[1]
-        if not first and not self._asked and narrow and self.share > _WORTH_SHARE:
-            # Where nearly all must be scored, it is quicker without asking; later steps may need less.
             self._bounds = None
-            self._pause = self._paused = 2 * self._paused or _PAUSE
+            self._look_at_sample(centers, moved)
+            self._without(centers)
         return self._labels
+
+    def _without(self, centers: NDArray[Any]) -> NDArray[np.int32]:
+        """Every distance, and no bounds."""
+        from fastclust_kernels.assign import _dense
+
+        assert self._frame is not None
+        _dense.assign_dense(self._rows, _dense.place(centers, self._frame), self._labels)
+        self.share = 1.0
+        return self._labels
+
+    def _anew(self, centers: NDArray[Any], moved: NDArray[Any]) -> None:
+        """Every distance, and all bounds."""
+        from fastclust_kernels.assign._anew import assign_anew
+        from fastclust_kernels.assign._grouping import groups_of
+
+        self._sample = None
+        if self._bounds is None:
+            # Centres that have found their places make better groups.
+            self._groups = groups_of(moved, self._parts)
+            self._bounds = _no_bounds(len(self._rows), self._groups, self._parts)
+        assert self._groups is not None
+        assert self._frame is not None
+        assign_anew(self._rows, centers, moved, self._groups, self._bounds, self._frame, self._labels)
+        self.share = 1.0
+
+    def _look_at_sample(self, centers: NDArray[Any], moved: NDArray[Any]) -> None:
+        """Labels and bounds for a few rows, to see how the next step would fare with bounds."""
+        from fastclust_kernels.assign._anew import assign_anew
+        from fastclust_kernels.assign._grouping import groups_of
+        from fastclust_kernels.assign._worth import sample_of
+
+        if self._groups is None:
+            self._groups = groups_of(moved, self._parts)
+        rows = self._rows[sample_of(len(self._rows))]
+        labels, bounds = np.zeros(len(rows), np.int32), _no_bounds(len(rows), self._groups, self._parts)
+        assign_anew(rows, centers, moved, self._groups, bounds, self._frame, labels)
+        self._sample = labels, bounds
+
+    def _expected(self, centers: NDArray[Any], drift: NDArray[np.float32]) -> tuple[float, int, Any]:
+        """Cost of this step with bounds as a share of one without, how many centres to score apart, and which."""
+        from fastclust_kernels.assign._bounded import movers_of
+        from fastclust_kernels.assign._bounds import Bounds
+        from fastclust_kernels.assign._worth import cost_of_step, sample_of
+
+        if self._groups is None:
+            return np.inf, 0, None
+        movers = movers_of(self._groups, self._parts, drift)
+        picked = sample_of(len(self._rows))
+        if self._bounds is not None:
+            sample = self._labels[picked], Bounds(*(known[picked] for known in self._bounds))
+        elif self._sample is not None:
+            sample = self._sample
+        else:
+            return np.inf, 0, movers
+        cost, apart = cost_of_step(self._rows[picked], centers, *sample, drift, movers, len(self._groups.members))
+        return cost, apart, movers
 
 
 def bytes_of_bounds(n: int, k: int, row_bytes: int) -> int:
@@ -141,9 +186,15 @@ def _parts(n: int, k: int, row_bytes: int) -> int:
     return 4 if k <= row_bytes // 8 and n * k <= _MOST_BOUNDS else 1
 
 
-def _drift(now: NDArray[Any], before: NDArray[Any] | None) -> NDArray[np.float32]:
+def _no_bounds(n: int, groups: Groups, parts: int) -> Bounds:
+    from fastclust_kernels.assign._bounds import Bounds
+
+    lower = np.zeros((n, len(groups.members) * parts), np.float32)
+    return Bounds(np.empty(n), np.full(n, np.inf, np.float32), lower)
+
+
+def _drift(now: NDArray[Any], before: NDArray[Any]) -> NDArray[np.float32]:
     """How far each centre went, rounded up."""
-    assert before is not None
     difference = now.astype(np.float64) - before
     far = np.sqrt(np.einsum("ij,ij->i", difference, difference))
     up: NDArray[np.float32] = np.nextafter((far * (1 + 1e-12)).astype(np.float32), np.float32(np.inf))

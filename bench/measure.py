@@ -153,9 +153,11 @@ def _compare(records: dict[str, dict[str, Any]]) -> None:
 
 
 def _ratios(theirs: list[float], ours: list[float]) -> list[float]:
-    """Round against round, so that the machine's drift cancels out. A contender too slow for three rounds stands
-    against the median of ours: minutes after our last call the machine's free memory has gone cold, and our one call
-    beside it would decide (160 MB of zeroed pages: 0.02 s warm, 0.18 s cold)."""
+    """Round against round, so that the machine's drift cancels out.
+
+    A contender too slow for three rounds stands against the median of ours: minutes after our last call the machine's
+    free memory has gone cold, and our one call beside it would decide (160 MB of zeroed pages: .02 s warm, .18 s cold).
+    """
     if len(theirs) < min(3, len(ours)):
         return sorted(their / statistics.median(ours) for their in theirs)
     return sorted(their / mine for their, mine in zip(theirs, ours, strict=False))

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fastclust_kernels.assign import _worth
 from fastclust_kernels.assign.moving import MovingAssignment, bytes_of_bounds
 from fastclust_kernels.assign.reference import assign as oracle
 from fastclust_kernels.errors import BackendError
@@ -86,7 +87,7 @@ def test_ties_and_duplicates_at_any_scale(n, d, k, levels, scale, dtype, seed):
         centers = means(X, labels, centers)
 
 
-def test_steps_that_would_score_nearly_all_go_without_bounds_and_come_back_to_them():
+def test_steps_go_without_bounds_until_they_pay():
     X = np.random.default_rng(0).normal(size=(1500, 30)).astype(np.float32)
     moving, centers, kept = MovingAssignment(X, 80), X[:80].copy(), []
     for _ in range(14):
@@ -94,9 +95,43 @@ def test_steps_that_would_score_nearly_all_go_without_bounds_and_come_back_to_th
         assert (labels == oracle(X, centers)[0]).mean() > 0.99
         kept.append(moving._bounds is not None)
         centers = means(X, labels, centers)
-    assert kept[1], "the first step with bounds"
-    assert not any(kept[2:6])
-    assert kept[-1] or kept[-2]
+    assert not any(kept[:2]), "centres that are far from their places"
+    assert all(kept[-4:])
+    assert moving.share < 0.6
+
+
+def test_bounds_that_no_longer_pay_are_let_go():
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(2000, 32)).astype(np.float32)
+    moving, centers = MovingAssignment(X, 64), X[:64].copy()
+    for _ in range(15):
+        centers = means(X, moving.step(centers), centers)
+    assert moving._bounds is not None
+    for _ in range(2):
+        others = X[rng.choice(2000, 64, replace=False)]
+        assert (moving.step(others) == oracle(X, others)[0]).mean() > 0.99
+    assert moving._bounds is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("apart", [1, 2, 4])
+@pytest.mark.parametrize(("n", "d", "k", "offset"), [(900, 20, 100, 0.0), (700, 30, 300, 1000.0), (800, 700, 40, 0.0)])
+def test_centres_scored_apart_leave_bounds_that_hold(n, d, k, offset, apart, dtype, monkeypatch):
+    """A few centres move far and most hardly: what the scores of the movers are for."""
+    monkeypatch.setattr(_worth, "cost_of_step", lambda *known: (0.0, min(apart, len(known[5].centers) - 1)))
+    rng = np.random.default_rng(n)
+    X = (offset + rng.normal(size=(n, d))).astype(dtype)
+    moving, centers = MovingAssignment(X, k, bounds=True), X[rng.choice(n, k, replace=False)].copy()
+    for step in range(6):
+        labels = moving.step(centers)
+        least = oracle(X, centers)[1]
+        own = ((X.astype(np.float64) - centers.astype(np.float64)[labels]) ** 2).sum(axis=1)
+        np.testing.assert_allclose(own, least, rtol=1e-12)
+        if step:
+            bounds_hold(X, centers, moving)
+        far = np.where(rng.random(k) < 0.1, 0.5, 0.01)[:, None]
+        centers = (centers + far * rng.normal(size=(k, d)) / np.sqrt(d)).astype(dtype)
+    assert moving.share < 1
 
 
 def test_bounds_save_most_of_the_work_on_clustered_rows():

@@ -2,8 +2,8 @@
 
 Yinyang's bounds (Ding et al., "Yinyang K-Means", ICML 2015) on groups of 16 centres, or on parts of them. Rows that
 need a group are listed and scored eight at a time wherever they lie, so that a bound that fails costs one tile's share
-and no more; the rows that will be looked at next are brought near meanwhile. The centre of each part that moved most, or
-a few of them, can be scored for every row that is looked at, so that the bounds fall by what the others moved.
+and no more; the rows that will be looked at next are brought near meanwhile. The centre of each part that moved most,
+or a few of them, can be scored for every row that is looked at, so that the bounds fall by what the others moved.
 """
 
 from __future__ import annotations

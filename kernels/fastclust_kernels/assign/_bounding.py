@@ -36,24 +36,39 @@ def score_and_bound(typingctx, rows, panel, half, d, skip, ahead, base, slack, p
         skips, targets = make.address(4, I32), make.address(8, I64)
         bases, slacks = make.address(6, make.scalar), make.address(7, make.scalar)
         results, bests = make.address(10, make.vector), make.address(11, make.scalar)
-        chosen = {count: builder.icmp_signed("==", make.value(9), ir.Constant(I64, count)) for count in PARTS}
-
+        found = []
         for row, (score,) in make.scores(0, 1, 2, 3, ahead=5):
             own = builder.icmp_signed("==", make.count, make.spread(make.load(skips, row, align=4)))
-            left = builder.select(own, make.least, score)
-            make.store(left, results, row, align=make.size)
-            while left.type.count >= 1:
-                if left.type.count in chosen:
-                    with builder.if_then(chosen[left.type.count]):
-                        bound = bound_below(
-                            make, left, make.load(bases, row, align=make.size), make.load(slacks, row, align=make.size)
-                        )
-                        target = builder.inttoptr(make.load(targets, row, align=8), bound.type.as_pointer())
-                        builder.store(bound, target).align = 4
-                if left.type.count == 1:
-                    break
-                left = make.halve(left, make.larger)
-            make.store(builder.extract_element(left, ir.Constant(I32, 0)), bests, row, align=make.size)
+            found.append(builder.select(own, make.least, score))
+            make.store(found[row], results, row, align=make.size)
+        with builder.if_else(builder.icmp_signed("==", make.value(9), ir.Constant(I64, 1))) as (one, several):
+            with one:
+                best = make.best_of_rows(found)
+                kinds = [ir.VectorType(make.scalar, TILE).as_pointer()] * 3
+                base, slack, top = (
+                    builder.bitcast(pointer, kind) for pointer, kind in zip((bases, slacks, bests), kinds, strict=True)
+                )
+                make.store(best, top, 0, align=make.size)
+                bound = bound_below(
+                    make, best, make.load(base, 0, align=make.size), make.load(slack, 0, align=make.size)
+                )
+                for row in range(TILE):
+                    target = builder.inttoptr(make.load(targets, row, align=8), ir.FloatType().as_pointer())
+                    builder.store(builder.extract_element(bound, ir.Constant(I32, row)), target).align = 4
+            with several:
+                kept = {count: builder.icmp_signed("==", make.value(9), ir.Constant(I64, count)) for count in PARTS}
+                for row, score in enumerate(found):
+                    base, slack = (make.load(pointer, row, align=make.size) for pointer in (bases, slacks))
+                    target = builder.inttoptr(make.load(targets, row, align=8), ir.FloatType().as_pointer())
+                    left = score
+                    while left.type.count > 1:
+                        if left.type.count in kept:
+                            with builder.if_then(kept[left.type.count]):
+                                bound = bound_below(make, left, base, slack)
+                                place = builder.bitcast(target, bound.type.as_pointer())
+                                builder.store(bound, place).align = 4
+                        left = make.halve(left, make.larger)
+                    make.store(builder.extract_element(left, ir.Constant(I32, 0)), bests, row, align=make.size)
         return context.get_dummy_value()
 
     return signature, generate

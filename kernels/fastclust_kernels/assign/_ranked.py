@@ -8,17 +8,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastclust_kernels.assign._vectors import I32, INDEX, PANEL, TILE, Vectors
+from fastclust_kernels.assign._vectors import I32, INDEX, TILE, Vectors
 
 __all__ = ["rank_panel"]
-
-
-def _zipped(make: Vectors, one: Any, other: Any) -> tuple[Any, Any]:
-    """Lanes of two vectors in turn: those of the lower halves, and those of the upper ones."""
-    half = PANEL // 2
-    lanes = [[first + lane // 2 + (lane % 2) * PANEL for lane in range(PANEL)] for first in (0, half)]
-    low, high = (make.builder.shuffle_vector(one, other, ir.Constant(INDEX, places)) for places in lanes)
-    return low, high
 
 
 def _transposed(make: Vectors, scores: list[Any]) -> list[Any]:
@@ -29,7 +21,7 @@ def _transposed(make: Vectors, scores: list[Any]) -> list[Any]:
     """
     half = TILE // 2
     for _ in range(3):
-        scores = [vector for i in range(half) for vector in _zipped(make, scores[i], scores[i + half])]
+        scores = [vector for i in range(half) for vector in make.zipped(scores[i], scores[i + half])]
     return scores
 
 

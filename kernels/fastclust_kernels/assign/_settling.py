@@ -15,18 +15,21 @@ __all__ = ["bound_below", "settle_parts"]
 
 
 def bound_below(make: Vectors, score: Any, base: Any, slack: Any) -> Any:
-    """Distances that are surely not above those of these scores: ``sqrt(base - 2 s) - slack``, rounded to float32 and
-    down. README.md, Bounds between iterations, has the derivation."""
+    """Distances that are surely not above those of these scores.
+
+    ``sqrt(base - 2 s) - slack``, rounded to float32 and down: README.md, Bounds between iterations.
+    """
     builder, lanes = make.builder, score.type.count
 
     def constant(number: float) -> Any:
         return make.spread(ir.Constant(make.scalar, number), lanes)
 
-    value = make.call("llvm.fma", constant(-2.0), score, make.spread(base, lanes))
+    base, slack = (value if value.type == score.type else make.spread(value, lanes) for value in (base, slack))
+    value = make.call("llvm.fma", constant(-2.0), score, base)
     # Ordered: what is no number gives the bound 0.
     positive = builder.fcmp_ordered(">", value, constant(0.0))
     root = make.call("llvm.sqrt", builder.select(positive, value, constant(0.0)))
-    away = builder.fsub(builder.fmul(root, constant(DOWN)), make.spread(slack, lanes))
+    away = builder.fsub(builder.fmul(root, constant(DOWN)), slack)
     single = ir.VectorType(ir.FloatType(), lanes)
     if away.type != single:
         away = builder.fptrunc(away, single)
@@ -34,17 +37,17 @@ def bound_below(make: Vectors, score: Any, base: Any, slack: Any) -> Any:
 
 
 @intrinsic
-def settle_parts(typingctx, best, second, where, base, slack, places, first, count, lanes, members, tops, nexts, others):  # type: ignore[no-untyped-def]
+def settle_parts(typingctx, best, second, where, base, slack, places, first, count, lanes, turns, tops, nexts, others):  # type: ignore[no-untyped-def]
     """Write the bounds of 8 rows on 16 parts, and what is needed to choose among parts.
 
     ``best``, ``second`` and ``where`` are as ``keep_best`` leaves them, one lane a part; ``base`` and ``slack`` ``[8]``
     have their dtype, and ``places`` (int64 ``[8]``) are the addresses of the rows' bounds (float32), of which those
-    from ``first`` on and below ``count`` are written. Of each row, ``lanes`` and ``members`` (int32 ``[8]``) get the
+    from ``first`` on and below ``count`` are written. Of each row, ``lanes`` and ``turns`` (int32 ``[8]``) get the
     lowest lane with the best score and its number in ``where``, ``tops`` that score, ``nexts`` the second best of that
     lane and ``others`` the best of the other lanes.
     """
     signature = types.void(
-        best, second, where, base, slack, places, types.intp, types.intp, lanes, members, tops, nexts, others
+        best, second, where, base, slack, places, types.intp, types.intp, lanes, turns, tops, nexts, others
     )  # fmt: skip
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -104,6 +104,24 @@ class Vectors:
             vector = self.halve(vector, combine)
         return self.builder.extract_element(vector, ir.Constant(I32, 0))
 
+    def zipped(self, one: Any, other: Any) -> tuple[Any, Any]:
+        """Lanes of two vectors in turn: those of the lower halves, and those of the upper ones."""
+        lanes = [[first + lane // 2 + (lane % 2) * PANEL for lane in range(PANEL)] for first in (0, PANEL // 2)]
+        low, high = (self.builder.shuffle_vector(one, other, ir.Constant(INDEX, places)) for places in lanes)
+        return low, high
+
+    def best_of_rows(self, vectors: Sequence[Any]) -> Any:
+        """The largest lane of each of 8 vectors, in a vector of 8.
+
+        Three times, vector i is zipped with the one half as many further: the number of a lane then ends with the
+        numbers of the vectors.
+        """
+        found = list(vectors)
+        while len(found) > 1:
+            half = len(found) // 2
+            found = [self.larger(*self.zipped(found[i], found[i + half])) for i in range(half)]
+        return self.halve(found[0], self.larger)
+
     def scores(
         self, rows: int, panel: int, half: int, width: int, side: int = 1, ahead: int | None = None
     ) -> Iterator[tuple[int, list[Any]]]:

@@ -16,24 +16,16 @@ if TYPE_CHECKING:
     from fastclust_kernels.assign._bounded import Movers
     from fastclust_kernels.assign._bounds import Bounds
 
-__all__ = ["APART", "cost_of_step", "sample_of"]
+__all__ = ["cost_of_step"]
 
 #: How many centres of each part may be scored for every row that is looked at.
-APART = (0, 1, 2, 4)
-#: One row in so many is looked at, and no more and no fewer than these.
-_ONE_IN, _LEAST, _MOST = 128, 32, 512
+_APART = (0, 1, 2, 4)
 #: Costs in columns of one row against a group of 16 centres, measured: a row that is looked at, and its columns; a
 #: group that is scored for it, and its columns; 16 bounds tightened, and their columns; 16 bounds that fall.
 _LOOKED_AT, _LOOKED_AT_COLUMN = 120.0, 0.6
 _GROUP, _GROUP_COLUMN = 70.0, 1.3
 _TIGHTENED, _TIGHTENED_COLUMN = 40.0, 1.05
 _FALLEN = 12.0
-
-
-def sample_of(n: int) -> NDArray[np.int64]:
-    """Numbers of rows, evenly spread."""
-    size = min(n, max(_LEAST, min(n // _ONE_IN, _MOST)))
-    return np.arange(size) * n // size
 
 
 def cost_of_step(
@@ -51,7 +43,7 @@ def cost_of_step(
     """
     limits = bounds.lower.shape[1]
     parts = limits // groups
-    apart = [count for count in APART if count < len(movers.centers)]
+    apart = [count for count in _APART if count < len(movers.centers)]
     slow = np.ascontiguousarray(movers.drifts[apart])
     open_rows, visits = _count(X, centers, labels, bounds.upper, bounds.lower, drift, slow, parts)
     d, vectors = X.shape[1], -(-limits // PANEL)
@@ -73,14 +65,20 @@ def _count(X, centers, labels, upper, lower, drift, slow, parts):  # type: ignor
     open_rows = 0.0
     for i in range(len(X)):
         c = labels[i]
-        limit = min(np.float64(upper[i]) + drift[c], np.sqrt(squared(X[i], centers[c])))
+        limit = np.float32(min(np.float64(upper[i]) + drift[c], np.sqrt(squared(X[i], centers[c]))))
+        bounds = lower[i]
         for number in range(len(slow)):
+            gone = slow[number]
             found = 0
-            for first in range(0, limits, parts):
-                reached = False
-                for part in range(first, first + parts):
-                    reached |= np.float64(lower[i, part]) - slow[number, part] <= limit
-                found += reached
+            if parts == 1:
+                for part in range(limits):
+                    found += bounds[part] - gone[part] <= limit
+            else:
+                for first in range(0, limits, parts):
+                    reached = False
+                    for part in range(first, first + parts):
+                        reached |= bounds[part] - gone[part] <= limit
+                    found += reached
             visits[number] += found
             if number == 0:
                 open_rows += found > 0

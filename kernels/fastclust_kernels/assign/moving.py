@@ -23,6 +23,8 @@ _WORTH_CENTERS, _WORTH_COLUMNS = 17, 256
 #: Steps are made with bounds, and bounds for the next step, where that is expected to cost at most so many steps
 #: without; from one step to the next the cost usually falls to such a share.
 _ANEW, _WORTH, _FALLS = 1.0, 0.9, 0.7
+#: Of so many rows one is in the sample that says what to expect, and no fewer and no more than these.
+_ONE_IN, _LEAST, _MOST = 128, 32, 256
 #: Bytes of bounds beyond which a group has one.
 _MOST_BOUNDS = 96 * 2**20
 
@@ -69,6 +71,7 @@ class MovingAssignment:
         self._bounds: Bounds | None = None
         #: Labels and bounds of a sample of the rows, while the others have none.
         self._sample: tuple[NDArray[np.int32], Bounds] | None = None
+        self._picked = _sample_of(len(X))
         #: Share of all distances that the last step computed.
         self.share = 0.0
 
@@ -141,11 +144,10 @@ class MovingAssignment:
         """Labels and bounds for a few rows, to see how the next step would fare with bounds."""
         from fastclust_kernels.assign._anew import assign_anew
         from fastclust_kernels.assign._grouping import groups_of
-        from fastclust_kernels.assign._worth import sample_of
 
         if self._groups is None:
             self._groups = groups_of(moved, self._parts)
-        rows = self._rows[sample_of(len(self._rows))]
+        rows = self._rows[self._picked]
         labels, bounds = np.zeros(len(rows), np.int32), _no_bounds(len(rows), self._groups, self._parts)
         assign_anew(rows, centers, moved, self._groups, bounds, self._frame, labels)
         self._sample = labels, bounds
@@ -154,14 +156,15 @@ class MovingAssignment:
         """Cost of this step with bounds as a share of one without, how many centres to score apart, and which."""
         from fastclust_kernels.assign._bounded import movers_of
         from fastclust_kernels.assign._bounds import Bounds
-        from fastclust_kernels.assign._worth import cost_of_step, sample_of
+        from fastclust_kernels.assign._worth import cost_of_step
 
         if self._groups is None:
             return np.inf, 0, None
         movers = movers_of(self._groups, self._parts, drift)
-        picked = sample_of(len(self._rows))
+        picked = self._picked
         if self._bounds is not None:
-            sample = self._labels[picked], Bounds(*(known[picked] for known in self._bounds))
+            squares, upper, lower = self._bounds
+            sample = self._labels[picked], Bounds(squares[picked], upper[picked], lower[picked])
         elif self._sample is not None:
             sample = self._sample
         else:
@@ -184,6 +187,12 @@ def _parts(n: int, k: int, row_bytes: int) -> int:
     if 4 * max(k, 16) <= row_bytes // 8:
         return 16
     return 4 if k <= row_bytes // 8 and n * k <= _MOST_BOUNDS else 1
+
+
+def _sample_of(n: int) -> NDArray[np.int64]:
+    """Numbers of rows, evenly spread."""
+    size = min(n, max(_LEAST, min(n // _ONE_IN, _MOST)))
+    return np.arange(size) * n // max(1, size)
 
 
 def _no_bounds(n: int, groups: Groups, parts: int) -> Bounds:

@@ -37,13 +37,13 @@ class Block(NamedTuple):
     crc32c: int
 
 
-def encode_upload(name: str, offset: int, data: memoryview) -> bytes:
-    """Serialise an ``UploadRequest`` with the checksum of ``data``."""
+def encode_upload(name: str, offset: int, data: memoryview, crc32c: int) -> bytes:
+    """Serialise an ``UploadRequest``; ``crc32c`` is that of ``data``."""
     text = name.encode()
     head = (
         *(_key(1, _BYTES), _varint(len(text)), text),
         *(_key(2, _VARINT), _varint(offset)),
-        *(_key(4, _FIXED32), wire.crc32c(data).to_bytes(4, "little")),
+        *(_key(4, _FIXED32), crc32c.to_bytes(4, "little")),
         *(_key(3, _BYTES), _varint(len(data))),
     )
     return b"".join((*head, data))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import google_crc32c
 import numpy as np
 
+from fastclust.checksums import crc32c
 from fastclust.errors import DataLossError, InputError, InputTypeError
 from fastclust.v1 import common_pb2
 
@@ -88,14 +88,6 @@ def decode(tensor: common_pb2.Tensor, field: str = "tensor") -> NDArray[np.gener
     if len(data) != expected:
         raise InputError(f"{field}.data", f"{len(data)} bytes", f"{expected} bytes for shape {list(tensor.spec.shape)}")
     return np.frombuffer(data, dtype=dtype_of(tensor.spec, field)).reshape(tuple(tensor.spec.shape))
-
-
-def crc32c(data: bytes | memoryview, start: int = 0) -> int:
-    """CRC32C (Castagnoli) of ``data``, going on from ``start``."""
-    if isinstance(data, memoryview):
-        # The package takes no views, but arrays that cannot be written to: nothing is copied.
-        data = np.frombuffer(data.toreadonly(), np.uint8)  # type: ignore[assignment]
-    return int(google_crc32c.extend(start, data))
 
 
 def verify(data: bytes | memoryview, expected: int, what: str) -> None:

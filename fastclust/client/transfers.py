@@ -10,6 +10,7 @@ import numpy as np
 
 from fastclust import chunks, wire
 from fastclust.ahead import ahead
+from fastclust.checksums import Whole
 from fastclust.errors import DataLossError, InternalError
 from fastclust.v1 import artifact_pb2, common_pb2, dataset_pb2, dataset_pb2_grpc
 
@@ -74,7 +75,7 @@ class Transfers:
         rows = shape[0] if shape else 1
         width = len(out) // rows if rows else 0
         retry = self._connection.retry()
-        done = 0
+        done, whole = 0, Whole()
         while done < rows:
             request = artifact_pb2.ReadArtifactRequest(name=artifact.name, row_offset=done)
             parts = self._read(request, metadata=self._connection.metadata)
@@ -82,6 +83,7 @@ class Transfers:
                 for part in ahead(parts):
                     if isinstance(part, chunks.Block):
                         done = _take(part, done, width, out, artifact.name)
+                        whole.add(part.data, part.crc32c)
                         retry = self._connection.worked()
             except grpc.RpcError as error:
                 retry.wait(error)
@@ -90,14 +92,14 @@ class Transfers:
                 parts.cancel()
             if done < rows:
                 raise DataLossError(f"{artifact.name}: the stream ended after {done} of {rows} rows.")
-        if wire.crc32c(out.data) != artifact.crc32c:
+        if whole.value != artifact.crc32c:
             raise DataLossError(f"{artifact.name}: the whole does not match its checksum.")
         return out.tobytes() if artifact.is_file else out.view(dtype).reshape(shape)
 
 
 def _messages(name: str, payload: Payload, start: int) -> Iterator[bytes]:
-    for offset, data in payload.chunks(start):
-        yield chunks.encode_upload(name, offset, data)
+    for offset, data, crc in payload.chunks(start):
+        yield chunks.encode_upload(name, offset, data, crc)
 
 
 def _take(block: chunks.Block, done: int, width: int, out: NDArray[np.uint8], name: str) -> int:

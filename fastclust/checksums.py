@@ -1,7 +1,7 @@
 """CRC32C of a whole from those of its pieces, so that no byte is summed twice.
 
-With Z n zero bytes, ``crc(A + B) = crc(A + Z) ^ crc(Z) ^ crc(B)`` for any B of n bytes: what n zeros do to a checksum is
-a linear map on 32 bits (but for a constant), made once a length by summing zeros, and applied by four look-ups.
+With Z n zero bytes, ``crc(A + B) = crc(A + Z) ^ crc(Z) ^ crc(B)`` for any B of n bytes: what n zeros do to a checksum
+is a linear map on 32 bits (but for a constant), made once a length by summing zeros, and applied by four look-ups.
 """
 
 from __future__ import annotations

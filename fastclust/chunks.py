@@ -27,6 +27,8 @@ class Chunk(NamedTuple):
     offset: int
     data: memoryview
     crc32c: int
+    #: CRC32C of the data that came: cheapest where a message is parsed, as the processor still holds it.
+    came: int
 
 
 class Block(NamedTuple):
@@ -35,6 +37,8 @@ class Block(NamedTuple):
     row_offset: int
     data: memoryview
     crc32c: int
+    #: CRC32C of the data that came.
+    came: int
 
 
 def encode_upload(name: str, offset: int, data: memoryview, crc32c: int) -> bytes:
@@ -61,7 +65,7 @@ def decode_upload(message: bytes) -> Chunk:
             data = value  # type: ignore[assignment] # a view
         elif (number, kind) == (4, _FIXED32):
             crc = int.from_bytes(value, "little")  # type: ignore[arg-type] # a view
-    return Chunk(name, offset, data, crc)
+    return Chunk(name, offset, data, crc, wire.crc32c(data))
 
 
 def encode_block(row_offset: int, data: bytes) -> bytes:
@@ -95,7 +99,7 @@ def _block(view: memoryview) -> Block:
             data = value  # type: ignore[assignment] # a view
         elif (number, kind) == (3, _FIXED32):
             crc = int.from_bytes(value, "little")  # type: ignore[arg-type] # a view
-    return Block(row, data, crc)
+    return Block(row, data, crc, wire.crc32c(data))
 
 
 def _fields(view: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:

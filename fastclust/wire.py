@@ -90,8 +90,9 @@ def decode(tensor: common_pb2.Tensor, field: str = "tensor") -> NDArray[np.gener
     return np.frombuffer(data, dtype=dtype_of(tensor.spec, field)).reshape(tuple(tensor.spec.shape))
 
 
-def verify(data: bytes | memoryview, expected: int, what: str) -> None:
-    """Raise DataLossError if ``data`` does not have the CRC32C ``expected``."""
-    came = crc32c(data)
+def verify(data: bytes | memoryview, expected: int, what: str, came: int | None = None) -> None:
+    """Raise DataLossError if ``data`` does not have the CRC32C ``expected``; ``came`` is what it has, where known."""
+    if came is None:
+        came = crc32c(data)
     if came != expected:
         raise DataLossError(f"{what}: CRC32C is {came:08x}, sent with {expected:08x}: bytes were damaged on the way.")

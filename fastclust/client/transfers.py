@@ -9,7 +9,6 @@ import grpc
 import numpy as np
 
 from fastclust import chunks, wire
-from fastclust.ahead import ahead
 from fastclust.checksums import Whole
 from fastclust.errors import DataLossError, InternalError
 from fastclust.v1 import artifact_pb2, common_pb2, dataset_pb2, dataset_pb2_grpc
@@ -53,7 +52,7 @@ class Transfers:
                 before = persisted
                 try:
                     stream = _messages(session.name, payload, persisted)
-                    persisted = self._upload(ahead(stream), metadata=self._connection.metadata).persisted_bytes
+                    persisted = self._upload(stream, metadata=self._connection.metadata).persisted_bytes
                 except grpc.RpcError as error:
                     retry.wait(error)
                     name = dataset_pb2.GetUploadRequest(name=session.name)
@@ -80,7 +79,7 @@ class Transfers:
             request = artifact_pb2.ReadArtifactRequest(name=artifact.name, row_offset=done)
             parts = self._read(request, metadata=self._connection.metadata)
             try:
-                for part in ahead(parts):
+                for part in parts:
                     if isinstance(part, chunks.Block):
                         done = _take(part, done, width, out, artifact.name)
                         whole.add(part.data, part.crc32c)
@@ -107,7 +106,7 @@ def _take(block: chunks.Block, done: int, width: int, out: NDArray[np.uint8], na
     data = block.data
     if block.row_offset != done or (width and len(data) % width):
         raise InternalError(f"{name}: a block for row {block.row_offset} came when row {done} was due.")
-    wire.verify(data, block.crc32c, f"{name}, row {done}")
+    wire.verify(data, block.crc32c, f"{name}, row {done}", block.came)
     start = done * width
     out[start : start + len(data)] = np.frombuffer(data, np.uint8)
     return done + (len(data) // width if width else 0)

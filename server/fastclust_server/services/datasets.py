@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -27,12 +26,9 @@ if TYPE_CHECKING:
     from fastclust_server.stalls import Stalls
     from fastclust_server.storage.catalog import Catalog
     from fastclust_server.storage.folder import DataFolder
-    from fastclust_server.storage.uploads import Uploads, UploadWriter
+    from fastclust_server.storage.uploads import Uploads
 
 __all__ = ["DatasetService"]
-
-#: Messages that wait for each of the next two threads: enough to hide a wait, little to hold.
-_AHEAD = 2
 
 
 class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
@@ -67,22 +63,24 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         return encode_upload(record)
 
     @override
-    def Upload(
-        self, request_iterator: Iterator[dataset_pb2.UploadRequest | Chunk], context: grpc.ServicerContext
+    def Upload(  # type: ignore[override] # chunks are parsed by our own hand
+        self, request_iterator: Iterator[Chunk], context: grpc.ServicerContext
     ) -> dataset_pb2.UploadResponse:
         """Write chunks. However the stream ends, what came is synced and acknowledged."""
         owner, writer = calls.current().owner, None
         try:
             with self._stalls.watching(context):
-                # Three threads, for receiving, checking and writing: each waits for the interpreter at other times.
-                requests = ahead(request_iterator, _AHEAD)
-                first = next(requests, None)
-                if first is None:
-                    raise InputError("name", "an empty stream", "at least one message")
-                writer = self._uploads.writer(owner, names.parse(first.name, "uploads"))
-                for rest in ahead(_checked(chain((first,), requests), writer), _AHEAD):
+                for request in ahead(request_iterator):
                     self._stalls.moved(context)
-                    writer.write(rest)
+                    name = request.name
+                    if writer is None:
+                        writer = self._uploads.writer(owner, names.parse(name, "uploads"))
+                    elif name and name != writer.record.name:
+                        allowed = f"{writer.record.name} in all of the stream, or nothing"
+                        raise InputError("name", repr(name[:100]), allowed)
+                    writer.add(request.offset, request.data, request.crc32c, request.came)
+            if writer is None:
+                raise InputError("name", "an empty stream", "at least one message")
         finally:
             if writer is not None:
                 self._uploads.done(writer)
@@ -162,14 +160,3 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         (self._folder.datasets / record.file).unlink(missing_ok=True)
         log.event("dataset_deleted", request=call.request, dataset=record.name)
         return dataset_pb2.DeleteDatasetResponse()
-
-
-def _checked(requests: Iterator[dataset_pb2.UploadRequest | Chunk], writer: UploadWriter) -> Iterator[memoryview]:
-    """Check messages of one upload, and yield what is to be written."""
-    for request in requests:
-        name = request.name
-        if name and name != writer.record.name:
-            allowed = f"{writer.record.name} in all of the stream, or nothing"
-            raise InputError("name", repr(name[:100]), allowed)
-        data = request.data  # each access copies
-        yield writer.check(request.offset, data, request.crc32c)

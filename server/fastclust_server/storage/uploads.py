@@ -234,9 +234,7 @@ class UploadWriter:
         self._checker = checker
         self._received = received
         self._keep_seconds = keep_seconds
-        #: Around the file, and around what is known of the payload; who closes takes both.
-        self._lock, self._checking = threading.Lock(), threading.Lock()
-        self._closed = False
+        self._lock = threading.Lock()
         self._syncing = False
         self._trouble: Exception | None = None
         self._syncer = ThreadPoolExecutor(1, "sync")
@@ -245,8 +243,8 @@ class UploadWriter:
             self._file: int | None = os.open(path, os.O_WRONLY)
         except FileNotFoundError as error:
             raise DataLossError(f"{record.name}: the server lost its file. Begin a new upload.") from error
-        #: Next byte of the payload to be written, and to be checked.
-        self.position = self._checked = record.persisted_bytes
+        #: Next byte of the payload to be written.
+        self.position = record.persisted_bytes
         #: Bytes acknowledged: on disk.
         self.persisted = record.persisted_bytes
 
@@ -260,8 +258,8 @@ class UploadWriter:
         """Close it."""
         self.close()
 
-    def check(self, offset: int, data: bytes | memoryview, crc32c: int) -> memoryview:
-        """Check one chunk; return what of it is to be written next. One thread may check while another one writes.
+    def add(self, offset: int, data: bytes | memoryview, crc32c: int, came: int | None = None) -> None:
+        """Write one chunk; ``came`` is the checksum of ``data``, where it was computed already.
 
         Raises
         ------
@@ -273,37 +271,20 @@ class UploadWriter:
             Another stream took this upload over.
         """
         record = self.record
-        wire.verify(data, crc32c, f"{record.name}, chunk at byte {offset}")
-        with self._checking:
-            if self._closed:
-                raise self._taken_over()
-            if offset < 0 or offset > self._checked:
-                raise InputError("offset", offset, f"0..{self._checked}", f"The next byte is {self._checked}.")
+        wire.verify(data, crc32c, f"{record.name}, chunk at byte {offset}", came)
+        with self._lock:
+            if self._file is None:
+                raise PreconditionError(f"{record.name}: another stream goes on with this upload.")
+            if offset < 0 or offset > self.position:
+                raise InputError("offset", offset, f"0..{self.position}", f"The next byte is {self.position}.")
             end = offset + len(data)
             if end > record.byte_count:
                 raise InputError(
                     "data", f"{len(data)} bytes at byte {offset}", f"{record.byte_count} bytes in all, as declared"
                 )
-            rest = memoryview(data)[max(self._checked - offset, 0) :]
-            if len(rest) and self._checker.position == self._checked:
+            rest = memoryview(data)[max(self.position - offset, 0) :]
+            if len(rest) and self._checker.position == self.position:
                 self._checker.add(rest, crc32c if len(rest) == len(data) else None)
-            self._checked += len(rest)
-        return rest
-
-    def write(self, rest: memoryview) -> None:
-        """Write what :meth:`check` returned, in its order.
-
-        Raises
-        ------
-        PreconditionError
-            Another stream took this upload over.
-        OSError
-            The disk does not take it, or did not take what went before.
-        """
-        record = self.record
-        with self._lock:
-            if self._file is None:
-                raise self._taken_over()
             self._received(len(rest))
             while rest:
                 written = os.pwrite(self._file, rest, record.head_bytes + self.position)
@@ -318,8 +299,6 @@ class UploadWriter:
 
     def close(self) -> None:
         """Sync, acknowledge and close."""
-        with self._checking:
-            self._closed = True
         with self._lock:
             file, self._file = self._file, None
             if file is None:
@@ -332,9 +311,6 @@ class UploadWriter:
                 self._sync(file, self.position)
             finally:
                 os.close(file)
-
-    def _taken_over(self) -> PreconditionError:
-        return PreconditionError(f"{self.record.name}: another stream goes on with this upload.")
 
     def _sync(self, file: int, position: int) -> None:
         """Have what was written up to ``position`` on disk, then say so."""

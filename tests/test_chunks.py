@@ -12,7 +12,7 @@ offsets = st.integers(-(2**63), 2**63 - 1)
 
 @given(st.text(max_size=20), st.integers(0, 2**63 - 1), st.binary(max_size=300))
 def test_an_upload_is_what_protobuf_reads(name, offset, data):
-    message = dataset_pb2.UploadRequest.FromString(chunks.encode_upload(name, offset, memoryview(data)))
+    message = dataset_pb2.UploadRequest.FromString(chunks.encode_upload(name, offset, memoryview(data), wire.crc32c(data)))
     expected = dataset_pb2.UploadRequest(name=name, offset=offset, data=data, crc32c=wire.crc32c(data))
     assert message == expected
 

@@ -12,7 +12,9 @@ offsets = st.integers(-(2**63), 2**63 - 1)
 
 @given(st.text(max_size=20), st.integers(0, 2**63 - 1), st.binary(max_size=300))
 def test_an_upload_is_what_protobuf_reads(name, offset, data):
-    message = dataset_pb2.UploadRequest.FromString(chunks.encode_upload(name, offset, memoryview(data), wire.crc32c(data)))
+    message = dataset_pb2.UploadRequest.FromString(
+        chunks.encode_upload(name, offset, memoryview(data), wire.crc32c(data))
+    )
     expected = dataset_pb2.UploadRequest(name=name, offset=offset, data=data, crc32c=wire.crc32c(data))
     assert message == expected
 
@@ -20,7 +22,7 @@ def test_an_upload_is_what_protobuf_reads(name, offset, data):
 @given(st.text(max_size=20), offsets, st.binary(max_size=300), st.integers(0, 2**32 - 1))
 def test_what_protobuf_writes_is_read(name, offset, data, crc):
     message = dataset_pb2.UploadRequest(name=name, offset=offset, data=data, crc32c=crc).SerializeToString()
-    assert chunks.decode_upload(message) == (name, offset, memoryview(data), crc)
+    assert chunks.decode_upload(message) == (name, offset, memoryview(data), crc, wire.crc32c(data))
 
 
 @given(st.binary(max_size=60))

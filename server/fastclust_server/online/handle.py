@@ -188,7 +188,8 @@ class OnlineHandle:
                 self._hand_out(frame)
         return True
 
-    def _hand_out(self, frame: Frame) -> None:
+    def _hand_out(self, frame: Frame) -> bool:
+        """Give a frame to who waits for it; return whether somebody does."""
         self._answered = True
         if frame.kind is Kind.BATCH:
             self._batched(frame.payload.decode(), frame.number)
@@ -198,6 +199,8 @@ class OnlineHandle:
                 waiter.answer = frame
                 if not waiter.leads:
                     waiter.wake()
+                return True
+        return False
 
     def _leave(self, number: int, waiter: _Waiter, link: Link) -> None:
         """Settle a call; if its thread led, another one does from now on."""
@@ -215,7 +218,11 @@ class OnlineHandle:
             heir.wake()
 
     def _drain(self, link: Link) -> None:
-        """Read what came while nobody leads: answers that nobody waits for, behind which others would be held up."""
+        """Read what came while nobody leads: answers that nobody waits for, behind which others would be held up.
+
+        Callers that came meanwhile have the lead as soon as one of them was answered: one after the other they would
+        keep it here, and each would wait for a second thread.
+        """
         with self._guard:
             if self._led or self._link is not link:
                 return
@@ -225,8 +232,8 @@ class OnlineHandle:
                 burst = link.burst()
                 if burst is None:
                     return
-                for frame in burst:
-                    self._hand_out(frame)
+                if sum(map(self._hand_out, burst)):
+                    return
         finally:
             with self._guard:
                 if self._link is link:

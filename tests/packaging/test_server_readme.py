@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -125,28 +126,29 @@ def test_start_submit_watch_cancel_and_restart(stranger):
     assert (running.returncode, name in said) == (130, True), said
     stranger.kill(server)
     stranger.serve(start)
-    watching = subprocess.Popen(
-        stranger.words(f"{watch.replace('jobs/...', name)} {server_option}"),
-        cwd=stranger.folder,
-        stderr=subprocess.PIPE,
-    )
+    words = stranger.words(f"{watch.replace('jobs/...', name)} {server_option}")
+    watching = subprocess.Popen(words, cwd=stranger.folder, stderr=subprocess.PIPE)
     until = time.monotonic() + 60
-    while '"attempt": 2' not in stranger.type(f"fastclust jobs show {name} {server_option} --json"):
+    while shown(stranger, name, server_option)["attempt"] < 2:
         assert time.monotonic() < until
         time.sleep(0.2)
     stranger.type(f"{cancel.replace('jobs/...', name)} {server_option}")
     watching.communicate(timeout=60)
-    assert "cancelled" in stranger.type(f"fastclust jobs show {name} {server_option} --json")
+    assert shown(stranger, name, server_option)["state"] == "cancelled"
+
+
+def shown(stranger, name, server_option):
+    return json.loads(stranger.type(f"fastclust jobs show {name} {server_option} --json"))
 
 
 def wait_for_a_job(stranger, server_option):
     """The name of a map that runs."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        listed = stranger.type(f"fastclust jobs ls {server_option} --json")
-        found = re.search(r'"name": "(jobs/\w+)"[^}]*"state": "running"', listed)
-        if found:
-            return found[1]
+        listed = json.loads(stranger.type(f"fastclust jobs ls {server_option} --json"))
+        for job in listed["jobs"]:
+            if (job["kind"], job["state"]) == ("tsne", "running"):
+                return job["name"]
         time.sleep(0.2)
     raise AssertionError("no job runs")
 

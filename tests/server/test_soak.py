@@ -68,8 +68,9 @@ class Guest(threading.Thread):
             try:
                 answer = call()
             except grpc.RpcError as error:
-                told = explain(error)
-                if told["code"] is not grpc.StatusCode.RESOURCE_EXHAUSTED or not told["retry"]:
+                full = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                told = explain(error) if full else {"retry": None, "error": error}
+                if not told["retry"]:
                     self.problems.append(str(told))
                     return None
                 self.refused += 1

@@ -20,7 +20,7 @@ _LIBRARY = "libnvidia-ml.so.1"
 class Gpu(NamedTuple):
     """One GPU. Its memory is used by whoever uses the GPU, not by this server's jobs alone."""
 
-    index: int
+    number: int
     used_bytes: int
     total_bytes: int
 
@@ -72,7 +72,7 @@ class GpuCollector(Collector):
         )
         total = GaugeMetricFamily("fastclust_gpu_memory_total_bytes", "Memory of a GPU.", labels=["gpu"])
         for gpu in found:
-            used.add_metric([str(gpu.index)], gpu.used_bytes)
-            total.add_metric([str(gpu.index)], gpu.total_bytes)
+            used.add_metric([str(gpu.number)], gpu.used_bytes)
+            total.add_metric([str(gpu.number)], gpu.total_bytes)
         yield used
         yield total

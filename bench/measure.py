@@ -68,10 +68,10 @@ def _admit(
         call = contender.prepare(data)
         # What was just imported brings its own threads.
         machine.equalise(threads)
-        result, first, peak = _weighed(call)
+        result, first, peak = _weighed(call, contender.before)
         # The first run compiles, allocates and fills caches; a peer's counts where a second one would take too long.
         if not problem.once and (contender.name == OURS or first < problem.seconds / 3):
-            result, first, peak = _weighed(call)
+            result, first, peak = _weighed(call, contender.before)
         verdict = problem.gate(data, result)
     except AbsentError as reason:
         record["gate"] = str(reason)
@@ -86,8 +86,10 @@ def _admit(
     return record, call if verdict.passed else None
 
 
-def _weighed(call: Callable[[], Any]) -> tuple[Any, float, int]:
+def _weighed(call: Callable[[], Any], before_it: Callable[[], object] | None) -> tuple[Any, float, int]:
     """Return the result, its seconds and the most memory above what was there before."""
+    if before_it is not None:
+        before_it()
     gc.collect()
     before = machine.reset_peak_memory()
     start = time.perf_counter()
@@ -105,6 +107,7 @@ def _time_in_turns(
 ) -> tuple[dict[str, list[float]], list[dict[str, float]]]:
     """Seconds of each contender, and the ceilings as they were in each round."""
     names = list(ready)
+    before = {contender.name: contender.before for contender in problem.contenders}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     peaks = []
     for turn in range(max(turns.values(), default=0)):
@@ -112,6 +115,8 @@ def _time_in_turns(
         # Each round starts with another contender: nobody always runs on the machine that the other warmed up.
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             if turn < turns[name]:
+                if (first_of_all := before[name]) is not None:
+                    first_of_all()
                 gc.collect()
                 start = time.perf_counter()
                 ready[name]()

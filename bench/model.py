@@ -37,6 +37,8 @@ class Contender:
     needs: tuple[str, ...] = ()
     #: Said beside the figure, such as "probabilistic: not exact".
     remark: str = ""
+    #: Called before each run and not timed: takes away what the last one left.
+    before: Callable[[], object] | None = None
     #: How many such calls the whole would take, where it is extrapolated; the times given are those of the whole.
     times: float = 1.0
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import google_crc32c
 import numpy as np
 
+from fastclust.checksums import crc32c
 from fastclust.errors import DataLossError, InputError, InputTypeError
 from fastclust.v1 import common_pb2
 
@@ -47,10 +47,12 @@ def _allowed() -> str:
 
 def spec_of(dtype: np.dtype[np.generic], shape: Sequence[int], field: str = "array") -> common_pb2.TensorSpec:
     """Describe a tensor. Raises InputTypeError, naming ``field``, where the dtype has no place on the wire."""
-    number = _NUMBERS.get(np.dtype(dtype).newbyteorder("<"))
+    number = _NUMBERS.get(dtype)
+    if number is None:
+        number = _NUMBERS.get(np.dtype(dtype).newbyteorder("<"))
     if number is None:
         raise InputTypeError(field, f"dtype {dtype}", _allowed(), "Convert it, for example with .astype('float32').")
-    return common_pb2.TensorSpec(dtype=number, shape=[int(extent) for extent in shape])
+    return common_pb2.TensorSpec(dtype=number, shape=shape)
 
 
 def dtype_of(spec: common_pb2.TensorSpec, field: str = "tensor") -> np.dtype[np.generic]:
@@ -64,11 +66,10 @@ def dtype_of(spec: common_pb2.TensorSpec, field: str = "tensor") -> np.dtype[np.
 
 def nbytes(spec: common_pb2.TensorSpec, field: str = "tensor") -> int:
     """Compute the size of the payload that ``spec`` describes. Raises InputError for negative or absurd extents."""
-    total = dtype_of(spec, field).itemsize
     shape = list(spec.shape)
-    if any(extent < 0 for extent in shape):
+    if shape and min(shape) < 0:
         raise InputError(f"{field}.shape", shape, "extents of zero or more")
-    total *= math.prod(shape)
+    total = dtype_of(spec, field).itemsize * math.prod(shape)
     if total > _MAX_BYTES:
         raise InputError(f"{field}.shape", shape, f"at most {_MAX_BYTES} bytes in all")
     return total
@@ -83,23 +84,17 @@ def encode(array: NDArray[np.generic], field: str = "array") -> common_pb2.Tenso
 
 def decode(tensor: common_pb2.Tensor, field: str = "tensor") -> NDArray[np.generic]:
     """Take an array out of a message: a read-only view of one copy of its bytes."""
-    expected = nbytes(tensor.spec, field)
+    spec = tensor.spec
+    expected = nbytes(spec, field)
     data = tensor.data  # each access to a bytes field copies
     if len(data) != expected:
-        raise InputError(f"{field}.data", f"{len(data)} bytes", f"{expected} bytes for shape {list(tensor.spec.shape)}")
-    return np.frombuffer(data, dtype=dtype_of(tensor.spec, field)).reshape(tuple(tensor.spec.shape))
+        raise InputError(f"{field}.data", f"{len(data)} bytes", f"{expected} bytes for shape {list(spec.shape)}")
+    return np.frombuffer(data, dtype=_DATA_TYPES[spec.dtype]).reshape(tuple(spec.shape))
 
 
-def crc32c(data: bytes | memoryview, start: int = 0) -> int:
-    """CRC32C (Castagnoli) of ``data``, going on from ``start``."""
-    if isinstance(data, memoryview):
-        # The package takes no views, but arrays that cannot be written to: nothing is copied.
-        data = np.frombuffer(data.toreadonly(), np.uint8)  # type: ignore[assignment]
-    return int(google_crc32c.extend(start, data))
-
-
-def verify(data: bytes | memoryview, expected: int, what: str) -> None:
-    """Raise DataLossError if ``data`` does not have the CRC32C ``expected``."""
-    came = crc32c(data)
+def verify(data: bytes | memoryview, expected: int, what: str, came: int | None = None) -> None:
+    """Raise DataLossError if ``data`` does not have the CRC32C ``expected``; ``came`` is what it has, where known."""
+    if came is None:
+        came = crc32c(data)
     if came != expected:
         raise DataLossError(f"{what}: CRC32C is {came:08x}, sent with {expected:08x}: bytes were damaged on the way.")

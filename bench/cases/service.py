@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from bench.model import OURS, Case, Contender, Problem, Target, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fastclust.client import Client, Job
+    from fastclust.client import Client, Dataset, Job
 
 __all__ = ["CASE"]
 
@@ -38,6 +38,8 @@ class _Service:
     folder: Path
     process: Any
     bare: Any
+    #: Data sets to be removed before the next upload.
+    left: list[Dataset] = field(default_factory=list)
 
 
 @functools.cache
@@ -49,6 +51,8 @@ def _service(place: str) -> _Service:
     from fastclust.cli.demo import server
     from fastclust.client import Client
 
+    # An idle worker compiles for up to a minute; what is measured is a server that has been up for longer.
+    os.environ["FASTCLUST_COLD"] = "1"
     folder = Path(_stack.enter_context(tempfile.TemporaryDirectory(prefix="fastclust-bench-", dir=place or None)))
     address = _stack.enter_context(server(folder / "data"))
     client = _stack.enter_context(Client(address))
@@ -81,12 +85,19 @@ def _upload(place: str) -> Callable[[Any], Callable[[], Any]]:
 
         def call() -> Any:
             data = service.client.upload(rows)
-            service.client.delete_dataset(data)
+            service.left.append(data)
             return data.n_bytes
 
         return call
 
     return prepare
+
+
+def _forget(place: str) -> None:
+    """Remove what was uploaded: a file system may take as long for that as for the upload."""
+    service = _service(place)
+    while service.left:
+        service.client.delete_dataset(service.left.pop())
 
 
 def _bare_upload(rows: Any) -> Callable[[], int]:
@@ -95,8 +106,12 @@ def _bare_upload(rows: Any) -> Callable[[], int]:
     return lambda: int(stub(bytes(view[start : start + CHUNK]) for start in range(0, len(view), CHUNK)))
 
 
+def _bare_path() -> Path:
+    return _service("").folder / "bare"
+
+
 def _bare_write(rows: Any) -> Callable[[], int]:
-    path = _service("").folder / "bare"
+    path = _bare_path()
     return lambda: write_and_sync(os.fspath(path), rows.data.cast("B"))
 
 
@@ -126,7 +141,8 @@ def _bytes_gate(rows: Any, came: Any) -> Verdict:
 
 
 def _bytes_problems(megabytes: int) -> list[Problem]:
-    grpcio, disk = Contender("grpcio", _bare_upload), Contender("write+fsync", _bare_write)
+    grpcio = Contender("grpcio", _bare_upload)
+    disk = Contender("write+fsync", _bare_write, before=lambda: _bare_path().unlink(missing_ok=True))
     down = Contender("grpcio", _bare_download)
     share = "of the slower of bare grpcio and bare write+fsync"
     problems = []
@@ -142,7 +158,12 @@ def _bytes_problems(megabytes: int) -> list[Problem]:
                 f"upload {megabytes} MiB, data on {where}",
                 lambda: _payload(megabytes),
                 [
-                    Contender(OURS, _upload(place), remark="CRC of each chunk and of the whole, all numbers checked"),
+                    Contender(
+                        OURS,
+                        _upload(place),
+                        remark="CRC of each chunk and of the whole, all numbers checked",
+                        before=functools.partial(_forget, place),
+                    ),
                     *peers,
                 ],
                 _bytes_gate,

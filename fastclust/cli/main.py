@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fastclust import __version__
-from fastclust.cli import demo, doctor, estimators, jobs, kmeans, run, serve, view
+from fastclust.cli import demo, doctor, estimators, insight, jobs, kmeans, run, serve, view
 from fastclust.cli.output import say
 from fastclust.errors import FastclustError, InputError, InputTypeError, OperationCancelledError
 
@@ -28,6 +28,8 @@ app.command("tsne")(estimators.tsne)
 app.command("mahalanobis")(estimators.mahalanobis)
 app.command("train")(estimators.train)
 app.command("embed")(estimators.embed)
+app.command("choose-k")(insight.choose_k)
+app.command("propagate-labels")(insight.propagate_labels)
 # What serve does not know itself is the server's to read.
 app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
 app.command("doctor")(doctor.doctor)

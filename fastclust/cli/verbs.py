@@ -32,12 +32,12 @@ def do(
     server: str | None,
     json: bool,
     here: Callable[[NDArray[Any]], tuple[dict[str, Any], dict[str, Any]]],
-    there: Callable[[Client, Dataset], Job],
+    there: Callable[[Client, Dataset], Job] | None = None,
     *,
     features: bool = False,
 ) -> None:
     """Run an estimator on rows here and write its arrays, or submit it and write its results."""
-    if server is not None:
+    if server is not None and there is not None:
         with connect(server) as client:
             result, paths = finish(there(client, send(client, source)[0]), out, quiet=json)
         tell(out, json, {**result.metrics, **result.notes}, [path.name for path in paths])

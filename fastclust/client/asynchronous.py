@@ -119,6 +119,16 @@ class AsyncClient:
         """See :meth:`Client.insight`."""
         return AsyncJob(await asyncio.to_thread(self._client.insight, _name(job), **params))
 
+    async def choose_k(self, source: AsyncJob | Dataset | str, **params: Any) -> AsyncJob:
+        """See :meth:`Client.choose_k`."""
+        return AsyncJob(await asyncio.to_thread(self._client.choose_k, _name(source), **params))
+
+    async def propagate_labels(
+        self, source: AsyncJob | Dataset | str, labels: Dataset | str, **params: Any
+    ) -> AsyncJob:
+        """See :meth:`Client.propagate_labels`."""
+        return AsyncJob(await asyncio.to_thread(self._client.propagate_labels, _name(source), labels, **params))
+
     async def pipeline(self, data: Dataset | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.pipeline`."""
         return AsyncJob(await asyncio.to_thread(self._client.pipeline, data, **params))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from fastclust import wire
+from fastclust.checksums import Whole
 from fastclust.client.archive import pack_folder
 from fastclust.errors import DataError, InputError, InputTypeError, NotFoundError
 from fastclust.v1 import common_pb2, dataset_pb2
@@ -36,32 +37,34 @@ class Payload:
     file: BinaryIO | None = None
     #: Keeps a temporary file alive.
     keep: Any = field(default=None, repr=False)
-    #: Bytes that were read in order, and their checksum.
-    _summed: tuple[int, int] = (0, 0)
+    #: Checksum of the bytes that were read in order, and how many they are.
+    _whole: Whole = field(default_factory=Whole, repr=False)
+    _summed: int = 0
 
     @property
     def size(self) -> int:
         """Bytes in all."""
         return int(self.request.byte_count)
 
-    def chunks(self, start: int) -> Iterator[tuple[int, memoryview]]:
-        """Yield (offset, data) from ``start`` on."""
+    def chunks(self, start: int) -> Iterator[tuple[int, memoryview, int]]:
+        """Yield (offset, data, CRC32C of the data) from ``start`` on."""
         for offset in range(start, self.size, CHUNK):
             if self.view is not None:
                 data = self.view[offset : offset + CHUNK]
             else:
                 assert self.file is not None
                 data = memoryview(os.pread(self.file.fileno(), min(CHUNK, self.size - offset), offset))
-            summed, value = self._summed
-            if offset == summed:
-                self._summed = (summed + len(data), wire.crc32c(data, value))
-            yield offset, data
+            crc = wire.crc32c(data)
+            if offset == self._summed:
+                self._whole.add(data, crc)
+                self._summed += len(data)
+            yield offset, data, crc
 
     def crc32c(self) -> int:
         """Checksum of the whole; what was sent in order is not read again."""
-        for _ in self.chunks(self._summed[0]):
+        for _ in self.chunks(self._summed):
             pass
-        return self._summed[1]
+        return self._whole.value
 
     def close(self) -> None:
         """Let go of files."""

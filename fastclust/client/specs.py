@@ -8,11 +8,23 @@ from fastclust.errors import InputError, InputTypeError
 from fastclust.v1 import spec_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from google.protobuf.message import Message
 
-__all__ = ["embed", "evaluate", "insight", "kmeans", "mahalanobis", "neighbors", "pipeline", "train", "tsne"]
+__all__ = [
+    "choose_k",
+    "embed",
+    "evaluate",
+    "insight",
+    "kmeans",
+    "mahalanobis",
+    "neighbors",
+    "pipeline",
+    "propagate_labels",
+    "train",
+    "tsne",
+]
 
 _METHODS = {
     "lloyd": spec_pb2.CLUSTERING_METHOD_LLOYD,
@@ -223,6 +235,44 @@ def insight(
     spec = spec_pb2.InsightSpec(job=job, analyses=_texts("analyses", analyses))
     _fill(spec, duplicate_threshold=duplicate_threshold, per_cluster=per_cluster)
     return spec_pb2.JobSpec(insight=spec)
+
+
+def choose_k(
+    source: str,
+    *,
+    ks: Iterable[int] | str = "auto",
+    metric: str | None = None,
+    max_rows: int | None = None,
+    random_state: int | None = None,
+) -> spec_pb2.JobSpec:
+    """Spec of a choice of k for a data set or the rows of a finished job; see :func:`fastclust.insight.choose_k`."""
+    spec = spec_pb2.ChooseKSpec()
+    _set(spec, "job" if source.startswith("jobs/") else "dataset", source, "source")
+    if isinstance(ks, str) and ks != "auto":
+        raise InputError("ks", repr(ks), '"auto", or integers')
+    for k in () if isinstance(ks, str) else ks:
+        if isinstance(k, bool) or not hasattr(k, "__index__"):
+            raise InputTypeError("ks", repr(k), "integers")
+        if not 2 <= k < 2**31:
+            raise InputError("ks", k, "integers from 2 to half of the rows")
+        spec.ks.append(int(k))
+    _fill(spec, max_rows=max_rows, random_state=random_state)
+    _metric(spec, metric)
+    return spec_pb2.JobSpec(choose_k=spec)
+
+
+def propagate_labels(
+    source: str, *, labels: str, n_neighbors: int | None = None, metric: str | None = None
+) -> spec_pb2.JobSpec:
+    """Spec of a job that spreads labels over a data set or the graph of a finished neighbors job.
+
+    See :func:`fastclust.insight.propagate_labels`.
+    """
+    spec = spec_pb2.PropagateLabelsSpec()
+    _set(spec, "graph" if source.startswith("jobs/") else "dataset", source, "source")
+    _fill(spec, labels=labels, n_neighbors=n_neighbors)
+    _metric(spec, metric)
+    return spec_pb2.JobSpec(propagate_labels=spec)
 
 
 def pipeline(

@@ -184,6 +184,23 @@ class Client:
         """
         return self.submit(specs.insight(_name(job), **_names(params)))
 
+    def choose_k(self, source: Job | Dataset | str, **params: Any) -> Job:
+        """Submit the choice of a number of clusters with the parameters of :func:`fastclust.insight.choose_k`.
+
+        ``source`` is a data set, or a finished train, embed, pipeline or kmeans job, whose rows are looked at in the
+        metric of its clusters. ``result.k`` is the choice; ks, silhouette, calinski_harabasz, stability and inertia
+        are the curve.
+        """
+        return self.submit(specs.choose_k(_name(source), **_names(params)))
+
+    def propagate_labels(self, source: Job | Dataset | str, labels: Dataset | str, **params: Any) -> Job:
+        """Submit labels of some rows to be spread to all: labels (-1 where none leads to), confidence.
+
+        ``source`` is a data set, whose graph is made first, or a finished neighbors job; ``labels`` a data set of
+        labels; the parameters are those of :func:`fastclust.insight.propagate_labels`, and ``metric=`` of a data set.
+        """
+        return self.submit(specs.propagate_labels(_name(source), labels=_name(labels), **_names(params)))
+
     def pipeline(self, data: Dataset | str, **params: Any) -> Job:
         """Submit the whole run with the parameters of :func:`fastclust.run`: everything and report.html."""
         return self.submit(specs.pipeline(_name(data), **_names(params)))

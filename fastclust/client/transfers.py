@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 
 from fastclust import chunks, wire
-from fastclust.ahead import ahead
+from fastclust.checksums import Whole
 from fastclust.errors import DataLossError, InternalError
 from fastclust.v1 import artifact_pb2, common_pb2, dataset_pb2, dataset_pb2_grpc
 
@@ -52,7 +52,7 @@ class Transfers:
                 before = persisted
                 try:
                     stream = _messages(session.name, payload, persisted)
-                    persisted = self._upload(ahead(stream), metadata=self._connection.metadata).persisted_bytes
+                    persisted = self._upload(stream, metadata=self._connection.metadata).persisted_bytes
                 except grpc.RpcError as error:
                     retry.wait(error)
                     name = dataset_pb2.GetUploadRequest(name=session.name)
@@ -74,14 +74,15 @@ class Transfers:
         rows = shape[0] if shape else 1
         width = len(out) // rows if rows else 0
         retry = self._connection.retry()
-        done = 0
+        done, whole = 0, Whole()
         while done < rows:
             request = artifact_pb2.ReadArtifactRequest(name=artifact.name, row_offset=done)
             parts = self._read(request, metadata=self._connection.metadata)
             try:
-                for part in ahead(parts):
+                for part in parts:
                     if isinstance(part, chunks.Block):
                         done = _take(part, done, width, out, artifact.name)
+                        whole.add(part.data, part.crc32c)
                         retry = self._connection.worked()
             except grpc.RpcError as error:
                 retry.wait(error)
@@ -90,14 +91,14 @@ class Transfers:
                 parts.cancel()
             if done < rows:
                 raise DataLossError(f"{artifact.name}: the stream ended after {done} of {rows} rows.")
-        if wire.crc32c(out.data) != artifact.crc32c:
+        if whole.value != artifact.crc32c:
             raise DataLossError(f"{artifact.name}: the whole does not match its checksum.")
         return out.tobytes() if artifact.is_file else out.view(dtype).reshape(shape)
 
 
 def _messages(name: str, payload: Payload, start: int) -> Iterator[bytes]:
-    for offset, data in payload.chunks(start):
-        yield chunks.encode_upload(name, offset, data)
+    for offset, data, crc in payload.chunks(start):
+        yield chunks.encode_upload(name, offset, data, crc)
 
 
 def _take(block: chunks.Block, done: int, width: int, out: NDArray[np.uint8], name: str) -> int:
@@ -105,7 +106,7 @@ def _take(block: chunks.Block, done: int, width: int, out: NDArray[np.uint8], na
     data = block.data
     if block.row_offset != done or (width and len(data) % width):
         raise InternalError(f"{name}: a block for row {block.row_offset} came when row {done} was due.")
-    wire.verify(data, block.crc32c, f"{name}, row {done}")
+    wire.verify(data, block.crc32c, f"{name}, row {done}", block.came)
     start = done * width
     out[start : start + len(data)] = np.frombuffer(data, np.uint8)
     return done + (len(data) // width if width else 0)

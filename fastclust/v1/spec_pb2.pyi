@@ -91,6 +91,8 @@ class JobSpec(_message.Message):
     EVALUATE_FIELD_NUMBER: _builtins.int
     INSIGHT_FIELD_NUMBER: _builtins.int
     IMPORT_FIELD_NUMBER: _builtins.int
+    CHOOSE_K_FIELD_NUMBER: _builtins.int
+    PROPAGATE_LABELS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def kmeans(self) -> Global___KMeansSpec: ...
@@ -111,6 +113,10 @@ class JobSpec(_message.Message):
     @_builtins.property
     def insight(self) -> Global___InsightSpec: ...
     @_builtins.property
+    def choose_k(self) -> Global___ChooseKSpec: ...
+    @_builtins.property
+    def propagate_labels(self) -> Global___PropagateLabelsSpec: ...
+    @_builtins.property
     def limits(self) -> Global___JobLimits: ...
     def __init__(
         self,
@@ -124,13 +130,15 @@ class JobSpec(_message.Message):
         pipeline: Global___PipelineSpec | None = ...,
         evaluate: Global___EvaluateSpec | None = ...,
         insight: Global___InsightSpec | None = ...,
+        choose_k: Global___ChooseKSpec | None = ...,
+        propagate_labels: Global___PropagateLabelsSpec | None = ...,
         limits: Global___JobLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["embed", b"embed", "evaluate", b"evaluate", "import", b"import", "insight", b"insight", "kind", b"kind", "kmeans", b"kmeans", "limits", b"limits", "mahalanobis", b"mahalanobis", "neighbors", b"neighbors", "pipeline", b"pipeline", "train", b"train", "tsne", b"tsne"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choose_k", b"choose_k", "embed", b"embed", "evaluate", b"evaluate", "import", b"import", "insight", b"insight", "kind", b"kind", "kmeans", b"kmeans", "limits", b"limits", "mahalanobis", b"mahalanobis", "neighbors", b"neighbors", "pipeline", b"pipeline", "propagate_labels", b"propagate_labels", "train", b"train", "tsne", b"tsne"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embed", b"embed", "evaluate", b"evaluate", "import", b"import", "insight", b"insight", "kind", b"kind", "kmeans", b"kmeans", "limits", b"limits", "mahalanobis", b"mahalanobis", "neighbors", b"neighbors", "pipeline", b"pipeline", "train", b"train", "tsne", b"tsne"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choose_k", b"choose_k", "embed", b"embed", "evaluate", b"evaluate", "import", b"import", "insight", b"insight", "kind", b"kind", "kmeans", b"kmeans", "limits", b"limits", "mahalanobis", b"mahalanobis", "neighbors", b"neighbors", "pipeline", b"pipeline", "propagate_labels", b"propagate_labels", "train", b"train", "tsne", b"tsne"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["kmeans", "mahalanobis", "neighbors", "tsne", "train", "embed", "pipeline", "evaluate", "insight", "import"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["kmeans", "mahalanobis", "neighbors", "tsne", "train", "embed", "pipeline", "evaluate", "insight", "import", "choose_k", "propagate_labels"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -931,7 +939,10 @@ class InsightSpec(_message.Message):
     labels: _builtins.str
     @_builtins.property
     def analyses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"near_duplicates", "outliers", "representatives", "choose_k", "propagate_labels"; empty: all that apply."""
+        """"near_duplicates", "outliers", "representatives"; empty: all of them. The choice of k and the spreading of labels
+        need no clusters and are jobs of their own, ChooseKSpec and PropagateLabelsSpec; here they are refused, and so are
+        clusters and labels.
+        """
 
     @_builtins.property
     def clusters(self) -> Global___ClusterSearch: ...
@@ -959,6 +970,110 @@ class InsightSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__per_cluster) -> _WhichOneofReturnType__per_cluster | None: ...
 
 Global___InsightSpec: _TypeAlias = InsightSpec  # noqa: Y015
+
+@_typing.final
+class ChooseKSpec(_message.Message):
+    """Choose a number of clusters for k-means from a curve of silhouettes and stability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    KS_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    RANDOM_STATE_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """A TENSOR data set of rows."""
+    job: _builtins.str
+    """"jobs/{id}" of a finished train, embed, pipeline or kmeans job: its embedding, or the rows that it clustered, in
+    the metric of its clusters.
+    """
+    max_rows: _builtins.int
+    """Rows that are drawn where there are more."""
+    random_state: _builtins.int
+    @_builtins.property
+    def ks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers to try, each from 2 to half of the rows that are used; empty: the library's own."""
+
+    @_builtins.property
+    def metric(self) -> Global___MetricSpec:
+        """Only with a data set."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        job: _builtins.str = ...,
+        ks: _abc.Iterable[_builtins.int] | None = ...,
+        metric: Global___MetricSpec | None = ...,
+        max_rows: _builtins.int | None = ...,
+        random_state: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_random_state", b"_random_state", "dataset", b"dataset", "input", b"input", "job", b"job", "max_rows", b"max_rows", "metric", b"metric", "random_state", b"random_state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_random_state", b"_random_state", "dataset", b"dataset", "input", b"input", "job", b"job", "ks", b"ks", "max_rows", b"max_rows", "metric", b"metric", "random_state", b"random_state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_rows: _TypeAlias = _typing.Literal["max_rows"]  # noqa: Y015
+    _WhichOneofArgType__max_rows: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows"]  # noqa: Y015
+    _WhichOneofReturnType__random_state: _TypeAlias = _typing.Literal["random_state"]  # noqa: Y015
+    _WhichOneofArgType__random_state: _TypeAlias = _typing.Literal["_random_state", b"_random_state"]  # noqa: Y015
+    _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["dataset", "job"]  # noqa: Y015
+    _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_rows) -> _WhichOneofReturnType__max_rows | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__random_state) -> _WhichOneofReturnType__random_state | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
+
+Global___ChooseKSpec: _TypeAlias = ChooseKSpec  # noqa: Y015
+
+@_typing.final
+class PropagateLabelsSpec(_message.Message):
+    """Spread the labels of some rows to all rows that a neighbour graph leads to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    N_NEIGHBORS_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """A TENSOR data set of rows, whose graph is made first."""
+    graph: _builtins.str
+    """"jobs/{id}" of a finished neighbors job without queries."""
+    labels: _builtins.str
+    """A LABELS data set, or an integer TENSOR; -1, or no line, where unknown."""
+    n_neighbors: _builtins.int
+    @_builtins.property
+    def metric(self) -> Global___MetricSpec:
+        """Only with a data set."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        graph: _builtins.str = ...,
+        labels: _builtins.str = ...,
+        n_neighbors: _builtins.int | None = ...,
+        metric: Global___MetricSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_neighbors", b"_n_neighbors", "dataset", b"dataset", "graph", b"graph", "input", b"input", "metric", b"metric", "n_neighbors", b"n_neighbors"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_neighbors", b"_n_neighbors", "dataset", b"dataset", "graph", b"graph", "input", b"input", "labels", b"labels", "metric", b"metric", "n_neighbors", b"n_neighbors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__n_neighbors: _TypeAlias = _typing.Literal["n_neighbors"]  # noqa: Y015
+    _WhichOneofArgType__n_neighbors: _TypeAlias = _typing.Literal["_n_neighbors", b"_n_neighbors"]  # noqa: Y015
+    _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["dataset", "graph"]  # noqa: Y015
+    _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_neighbors) -> _WhichOneofReturnType__n_neighbors | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
+
+Global___PropagateLabelsSpec: _TypeAlias = PropagateLabelsSpec  # noqa: Y015
 
 @_typing.final
 class ImportSpec(_message.Message):

@@ -61,6 +61,8 @@ _OPTIONS = (
     # Chunks of 1 MiB go as few frames.
     ("grpc.http2.max_frame_size", 2**20),
     ("grpc.http2.lookahead_bytes", 4 * 2**20),
+    # The window stays at that: where a disk is slow, a probed one grows to hundreds of MiB that nobody reads yet.
+    ("grpc.http2.bdp_probe", 0),
     # Headers beyond this are refused before a handler sees the call.
     ("grpc.max_metadata_size", 16 * 2**10),
     ("grpc.absolute_max_metadata_size", 32 * 2**10),

@@ -6,7 +6,7 @@ import itertools
 import secrets
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from fastclust_server import log, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from fastclust_server.auth import Authenticator
     from fastclust_server.metrics import Metrics
@@ -81,7 +83,7 @@ class Calls(grpc.ServerInterceptor):
     def __init__(self, authenticator: Authenticator, pools: Pools, metrics: Metrics, telemetry: Telemetry) -> None:
         self._authenticator = authenticator
         self._pools = pools
-        self._metrics = metrics
+        self.metrics = metrics
         self._telemetry = telemetry
         #: Methods of ours that were called, and their handlers by caller; owners are those of the file of tokens.
         self._known: set[str] = set()
@@ -199,38 +201,74 @@ class Calls(grpc.ServerInterceptor):
         if not call.owner:
             _call.set(replace(call, owner=self._authenticator.subject(context)))
 
-    @contextmanager
-    def _counted(self, method: str) -> Iterator[None]:
+    def _counted(self, method: str) -> _Counted:
+        return _Counted(self, method)
+
+    def _answering(self, call: Call, context: grpc.ServicerContext) -> _Answering:
+        return _Answering(call, context, self.metrics, self._telemetry)
+
+    def opened(self) -> None:
+        """Take note that a call is being answered."""
         with self._changed:
             self._open += 1
-        self._metrics.started(method)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._open -= 1
-                if self._open == 0:
-                    self._changed.notify_all()
 
-    @contextmanager
-    def _answering(self, call: Call, context: grpc.ServicerContext) -> Iterator[None]:
-        begun = time.perf_counter()
+    def closed(self) -> None:
+        """Take note that one is no longer."""
+        with self._changed:
+            self._open -= 1
+            if self._open == 0:
+                self._changed.notify_all()
+
+
+class _Counted:
+    """Around a call: it is open. A class, as a generator takes three times as long, and every call pays."""
+
+    __slots__ = ("_calls", "_method")
+
+    def __init__(self, calls: Calls, method: str) -> None:
+        self._calls, self._method = calls, method
+
+    def __enter__(self) -> None:
+        self._calls.opened()
+        self._calls.metrics.started(self._method)
+
+    def __exit__(self, *_raised: object) -> None:
+        self._calls.closed()
+
+
+class _Answering:
+    """Around a handler: who calls, how long it took, and what it raises as a status."""
+
+    __slots__ = ("_begun", "_call", "_context", "_metrics", "_span", "_telemetry")
+
+    def __init__(self, call: Call, context: grpc.ServicerContext, metrics: Metrics, telemetry: Telemetry) -> None:
+        self._call, self._context, self._metrics, self._telemetry = call, context, metrics, telemetry
+        self._begun = time.perf_counter()
+        self._span: AbstractContextManager[None] | None = None
+
+    def __enter__(self) -> None:
+        _call.set(self._call)
+        if self._telemetry.on:
+            self._span = self._telemetry.call(self._call.method, self._context.invocation_metadata())
+            self._span.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         code = grpc.StatusCode.OK
-        _call.set(call)
         try:
-            with self._telemetry.call(call.method, context.invocation_metadata()):
-                yield
-        except GeneratorExit:
-            code = grpc.StatusCode.CANCELLED  # the caller went away
-            raise
-        except Exception as error:
-            if not isinstance(error, FastclustError) and not context.is_active():
-                code = grpc.StatusCode.CANCELLED
-                raise  # the caller went away, and the handler noticed
-            code, message = refuse(context, error, _call.get())
-            context.abort(code, message)
+            if self._span is not None:
+                self._span.__exit__(kind, error, trace)
+            if isinstance(error, GeneratorExit):
+                code = grpc.StatusCode.CANCELLED  # the caller went away
+            elif isinstance(error, Exception):
+                if not isinstance(error, FastclustError) and not self._context.is_active():
+                    code = grpc.StatusCode.CANCELLED  # the caller went away, and the handler noticed
+                    return
+                code, message = refuse(self._context, error, _call.get())
+                self._context.abort(code, message)
         finally:
-            self._metrics.ended(call.method, code.name, time.perf_counter() - begun)
+            self._metrics.ended(self._call.method, code.name, time.perf_counter() - self._begun)
 
 
 def refuse(context: grpc.ServicerContext, error: BaseException, call: Call) -> tuple[grpc.StatusCode, str]:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fastclust.v1 import job_pb2
 from fastclust_server import log
+from fastclust_server.gpus import GpuCollector
 from fastclust_server.jobs.records import ENDED
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Metrics:
             "fastclust_batch_rows", "Rows of a batch of online calls.", ["method"], registry=registry, buckets=_ROWS
         )
         self._queued = Gauge("fastclust_jobs_queued", "Jobs that wait.", registry=registry)
+        registry.register(GpuCollector())
         self._children: dict[tuple[str, str], Histogram] = {}
         self._methods: dict[str, Counter] = {}
         self._batches: dict[str, Histogram] = {}

@@ -45,6 +45,11 @@ class Telemetry:
                 '--telemetry needs OpenTelemetry. Run: pip install "fastclust[telemetry]"'
             ) from error
 
+    @property
+    def on(self) -> bool:
+        """Whether calls are told of at all."""
+        return self._tracer is not None
+
     def call(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> AbstractContextManager[None]:
         """Return what surrounds a call."""
         return nullcontext() if self._tracer is None else self._span(method, metadata)

@@ -161,3 +161,19 @@ def test_how_wrong_a_wrong_result_is_counts_as_missed_but_its_time_counts_nothin
     ]
     (ours,) = run_problem(problem(WRONG, targets=wanted))
     assert [target["met"] for target in ours["targets"]] == [False, None, None]
+
+
+def test_what_the_last_run_left_is_taken_away_before_each_and_not_timed():
+    done = []
+
+    def prepare(data):
+        return lambda: done.append("run") or np.sort(data)
+
+    def before():
+        done.append("before")
+        time.sleep(0.02)
+
+    (ours,) = run_problem(problem(Contender("fastclust", prepare, before=before)))
+    assert done == ["before", "run"] * (len(done) // 2)
+    assert len(done) // 2 == 2 + 3  # two to be judged, three rounds
+    assert ours["most"] < 0.02

@@ -51,6 +51,26 @@ def test_kmeans_writes_the_same_here_and_on_a_server(rows_file, tmp_path, addres
     assert told["backend"] == "numba"
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_number_of_clusters_and_labels_of_all_are_found_here_and_on_a_server(rows_file, tmp_path, address, remote):
+    there = ["--server", address, "--json"] if remote else ["--json"]
+    out = ["-o", str(tmp_path)]
+    done = CliRunner().invoke(app, ["choose-k", str(rows_file), *out, "--ks", "2-4,6", *there])
+    assert done.exit_code == 0, done.output
+    rows = np.load(rows_file)
+    choice = fc.insight.choose_k(rows, [2, 3, 4, 6])
+    assert json.loads(done.stdout)["k"] == choice.k
+    assert np.load(tmp_path / "silhouette.npy").tolist() == [point.silhouette for point in choice.curve]
+    (tmp_path / "given.csv").write_text("id,label\n0,1\n1,0\n")
+    given = ["--labels", str(tmp_path / "given.csv"), "-k", "5"]
+    done = CliRunner().invoke(app, ["propagate-labels", str(rows_file), *out, *given, *there])
+    assert done.exit_code == 0, done.output
+    known = np.array([1, 0] + 198 * [-1])
+    expected = fc.insight.propagate_labels(fc.knn_graph(rows, n_neighbors=5), known)
+    assert np.array_equal(np.load(tmp_path / "labels.npy"), expected.labels)
+    assert np.array_equal(np.load(tmp_path / "confidence.npy"), expected.confidence)
+
+
 @pytest.mark.parametrize(
     ("verb", "options", "file", "shape"),
     [
@@ -125,6 +145,7 @@ def test_jobs_are_listed_shown_and_cancelled(rows_file, tmp_path, address):
         (["kmeans", "ROWS", "-o", "OUT", "-k", "201"], 2, "n_clusters: got 201; allowed: 1..200"),
         (["kmeans", "nothing.npy", "-o", "OUT"], 1, "nothing.npy"),
         (["kmeans", "ROWS", "-o", "OUT", "--metric", "manhattan"], 2, "metric: got 'manhattan'"),
+        (["choose-k", "ROWS", "-o", "OUT", "--ks", "2-x"], 2, "ks: got '2-x'"),
         (["jobs", "ls", "--server", "127.0.0.1:1"], 1, "fastclust serve"),
     ],
 )

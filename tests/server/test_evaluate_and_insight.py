@@ -189,7 +189,7 @@ def test_what_cannot_be_done_is_refused_by_name(server, clusters, refused, kind,
     assert told["metadata"]["field"] == field
 
 
-def test_what_this_version_does_not_have_says_what_it_has(server, clusters, refused):
+def test_what_has_a_job_of_its_own_is_no_analysis_of_clusters(server, clusters, refused):
     for values in ({"analyses": ["choose_k"]}, {"clusters": {"min": 2, "max": 9}}):
         with refused(CODE.UNIMPLEMENTED) as told:
             server.submit(insight={"job": clusters.name, **values})

@@ -179,14 +179,29 @@ def test_the_same_request_id_is_one_job(server, data, refused):
     server.wait(first)
 
 
+def listed(server, **filters):
+    """All pages: other tests leave jobs on this server too, whichever of them ran before."""
+    request = job_pb2.ListJobsRequest(page_size=1000, **filters)
+    found = []
+    while True:
+        page = server.jobs.ListJobs(request)
+        found += page.jobs
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
 def test_jobs_are_listed_newest_first_with_filters(server, done, data):
     newer = server.submit(kmeans=kmeans(data, 2), display_name="two")
     server.wait(newer)
-    found = server.jobs.ListJobs(job_pb2.ListJobsRequest(kinds=["kmeans"], states=[job_pb2.JOB_STATE_SUCCEEDED]))
-    names = [job.name for job in found.jobs]
+    found = listed(server, kinds=["kmeans"], states=[job_pb2.JOB_STATE_SUCCEEDED])
+    names = [job.name for job in found]
     assert names.index(newer.name) < names.index(done.name)
-    assert found.jobs[names.index(newer.name)].display_name == "two"
-    assert not server.jobs.ListJobs(job_pb2.ListJobsRequest(kinds=["embed"])).jobs
+    assert found[names.index(newer.name)].display_name == "two"
+    assert {job.spec.WhichOneof("kind") for job in found} == {"kmeans"}
+    assert {job.state for job in found} == {job_pb2.JOB_STATE_SUCCEEDED}
+    for other in ({"kinds": ["embed"]}, {"kinds": ["kmeans"], "states": [job_pb2.JOB_STATE_QUEUED]}):
+        assert not {newer.name, done.name} & {job.name for job in listed(server, **other)}
 
 
 def test_a_watch_shows_growing_sequences_and_ends_with_the_job(server, data):

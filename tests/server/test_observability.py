@@ -5,8 +5,10 @@ import urllib.request
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from fastclust.v1 import job_pb2
+from fastclust_server.gpus import GpuCollector, gpus
 from fastclust_server.telemetry import Telemetry
 
 CODE = grpc.StatusCode
@@ -51,6 +53,61 @@ def test_prometheus_is_told_of_calls_by_the_names_of_grfc_a66_and_of_jobs(measur
     assert value(text, "fastclust_job_seconds_count", kind="kmeans", state="succeeded") == 1
     assert value(text, "fastclust_job_queue_seconds_count", kind="kmeans") == 1
     assert value(text, "fastclust_jobs_queued") == 0
+
+
+class Library:
+    """What NVIDIA's library says of two GPUs; ``broken`` names a function that fails."""
+
+    def __init__(self, broken=""):
+        self.broken, self.open = broken, 0
+
+    def status(self, name):
+        return 999 if name == self.broken else 0
+
+    def nvmlInit_v2(self):  # noqa: N802 - the name in the library
+        self.open += self.status("init") == 0
+        return self.status("init")
+
+    def nvmlShutdown(self):  # noqa: N802 - the name in the library
+        self.open -= 1
+
+    def nvmlDeviceGetCount_v2(self, count):  # noqa: N802 - the name in the library
+        count._obj.value = 2
+        return self.status("count")
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index, handle):  # noqa: N802 - the name in the library
+        handle._obj.value = 100 + index.value
+        return 0
+
+    def nvmlDeviceGetMemoryInfo(self, handle, memory):  # noqa: N802 - the name in the library
+        memory._obj.used, memory._obj.total = handle.value * 2**20, 80 * 2**30
+        return self.status("memory")
+
+
+def test_memory_of_gpus_is_told_by_gpu():
+    library = Library()
+    registry = CollectorRegistry()
+    registry.register(GpuCollector(lambda: gpus(lambda _name: library)))
+    text = generate_latest(registry).decode()
+    assert value(text, "fastclust_gpus") == 2
+    assert value(text, "fastclust_gpu_memory_used_bytes", gpu="1") == 101 * 2**20
+    assert value(text, "fastclust_gpu_memory_total_bytes", gpu="0") == 80 * 2**30
+    assert library.open == 0
+
+
+@pytest.mark.parametrize("broken", ["init", "count", "memory"])
+def test_a_library_that_does_not_answer_is_as_no_gpu(broken):
+    library = Library(broken)
+    assert gpus(lambda _name: library) == []
+    assert library.open == 0
+
+
+def test_without_a_gpu_the_metrics_say_so(measured):
+    if gpus():
+        pytest.skip("this machine has a GPU")
+    text = scraped(measured)
+    assert value(text, "fastclust_gpus") == 0
+    assert value(text, "fastclust_gpu_memory_used_bytes") is None
 
 
 def test_the_log_is_a_json_object_a_line_with_job_request_and_attempt(measured):

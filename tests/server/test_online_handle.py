@@ -163,3 +163,21 @@ def test_an_answer_that_nobody_waits_for_does_not_hold_up_the_next_call(ends):
     assert next_one.ended() == b"to b"
     over.set()
     looking.join()
+
+
+def test_who_reads_for_nobody_leaves_the_link_to_the_callers_once_one_was_answered(ends, monkeypatch):
+    """Else it would read for one caller after the other, each of whom would have to be woken."""
+    handle, peer, _ = ends
+    monkeypatch.setattr("fastclust_server.online.handle._PAUSE_SECONDS", 8.0)
+    reading = threading.Thread(target=handle._drain, args=(handle._link,), daemon=True)
+    reading.start()
+    caller = Caller(handle, b"a")
+    peer.take(1)
+    peer.reply(b"a")
+    assert caller.ended() == b"to a"
+    reading.join(4)
+    assert not reading.is_alive()
+    alone = Caller(handle, b"b")
+    peer.take(2)
+    peer.reply(b"b")
+    assert alone.ended() == b"to b"

@@ -63,7 +63,7 @@ def place(centers: NDArray[Any], frame: Frame) -> Placed:
 def assign_dense(X: NDArray[Any], placed: Placed, labels: NDArray[np.int32]) -> None:
     """Fill ``labels`` ``[n]``; the same bits for any number of threads, as blocks never depend on it."""
     width = X.shape[1] * X.itemsize
-    rows = int(np.clip(_ROWS_BYTES // width // TILE * TILE, TILE, _MOST_ROWS))
+    rows = min(max(_ROWS_BYTES // width // TILE * TILE, TILE), _MOST_ROWS)
     chunk = max(2, _PANEL_BYTES // (width * PANEL) // 2 * 2)
     centers, panels, halves, reach, frame = placed
     how = (X, centers, panels, halves, frame.shift, frame.shifted, frame.unit, reach, rows, chunk, labels)

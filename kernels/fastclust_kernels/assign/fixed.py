@@ -27,19 +27,19 @@ class FixedCenters:
 
     def __init__(self, centers: NDArray[Any]) -> None:
         self.centers = centers
-        self._placed: dict[str, Placed] = {}
+        self._placed: dict[np.dtype[Any], Placed] = {}
 
     def labels(self, X: NDArray[Any]) -> NDArray[np.int32]:
         """Labels int32 ``[n]`` of rows ``[n, d]`` that are C-contiguous, float32 or float64 and finite."""
         from fastclust_kernels.assign import _dense
 
-        with np.errstate(over="ignore", invalid="ignore"):
-            placed = self._placed.get(X.dtype.name)
-            if placed is None:
+        placed = self._placed.get(X.dtype)
+        if placed is None:
+            with np.errstate(over="ignore", invalid="ignore"):
                 centers = self.centers.astype(X.dtype, copy=False)
-                placed = self._placed[X.dtype.name] = _dense.place(centers, _dense.frame_of(centers))
-            # The sentinel makes a row that a kernel missed fail in every consumer.
-            found = np.full(len(X), -1, np.int32)
-            with launch():
-                _dense.assign_dense(X, placed, found)
+                placed = self._placed[X.dtype] = _dense.place(centers, _dense.frame_of(centers))
+        # The sentinel makes a row that a kernel missed fail in every consumer.
+        found = np.full(len(X), -1, np.int32)
+        with launch():
+            _dense.assign_dense(X, placed, found)
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ __all__ = ["METHODS", "Asked", "Method"]
 _MOST_BYTES = 16 * 2**20 - 4096
 _DEFAULT_NEIGHBORS = 15
 _FLOATS = ("float32", "float64")
+#: The same as NumPy's characters, which take a hundredth of a name's time.
+_FLOAT_CHARS = "fd"
 _MOST_IMAGES = 256
 _MOST_PIXELS = 64 * 10**6
 
@@ -53,7 +56,7 @@ class Method:
 def _rows(tensor: Any, columns: int, field: str = "rows") -> NDArray[Any]:
     """Decode rows [n, columns]: floats, finite, at least one."""
     rows = wire.decode(tensor, field)
-    if rows.dtype.name not in _FLOATS:
+    if rows.dtype.char not in _FLOAT_CHARS:
         raise InputTypeError(field, f"dtype {rows.dtype.name}", ", ".join(_FLOATS))
     if rows.ndim != 2 or not len(rows) or (columns and rows.shape[1] != columns):
         raise InputError(field, f"shape {list(rows.shape)}", f"[rows, {columns or 'columns'}], at least one row")
@@ -72,7 +75,7 @@ def _fits(field: str, *shape: int, itemsize: int) -> None:
 def _check_assign(request: online_pb2.AssignRequest, loaded: Loaded) -> Asked:
     rows = _rows(request.rows, loaded.columns)
     _check_directions(rows, loaded.model.metric)
-    return Asked(request, rows, rows.dtype.name, rows.nbytes)
+    return Asked(request, rows, rows.dtype.char, rows.nbytes)
 
 
 def _check_directions(rows: NDArray[Any], metric: Any) -> None:
@@ -203,8 +206,8 @@ def _stacked(calls: Sequence[Asked]) -> NDArray[Any]:
 
 
 def _parts(calls: Sequence[Asked]) -> list[slice]:
-    ends = np.cumsum([len(call.rows) for call in calls])
-    return [slice(int(end) - len(call.rows), int(end)) for call, end in zip(calls, ends, strict=True)]
+    ends = accumulate(len(call.rows) for call in calls)
+    return [slice(end - len(call.rows), end) for call, end in zip(calls, ends, strict=True)]
 
 
 METHODS = {

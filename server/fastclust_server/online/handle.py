@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import select
-import socket
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -15,12 +12,13 @@ from typing import TYPE_CHECKING
 from google.rpc import status_pb2
 
 from fastclust.errors import OperationCancelledError, OverloadedError, UnavailableError, WaitTimeoutError
-from fastclust_server import log
-from fastclust_server.child import ENVIRONMENT, ONE_THREAD, command
 from fastclust_server.online.frames import Frame, Kind, Link, pack_call
+from fastclust_server.online.starting import end, start
+from fastclust_server.online.waiter import Waiter
 from fastclust_server.status import StatusError
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -30,38 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["OnlineHandle"]
 
-_END_SECONDS = 3.0
 _LONGEST_PAUSE = 10.0
 #: Between two looks at what nobody reads, and until nothing more is thought to come.
 _LOOK_SECONDS = 0.2
 _PAUSE_SECONDS = 0.005
 _GONE = "The online process ended. Call again: it is started anew."
-
-
-class _Waiter:
-    """A thread that waits for an answer. A bare lock: it is quicker than an Event, and each call makes one."""
-
-    __slots__ = ("answer", "gave_up", "gone", "leads", "lock", "sent", "size")
-
-    def __init__(self, size: int) -> None:
-        self.lock = threading.Lock()
-        self.lock.acquire()
-        self.size = size
-        self.answer: Frame | None = None
-        #: Its caller went away; the process did.
-        self.gave_up = self.gone = False
-        #: Whether its request is on its way. Who still sends must not lead: it may wait for somebody to read.
-        self.sent = False
-        #: Whether this thread reads the link, for all who wait.
-        self.leads = False
-
-    @property
-    def over(self) -> bool:
-        return self.answer is not None or self.gave_up or self.gone
-
-    def wake(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it is awake
-            self.lock.release()
 
 
 class OnlineHandle:
@@ -81,7 +52,7 @@ class OnlineHandle:
         self._settings = settings
         self._batched = batched
         self._guard = threading.Lock()
-        self._waiters: dict[int, _Waiter] = {}
+        self._waiters: dict[int, Waiter] = {}
         self._numbers = itertools.count(1)
         self._bytes = 0
         self._link: Link | None = None
@@ -139,7 +110,7 @@ class OnlineHandle:
         """
         seconds = context.time_remaining()
         left = float("inf") if seconds is None else seconds
-        waiter = _Waiter(len(request))
+        waiter = Waiter(len(request))
         number = next(self._numbers)
         link = self._connected(left)
         with self._guard:
@@ -171,7 +142,7 @@ class OnlineHandle:
             raise StatusError(status_pb2.Status.FromString(answer.payload))
         return answer.payload
 
-    def _wait(self, waiter: _Waiter, link: Link, deadline: float) -> bool:
+    def _wait(self, waiter: Waiter, link: Link, deadline: float) -> bool:
         """Wait until a call is over, in the lead or led; return whether that was before the deadline."""
         while not waiter.over:
             left = deadline - time.monotonic()
@@ -188,7 +159,8 @@ class OnlineHandle:
                 self._hand_out(frame)
         return True
 
-    def _hand_out(self, frame: Frame) -> None:
+    def _hand_out(self, frame: Frame) -> bool:
+        """Give a frame to who waits for it; return whether somebody does."""
         self._answered = True
         if frame.kind is Kind.BATCH:
             self._batched(frame.payload.decode(), frame.number)
@@ -198,8 +170,10 @@ class OnlineHandle:
                 waiter.answer = frame
                 if not waiter.leads:
                     waiter.wake()
+                return True
+        return False
 
-    def _leave(self, number: int, waiter: _Waiter, link: Link) -> None:
+    def _leave(self, number: int, waiter: Waiter, link: Link) -> None:
         """Settle a call; if its thread led, another one does from now on."""
         with self._guard:
             self._drop(number)
@@ -215,7 +189,11 @@ class OnlineHandle:
             heir.wake()
 
     def _drain(self, link: Link) -> None:
-        """Read what came while nobody leads: answers that nobody waits for, behind which others would be held up."""
+        """Read what came while nobody leads: answers that nobody waits for, behind which others would be held up.
+
+        Callers that came meanwhile have the lead as soon as one of them was answered: one after the other they would
+        keep it here, and each would wait for a second thread.
+        """
         with self._guard:
             if self._led or self._link is not link:
                 return
@@ -225,8 +203,8 @@ class OnlineHandle:
                 burst = link.burst()
                 if burst is None:
                     return
-                for frame in burst:
-                    self._hand_out(frame)
+                if sum(map(self._hand_out, burst)):
+                    return
         finally:
             with self._guard:
                 if self._link is link:
@@ -242,11 +220,11 @@ class OnlineHandle:
                 raise UnavailableError("The online process is not up. Call again in a moment.")
         return link
 
-    def _settle(self, number: int) -> _Waiter | None:
+    def _settle(self, number: int) -> Waiter | None:
         with self._guard:
             return self._drop(number)
 
-    def _drop(self, number: int) -> _Waiter | None:
+    def _drop(self, number: int) -> Waiter | None:
         waiter = self._waiters.pop(number, None)
         if waiter is not None:
             self._bytes -= waiter.size
@@ -284,7 +262,7 @@ class OnlineHandle:
                 waiter.wake()
             # Whoever reads is told so; the end itself goes when nobody holds it any more.
             link.hang_up()
-            self._end(process)
+            end(process)
             # In this order: who closes rings after it has closed.
             self._wanted.clear()
             if self._closed:
@@ -303,22 +281,7 @@ class OnlineHandle:
             os.close(handle)
 
     def _spawn(self) -> tuple[subprocess.Popen[bytes], Link]:
-        ours, theirs = socket.socketpair()
-        arguments = ["--data", str(self._root), "--socket", str(theirs.fileno())]
-        arguments += ["--memory", str(self._settings.online_memory), "--delay", str(self._settings.online_delay / 1000)]
-        environment = os.environ | ENVIRONMENT | ONE_THREAD
-        if self._settings.database is not None:
-            environment["FASTCLUST_DATABASE"] = self._settings.database
-        process = subprocess.Popen(  # noqa: S603 - the command is ours, word by word
-            command("fastclust_server.online.process", *arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            env=environment,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-        theirs.close()
-        log.event("online_started", online_pid=process.pid)
+        process, ours = start(self._root, self._settings)
         link = Link(ours)
         with self._guard:
             self._link, self._answered = link, False
@@ -326,14 +289,6 @@ class OnlineHandle:
         if self._closed:
             link.hang_up()
         return process, link
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        try:
-            code = process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        log.event("online_ended", online_pid=process.pid, code=code)
 
 
 def _deliver(link: Link, frame: Frame) -> None:

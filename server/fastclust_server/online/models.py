@@ -182,6 +182,8 @@ def _failed(error: BaseException) -> Future[Loaded]:
 
 def _checked(pending: Future[Loaded], owner: str, job: str) -> Future[Loaded]:
     """A model that was asked for before, by anybody: the owner is compared as soon as it is there."""
+    if pending.done() and pending.exception() is None and pending.result().record.owner == owner:
+        return pending  # as nearly always: a future of its own would take longer than all else here
     checked: Future[Loaded] = Future()
 
     def done(one: Future[Loaded]) -> None:

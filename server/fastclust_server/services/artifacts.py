@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from fastclust import chunks
-from fastclust.ahead import ahead
 from fastclust.errors import NotFoundError, PreconditionError
 from fastclust.v1 import artifact_pb2, artifact_pb2_grpc
 from fastclust_server import calls, names
@@ -61,7 +60,7 @@ class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
         blocks = read_blocks(self._folder.artifacts, record, request.row_offset, request.row_limit)
         with self._stalls.watching(context):
             yield artifact_pb2.ReadArtifactResponse(header=encode_artifact(job, record))
-            for message in ahead(starmap(chunks.encode_block, blocks), depth=1):
+            for message in starmap(chunks.encode_block, blocks):
                 self._stalls.moved(context)
                 yield message
 

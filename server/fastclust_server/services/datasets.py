@@ -63,8 +63,8 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
         return encode_upload(record)
 
     @override
-    def Upload(
-        self, request_iterator: Iterator[dataset_pb2.UploadRequest | Chunk], context: grpc.ServicerContext
+    def Upload(  # type: ignore[override] # chunks are parsed by our own hand
+        self, request_iterator: Iterator[Chunk], context: grpc.ServicerContext
     ) -> dataset_pb2.UploadResponse:
         """Write chunks. However the stream ends, what came is synced and acknowledged."""
         owner, writer = calls.current().owner, None
@@ -78,8 +78,7 @@ class DatasetService(dataset_pb2_grpc.DatasetServiceServicer):
                     elif name and name != writer.record.name:
                         allowed = f"{writer.record.name} in all of the stream, or nothing"
                         raise InputError("name", repr(name[:100]), allowed)
-                    data = request.data  # each access copies
-                    writer.add(request.offset, data, request.crc32c)
+                    writer.add(request.offset, request.data, request.crc32c, request.came)
             if writer is None:
                 raise InputError("name", "an empty stream", "at least one message")
         finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust import wire
+from fastclust.checksums import Whole
 from fastclust.errors import DataError, DataLossError, InputError
 from fastclust.v1 import common_pb2, dataset_pb2
 
@@ -84,14 +85,19 @@ class Checker:
         self._dtype = wire.dtype_of(self.content.tensor) if self.content.WhichOneof("content") == "tensor" else None
         #: Bytes seen.
         self.position = 0
-        self.crc32c = 0
+        self._whole = Whole()
         self.bad: InputError | None = None
         #: The beginning of an element whose end has not come.
         self._rest = b""
 
-    def add(self, data: bytes | memoryview) -> None:
-        """Take the next piece."""
-        self.crc32c = wire.crc32c(data, self.crc32c)
+    @property
+    def crc32c(self) -> int:
+        """Of all that was seen."""
+        return self._whole.value
+
+    def add(self, data: bytes | memoryview, crc32c: int | None = None) -> None:
+        """Take the next piece; ``crc32c`` is its checksum, where that was compared already."""
+        self._whole.add(data, crc32c)
         dtype = self._dtype
         if dtype is not None and dtype.kind in "fb" and self.bad is None:
             first = (self.position - len(self._rest)) // dtype.itemsize

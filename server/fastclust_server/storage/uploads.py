@@ -258,8 +258,8 @@ class UploadWriter:
         """Close it."""
         self.close()
 
-    def add(self, offset: int, data: bytes | memoryview, crc32c: int) -> None:
-        """Write one chunk.
+    def add(self, offset: int, data: bytes | memoryview, crc32c: int, came: int | None = None) -> None:
+        """Write one chunk; ``came`` is the checksum of ``data``, where it was computed already.
 
         Raises
         ------
@@ -271,7 +271,7 @@ class UploadWriter:
             Another stream took this upload over.
         """
         record = self.record
-        wire.verify(data, crc32c, f"{record.name}, chunk at byte {offset}")
+        wire.verify(data, crc32c, f"{record.name}, chunk at byte {offset}", came)
         with self._lock:
             if self._file is None:
                 raise PreconditionError(f"{record.name}: another stream goes on with this upload.")
@@ -284,7 +284,7 @@ class UploadWriter:
                 )
             rest = memoryview(data)[max(self.position - offset, 0) :]
             if len(rest) and self._checker.position == self.position:
-                self._checker.add(data if len(rest) == len(data) else rest)
+                self._checker.add(rest, crc32c if len(rest) == len(data) else None)
             self._received(len(rest))
             while rest:
                 written = os.pwrite(self._file, rest, record.head_bytes + self.position)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastclust_server.jobs.tasks import (
+    choose_k,
     embed,
     evaluate,
     importing,
@@ -17,6 +18,7 @@ from fastclust_server.jobs.tasks import (
     mahalanobis,
     neighbors,
     pipeline,
+    propagate_labels,
     train,
     tsne,
 )
@@ -44,5 +46,17 @@ class Task:
 #: The kinds that this version runs, by the name of their field in JobSpec.
 TASKS: dict[str, Task] = {
     module.__name__.rpartition(".")[2]: Task(module.check, module.run, module.STEPS)
-    for module in (kmeans, mahalanobis, neighbors, tsne, train, embed, evaluate, insight, pipeline)
+    for module in (
+        kmeans,
+        mahalanobis,
+        neighbors,
+        tsne,
+        train,
+        embed,
+        evaluate,
+        insight,
+        choose_k,
+        propagate_labels,
+        pipeline,
+    )
 } | {"import": Task(importing.check, importing.run, importing.STEPS)}

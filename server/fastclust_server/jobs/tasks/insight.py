@@ -36,8 +36,8 @@ def check(spec: InsightSpec, inputs: Inputs) -> None:
     given = {"choose_k": spec.HasField("clusters"), "propagate_labels": bool(spec.labels)}
     for analysis, fields in given.items():
         if analysis in spec.analyses or fields:
-            raise UnsupportedError(f"{analysis}: this version of the server has {', '.join(STEPS)}.")
-    for analysis in spec.analyses:  # choose_k and propagate_labels are the library's of a later version
+            raise UnsupportedError(f"{analysis} is a job of its own; an insight job does {', '.join(STEPS)}.")
+    for analysis in spec.analyses:
         if analysis not in STEPS:
             raise InputError("analyses", repr(analysis[:100]), ", ".join(STEPS))
     asked = _asked(spec)

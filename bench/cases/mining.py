@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -140,7 +140,7 @@ def _dense_pools(data: _Graph) -> Callable[[], _Pools]:
             near = np.argsort(-c, kind="stable")[:_NEGATIVE].tolist()
             positive = set(top[:_POSITIVE]) - set(near[:_POSITIVE])
             outside = set(top)
-            negative = {row for row in [row for row in near if row not in outside][:50]}
+            negative = set([row for row in near if row not in outside][:50])
             both = bool(positive and negative)
             positives.append(positive if both else set())
             negatives.append(negative if both else set())
@@ -165,7 +165,9 @@ def _pools(count: int) -> Problem:
     def gate(data: _Graph, found: _Pools) -> Verdict:
         shares = figures(data, found)
         least = min(shares["positives"], shares["negatives"])
-        detail = f"{shares['positives']:.3f} of positives, {shares['negatives']:.3f} of negatives are those of the dense solve"
+        detail = (
+            f"{shares['positives']:.3f} of positives and {shares['negatives']:.3f} of negatives as by the dense solve"
+        )
         return Verdict(least >= _POOLS, f"{detail} (at least {_POOLS})")
 
     return Problem(

@@ -15,8 +15,7 @@ __all__ = ["loop_loss", "loop_similarity"]
 def loop_similarity(teacher: Tensor, groups: Tensor, k: int, sigma: float) -> Tensor:
     """Return W ``[N, N]`` of Kim et al. (CVPR 2022), with a loop over rows for the neighbours and one for their mean.
 
-    Each row asks the tensors how many neighbours it has, as a loop over sets does. W is made once; an implementation
-    that makes it for each of the two heads takes longer.
+    Each row asks the tensors how many neighbours it has, as a loop over sets does.
     """
     unit = teacher / teacher.norm(dim=1, keepdim=True)
     near = torch.exp(-_squared(unit) / sigma)

@@ -18,8 +18,6 @@ from fastclust.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
 __all__ = ["ListedImages", "layout_of"]
 
 

@@ -28,7 +28,9 @@ class ParquetImages(EncodedImages):
             from pyarrow import ArrowException
         except ImportError as error:
             raise MissingPackageError(f'{path.name}: needs pyarrow. Run: pip install "fastclust[files]"') from error
-        self._path, self._group = path, (-1, [])
+        self._path = path
+        #: The row group that was read last, and its column.
+        self._group: tuple[int, Any] = (-1, None)
         try:
             self._file = pq.ParquetFile(path)
             schema = self._file.schema_arrow

@@ -25,6 +25,7 @@ _POSITIVE, _NEGATIVE = 50, 100
 _OVERLAP, _POOLS = 0.95, 0.9
 #: Seconds of the public implementation for 3,000 rows at truncation 1,000, on another machine of two cores.
 _PUBLIC = 8.5
+_WHOLE = 3_000
 
 
 @dataclass
@@ -179,9 +180,9 @@ def _pools(count: int) -> Problem:
         ],
         gate,
         figures=figures,
-        targets=[
-            Target(f"mining 3k rows: at most {_PUBLIC} s", _PUBLIC, figure="seconds", at_most=True),
-        ],
+        targets=[Target(f"mining 3k rows: at most {_PUBLIC} s", _PUBLIC, figure="seconds", at_most=True)]
+        if count == _WHOLE
+        else [],
         rounds=3,
     )
 
@@ -193,7 +194,7 @@ def _same(found: list[set[int]], true: list[set[int]]) -> float:
 
 
 def _problems(size: str) -> Sequence[Problem]:
-    count = 1_000 if size == "small" else 3_000
+    count = 1_000 if size == "small" else _WHOLE
     return [_similarity(count), _pools(count)]
 
 

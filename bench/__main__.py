@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         "report", help="write the tables, plots, targets and the rows in README.md from the stored results"
     )
     given = sys.argv[1:] if arguments is None else arguments
-    if given and given[0] in cases.ALL:
+    if given and given[0] in cases.ALL and given[0] not in verbs.choices:
         given = ["run", *given]  # python -m bench service
     chosen = parser.parse_args(given)
     if chosen.verb == "list":

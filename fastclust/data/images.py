@@ -30,6 +30,8 @@ class ImageSource(ABC):
     labels: NDArray[np.int64] | None = None
     #: Name of each label number.
     label_names: list[str] | None = None
+    #: bool [n], where the data set has a split by classes: those that metric learning trains on by custom.
+    learns: NDArray[np.bool_] | None = None
     #: (id, reason) of files that cannot be read as images; they are left out of ``ids``.
     skipped: list[tuple[str, str]]
 
@@ -106,11 +108,13 @@ def decode(data: bytes) -> Image:
 
 
 def open_images(source: Any, *, size: int | None = None) -> ImageSource:
-    """Open images: a folder, a tar, an IDX file, a ``.npy`` file or array, "digits", "fashion-mnist", an ImageSource.
+    """Open images: a folder, a tar, IDX, ``.npy`` or Parquet file, an array, "digits", "fashion-mnist", an ImageSource.
 
     Arrays are uint8 ``[n, h, w]`` or ``[n, h, w, c]`` with 1 or 3 channels. Folders are searched in depth; where all
-    images stand in sub-folders, the first sub-folder's name is the label. Files that cannot be read as images are
-    left out, listed in ``skipped``, and warned of.
+    images stand in sub-folders, the first sub-folder's name is the label. In the folders of CUB-200-2011, Cars-196 and
+    Stanford Online Products their own lists give images and labels, and ``learns`` says which classes train by custom.
+    Parquet holds bytes of image files in the column "image". Files that cannot be read as images are left out, listed
+    in ``skipped``, and warned of.
 
     Parameters
     ----------
@@ -128,7 +132,7 @@ def open_images(source: Any, *, size: int | None = None) -> ImageSource:
     MissingPackageError
         "fashion-mnist" where its files are not installed; the message says how to install them.
     """
-    from fastclust.data import arrays, builtin, folder, tar
+    from fastclust.data import arrays, builtin
 
     if size is not None and size < 1:
         raise InputError("size", size, "at least 1 pixel")
@@ -138,9 +142,15 @@ def open_images(source: Any, *, size: int | None = None) -> ImageSource:
         return arrays.ArrayImages(source)
     if source in builtin.NAMES:
         return builtin.open_builtin(str(source))
-    path = Path(source)
+    return _open_path(Path(source))
+
+
+def _open_path(path: Path) -> ImageSource:
+    from fastclust.data import arrays, folder, layouts, tar
+
     if path.is_dir():
-        return folder.FolderImages(path)
+        lists = layouts.layout_of(path)
+        return folder.FolderImages(path) if lists is None else layouts.ListedImages(path, lists)
     if not path.exists():
         raise NotFoundError(f"{path}: no such file or folder.")
     if path.suffix == ".tar":
@@ -149,6 +159,10 @@ def open_images(source: Any, *, size: int | None = None) -> ImageSource:
         from fastclust.data.npy import open_npy
 
         return arrays.ArrayImages(open_npy(path))
+    if path.suffix == ".parquet":
+        from fastclust.data.parquet_images import ParquetImages
+
+        return ParquetImages(path)
     if "idx" in path.name:
         return arrays.ArrayImages(arrays.read_idx(path))
-    raise DataError(f"{path}: allowed are a folder of images, a .tar, a .npy or an IDX file.")
+    raise DataError(f"{path}: allowed are a folder of images, a .tar, a .npy, a .parquet or an IDX file.")

@@ -193,7 +193,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
             A folder where training is kept. Fitted again with the same folder, rows and parameters (with an integer
             as ``random_state``), it goes on from there to the same bits.
         log
-            A folder for TensorBoard (needs the package tensorboard), or a callable (name, value, step).
+            A folder for TensorBoard (needs the package tensorboard), or a callable (name, value, step). Figures:
+            "loss" and "learning_rate" of each step; "mining_seconds" and, with them, "epoch_seconds" of each epoch.
 
         Raises
         ------

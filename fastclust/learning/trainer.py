@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,8 @@ class Trainer:
     plan, supervision
         See :class:`Plan` and :class:`Supervision`.
     log
-        Called with (name, value, step) for each figure, where given.
+        Called with (name, value, step) for each figure, where given: "loss" and "learning_rate" of each step, and of
+        each epoch "mining_seconds" (graph, coordinates, pools) and "epoch_seconds" (with mining).
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Trainer:
         self._start, self._supervision, self._log = start, supervision, log
         self._make_views = make_views
         self._views: Views | None = None
+        #: Seconds that the epoch's graph took, 0 where a checkpoint held it.
+        self._looked = 0.0
 
     def run(self, checkpoint: Checkpoint | None = None) -> list[float]:
         """Train to the end of the plan; return each epoch's mean loss.
@@ -90,7 +94,9 @@ class Trainer:
             checkpoint.restore(self)
         while self.epoch < self.plan.epochs:
             if self.context is None:
+                started = time.perf_counter()
                 self.context = self._look(self.epoch)
+                self._looked = time.perf_counter() - started
                 self.first = self.context.neighbors if self.first is None else self.first
                 if checkpoint is not None:
                     checkpoint.keep(self)
@@ -103,8 +109,10 @@ class Trainer:
         plan, context = self.plan, self.context
         assert context is not None
         assert self.first is not None
-        self._views = self._views or self._make_views(self.first)
+        started = time.perf_counter()
         batches = self.objective.begin(self.epoch, context, self._described)
+        mining = self._looked + time.perf_counter() - started
+        self._views = self._views or self._make_views(self.first)
         together = plan.accumulate * ranks.world()
         steps = max(1, batches // together)
         self.student.train()
@@ -127,6 +135,10 @@ class Trainer:
         ranks.same_buffers(self.student)
         ranks.same_buffers(self.teacher)
         self.history.append(self.total / steps)
+        if self._log is not None:
+            self._log("mining_seconds", mining, self.epoch + 1)
+            self._log("epoch_seconds", self._looked + time.perf_counter() - started, self.epoch + 1)
+        self._looked = 0.0
 
     def _update(self, numbers: list[int], rate: float) -> float:
         """One step of the optimiser over some batches, of which this process does its share; return its mean loss."""

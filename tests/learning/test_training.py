@@ -184,8 +184,11 @@ def test_figures_go_where_they_are_wanted(digits, monkeypatch):
     seen = []
     rows = digits[0][:100].reshape(100, -1)
     SelfTaughtLearner("linear", epochs=1, **SMALL).fit(rows, log=lambda *figure: seen.append(figure))
-    assert {name for name, _, _ in seen} == {"loss", "learning_rate"}
-    assert [step for name, _, step in seen if name == "loss"] == list(range(1, len(seen) // 2 + 1))
+    assert {name for name, _, _ in seen} == {"loss", "learning_rate", "mining_seconds", "epoch_seconds"}
+    assert [step for name, _, step in seen if name == "loss"] == list(range(1, len(seen) // 2))
+    mining, whole = ([v for name, v, _ in seen if name == wanted] for wanted in ("mining_seconds", "epoch_seconds"))
+    assert len(mining) == len(whole) == 1
+    assert 0 < mining[0] < whole[0]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingPackageError, match="pip install tensorboard"):
         SelfTaughtLearner("linear", epochs=1, **SMALL).fit(rows, log="runs")

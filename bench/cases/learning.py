@@ -1,0 +1,174 @@
+"""Learning without labels: the loss of a batch beside a loop over rows, and what mining takes of an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from bench import datasets
+from bench.model import OURS, Case, Contender, Problem, Target, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = ["CASE"]
+
+_NEAREST, _VIEWS, _SIGMA, _MARGIN = 5, 2, 3.0, 1.0
+#: Of the loss, and of its gradients by their norm, relative to the loop in float64.
+_LOSS, _SLOPE = 1e-5, 1e-3
+
+
+class _Found(NamedTuple):
+    loss: float
+    #: By f and by g.
+    slopes: list[NDArray[Any]]
+
+
+@dataclass
+class _Batch:
+    f: Tensor
+    g: Tensor
+    teacher: Tensor
+    groups: Tensor
+    true: _Found
+
+
+def _batch(count: int) -> _Batch:
+    """Draw a batch as training has it: two views of an image beside each other in space, five images to a group."""
+    import torch
+
+    rng = np.random.default_rng(count)
+    images = count // _VIEWS
+    centres = np.repeat(rng.standard_normal((images // _NEAREST, 1024)), _NEAREST, axis=0)
+    rows = np.tile(centres + 0.8 * rng.standard_normal(centres.shape), (_VIEWS, 1))
+
+    def moved(d: int) -> Tensor:
+        return torch.from_numpy((rows + 0.5 * rng.standard_normal(rows.shape))[:, :d].astype(np.float32))
+
+    f, g, teacher = moved(128), moved(1024), moved(1024)
+    groups = torch.from_numpy(np.tile(np.arange(images), _VIEWS))
+    true = _loop(f.double(), g.double(), teacher.double(), groups)
+    return _Batch(f, g, teacher, groups, true)
+
+
+def _slopes(f: Tensor, g: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> _Found:
+    f, g = f.clone().requires_grad_(), g.clone().requires_grad_()
+    value = loss(f, g)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert f.grad is not None
+    assert g.grad is not None
+    return _Found(float(value.detach()), [f.grad.numpy(), g.grad.numpy()])
+
+
+def _loop(f: Tensor, g: Tensor, teacher: Tensor, groups: Tensor, times: int = 1) -> _Found:
+    from bench.cases.learning_loops import loop_loss, loop_similarity
+
+    for _ in range(times):
+        W = loop_similarity(teacher, groups, _NEAREST * _VIEWS, _SIGMA)
+    return _slopes(f, g, lambda f, g: loop_loss(f, g, W, _MARGIN))
+
+
+def _ours(data: _Batch) -> Callable[[], _Found]:
+    from fastclust.learning.losses import RelaxedContrastiveLoss, SelfDistillationLoss, contextual_similarity
+
+    relaxed, distilled = RelaxedContrastiveLoss(_MARGIN), SelfDistillationLoss()
+
+    def run() -> _Found:
+        W = contextual_similarity(data.teacher, data.groups, k=_NEAREST * _VIEWS, sigma=_SIGMA)
+        return _slopes(data.f, data.g, lambda f, g: (relaxed(f, W) + relaxed(g, W)) / 2 + distilled(f, g))
+
+    return run
+
+
+def _gate(data: _Batch, found: _Found) -> Verdict:
+    loss = abs(found.loss - data.true.loss) / abs(data.true.loss)
+    slope = max(
+        float(np.linalg.norm(mine - true) / np.linalg.norm(true))
+        for mine, true in zip(found.slopes, data.true.slopes, strict=True)
+    )
+    passed = loss <= _LOSS and slope <= _SLOPE
+    return Verdict(passed, f"loss {loss:.1e} (at most {_LOSS}), gradients {slope:.1e} (at most {_SLOPE}) from float64")
+
+
+def _loss_problem(count: int, seconds: float) -> Problem:
+    return Problem(
+        f"self-taught loss and gradients, N={count} d=128 and 1024",
+        lambda: _batch(count),
+        [
+            Contender(OURS, _ours),
+            Contender(
+                "loop over rows",
+                lambda data: lambda: _loop(data.f, data.g, data.teacher, data.groups, 2),
+                remark="written by us from the paper; the similarity is made twice a step, as the public code does",
+            ),
+            Contender(
+                "loop, similarity once",
+                lambda data: lambda: _loop(data.f, data.g, data.teacher, data.groups),
+                remark="the same, made once",
+            ),
+        ],
+        _gate,
+        targets=[Target("contextual loss: 2.5x a loop over rows", 2.5, peer="loop over rows")],
+        rounds=15,
+        seconds=seconds,
+    )
+
+
+class _Epochs(NamedTuple):
+    mining: float
+    whole: float
+    losses: list[float]
+
+
+def _epochs(rows: NDArray[np.uint8], objective: str, epochs: int) -> Callable[[], _Epochs]:
+    import fastclust as fc
+
+    def run() -> _Epochs:
+        seconds = {"mining_seconds": 0.0, "epoch_seconds": 0.0}
+
+        def note(name: str, value: float, _: int) -> None:
+            if name in seconds:
+                seconds[name] += value
+
+        learner = fc.SelfTaughtLearner(objective=objective, epochs=epochs, random_state=0).fit(rows, log=note)
+        return _Epochs(seconds["mining_seconds"], seconds["epoch_seconds"], learner.loss_curve_)
+
+    return run
+
+
+def _epoch_gate(_: Any, found: _Epochs) -> Verdict:
+    finite = bool(np.isfinite(found.losses).all())
+    return Verdict(finite and 0 < found.mining < found.whole, f"losses {', '.join(f'{x:.4f}' for x in found.losses)}")
+
+
+def _epoch_problem(count: int, objective: str, epochs: int) -> Problem:
+    def images() -> NDArray[np.uint8]:
+        return (datasets.fashion_mnist(count) * 255).round().astype(np.uint8).reshape(-1, 28, 28)
+
+    return Problem(
+        f"epochs ({epochs} of them), {objective}, fashion-mnist {count}",
+        images,
+        [Contender(OURS, lambda rows: _epochs(rows, objective, epochs))],
+        _epoch_gate,
+        figures=lambda _, found: {"mining_share": found.mining / found.whole},
+        targets=[Target("mining: at most 10 % of an epoch", 0.1, figure="mining_share", at_most=True)],
+        once=True,
+    )
+
+
+def _problems(size: str) -> Sequence[Problem]:
+    small = size == "small"
+    counts, seconds = ((240, 480), 2.0) if small else ((240, 480, 960), 10.0)
+    rows = 1_500 if small else 10_000
+    return [
+        *(_loss_problem(count, seconds) for count in counts),
+        *(_epoch_problem(rows, objective, 2) for objective in ("self_taught", "manifold_triplet")),
+    ]
+
+
+CASE = Case("learning", "the self-taught loss of a batch, and mining's share of an epoch", _problems)

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import re
+import shutil
 import time
 from types import SimpleNamespace
 from urllib.parse import urlencode, urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from fastclust.errors import InputError
+from fastclust.report import write_report
 from fastclust.v1 import common_pb2, job_pb2, spec_pb2
 from fastclust_server.auth import Authenticator
 from fastclust_server.config import Settings
@@ -18,6 +20,8 @@ from fastclust_server.jobs.records import CANCELLED, QUEUED, ArtifactRecord, New
 from fastclust_server.jobs.store import JobStore
 from fastclust_server.storage.folder import DataFolder
 from fastclust_server.web import Site
+from tests.report.conftest import FLAGS
+from tests.report.runs import write_run
 
 TOKENS = {"secret-of-ann": "ann", "secret-of-bob": "bob"}
 
@@ -115,6 +119,9 @@ def test_an_owner_sees_his_own_jobs_only(site):
     assert mine.id in page.text
     assert other.id not in page.text
     assert "of bob" not in page.text
+    page = ask(site, "GET", "/", Cookie=sign_in(site, "secret-of-bob"))
+    assert other.id in page.text
+    assert mine.id not in page.text
 
 
 def test_a_program_may_send_its_token_instead(site):
@@ -314,3 +321,29 @@ def test_a_server_serves_the_page_and_stops_a_job_from_it(new_server, blobs):
     assert server.wait(job, 60).state == job_pb2.JOB_STATE_CANCELLED
     log = (server.data.parent / f"{server.data.name}.log").read_text()
     assert parts.query.removeprefix("key=") not in log
+
+
+def test_a_real_report_works_in_the_origin_of_its_own(site, tmp_path):
+    """In a browser, after signing in by the form: the map is drawn, though the page is nobody's there."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    job = finished(site, "ann", {"report.html": write_report(write_run(tmp_path, n=40)).read_text("utf-8")})
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page()
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(f"http://{site.at[0]}:{site.at[1]}/")
+        page.fill("input[name=token]", "secret-of-ann")
+        page.click("button")
+        page.click(f"a[href='/reports/{job.id}']")
+        page.wait_for_function("document.documentElement.dataset.ready === 'true'")
+        assert page.evaluate("window.origin") == "null"
+        assert page.locator(".entry").count() == 10
+        page.goto(f"http://{site.at[0]}:{site.at[1]}/")
+        page.click("button:text('Sign out')")
+        assert page.locator("input[name=token]").count() == 1
+        browser.close()
+    assert problems == []

@@ -184,7 +184,8 @@ class Handler(BaseHTTPRequestHandler):
             "Content-Length": str(size),
             "Content-Security-Policy": policy,
             "Cache-Control": "no-store",
-            "Referrer-Policy": "no-referrer",
+            # With "no-referrer" browsers send forms from "null", and ours could not be told from another site's.
+            "Referrer-Policy": "same-origin",
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
             **more,

@@ -144,7 +144,7 @@ class MiniBatchKMeans(Centers):
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's
-        """Take rows ``X`` ``[n, d]``, weighted by ``sample_weight`` ``[n]``, as one batch; the first makes the start too.
+        """Take rows ``X`` ``[n, d]``, weighted by ``sample_weight`` ``[n]``, as a batch; the first makes the start too.
 
         Raises InputError, InputTypeError: a first batch of fewer rows than clusters, rows of another width.
         """

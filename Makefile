@@ -1,6 +1,6 @@
 # make demo   makes the environment, runs the main job and leaves demo/report.html and demo/map.png
 # make test   makes the environment and runs the tests
-# make check  lint, types, import contracts, protos, wheel
+# make check  lint, types, import contracts, protos, wheel, documents
 PYTHON ?= python3
 DATA ?= digits
 OUT ?= demo
@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-full crash check bench bench-full env format protos clean
+.PHONY: demo test test-full crash check docs bench bench-full env format protos clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -31,6 +31,12 @@ check: $(READY)
 	$(BIN)/buf breaking proto --against proto/baseline.binpb
 	proto/generate.sh --check
 	$(BIN)/python tests/packaging/wheel_names.py
+	$(MAKE) --no-print-directory docs
+
+# The documents, in build/docs: open build/docs/index.html. A warning is an error; links are checked without a network.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file fastclust/docs/mkdocs.yml
+	$(BIN)/python tests/docs/links.py build/docs
 
 # kill -9 of server and worker, N times a store, at moments that SEED chooses.
 N ?= 12

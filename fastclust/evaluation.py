@@ -31,7 +31,10 @@ __all__ = [
 
 
 def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Share of rows that are right under the best one-to-one matching of clusters to labels (Kuhn, 1955)."""
+    """Share of rows that are right under the best one-to-one matching of clusters to labels (Kuhn, 1955).
+
+    Labels are integers or names ``[n]``, alike in length; raises InputError where they are not, or all are unknown.
+    """
     from scipy.optimize import linear_sum_assignment
 
     true, found = _pair(labels_true, labels_pred)
@@ -43,14 +46,20 @@ def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float
 
 
 def normalized_mutual_information(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Mutual information over the arithmetic mean of the entropies, in [0, 1] (as in scikit-learn)."""
+    """Mutual information over the arithmetic mean of the entropies, in [0, 1] (as in scikit-learn).
+
+    Labels are integers or names ``[n]``, alike in length; raises InputError where they are not, or all are unknown.
+    """
     from sklearn.metrics import normalized_mutual_info_score
 
     return float(normalized_mutual_info_score(*_pair(labels_true, labels_pred)))
 
 
 def adjusted_rand_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Rand index adjusted for chance: 1 for equal partitions, about 0 for random ones (Hubert and Arabie, 1985)."""
+    """Rand index adjusted for chance: 1 for equal partitions, about 0 for random ones (Hubert and Arabie, 1985).
+
+    Labels are integers or names ``[n]``, alike in length; raises InputError where they are not, or all are unknown.
+    """
     from sklearn.metrics import adjusted_rand_score
 
     return float(adjusted_rand_score(*_pair(labels_true, labels_pred)))
@@ -73,6 +82,11 @@ def recall_at_k(
         "cosine" or "euclidean".
     queries
         Row numbers to ask for; None: all.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        Labels of other rows, none that is known, NaN or Inf.
     """
     rows, known, asked = _retrieval(embedding, labels, queries)
     found = _others(rows, asked, k, metric)
@@ -82,7 +96,11 @@ def recall_at_k(
 def mean_average_precision_at_r(
     embedding: Any, labels: ArrayLike, *, metric: str = "cosine", queries: ArrayLike | None = None
 ) -> float:
-    """MAP@R (Musgrave et al., 2020): over the R nearest of a row with R others of its label, mean precision at hits."""
+    """MAP@R (Musgrave et al., 2020): over the R nearest of a row with R others of its label, mean precision at hits.
+
+    ``embedding`` ``[n, d]``, integers ``labels`` ``[n]``, ``metric`` "cosine" or "euclidean", ``queries`` row numbers
+    (None: all). Raises InputError where no label is shared.
+    """
     rows, known, asked = _retrieval(embedding, labels, queries)
     _, number, counts = np.unique(known, return_inverse=True, return_counts=True)
     relevant = counts[number[asked]] - 1
@@ -100,7 +118,8 @@ def mean_average_precision_at_r(
 def trustworthiness(rows: Any, points: Any, *, n_neighbors: int = 10) -> float:
     """How far neighbours on the map are neighbours in the data, in [0, 1] (Venna and Kaski, 2001).
 
-    Compares all pairs in blocks: for up to some ten thousand rows.
+    ``rows`` ``[n, d]``, ``points`` ``[n, 2]``. Compares all pairs in blocks: for up to some ten thousand rows. Raises
+    InputError for fewer than 3 rows.
     """
     X, Y = rows_of(rows, "rows").astype(np.float32), rows_of(points, "points").astype(np.float32)
     n = len(X)
@@ -122,7 +141,10 @@ def trustworthiness(rows: Any, points: Any, *, n_neighbors: int = 10) -> float:
 
 
 def neighbor_preservation(graph: NeighborGraph, points: Any, k: int = 10) -> float:
-    """Share of each row's k nearest in the data, by the graph, that are among its k nearest on the map."""
+    """Share of each row's k nearest in the data, by the graph, that are among its k nearest on the map.
+
+    ``points`` ``[n, 2]`` of the rows of ``graph``. Raises InputError for other numbers of rows, or a narrower graph.
+    """
     Y = rows_of(points, "points").astype(np.float32)
     true = graph.head(k).indices
     if len(Y) != len(true):
@@ -132,7 +154,10 @@ def neighbor_preservation(graph: NeighborGraph, points: Any, k: int = 10) -> flo
 
 
 def silhouette(rows: Any, labels: ArrayLike, *, sample: int = 10_000, random_state: int = 0) -> float:
-    """Mean silhouette (Rousseeuw, 1987) of a random sample of at most ``sample`` rows."""
+    """Mean silhouette (Rousseeuw, 1987) of a random sample of at most ``sample`` of the rows ``[n, d]``.
+
+    ``labels`` are integers ``[n]``. Raises InputError, and ValueError for one cluster alone.
+    """
     from sklearn.metrics import silhouette_score
 
     X, found = rows_of(rows, "rows"), np.asarray(labels)

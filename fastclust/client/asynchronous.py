@@ -84,7 +84,7 @@ class AsyncClient:
         return await asyncio.to_thread(self._client.upload, source, name=name)
 
     async def upload_labels(self, labels: Any, *, name: str | None = None) -> Dataset:
-        """See :meth:`Client.upload_labels`."""
+        """See :meth:`Client.upload_labels`: integers ``[n]``, or a file; the same errors, InputError first."""
         return await asyncio.to_thread(self._client.upload_labels, labels, name=name)
 
     async def kmeans(self, data: Dataset | str, **params: Any) -> AsyncJob:
@@ -134,11 +134,11 @@ class AsyncClient:
         return AsyncJob(await asyncio.to_thread(self._client.pipeline, data, **params))
 
     async def assign(self, model: AsyncJob | str, rows: Any, **options: Any) -> Any:
-        """See :meth:`Client.assign`."""
+        """See :meth:`Client.assign`: int32 ``[rows]`` of ``rows`` ``[rows, d]``; the same errors, InputError first."""
         return await asyncio.to_thread(self._client.assign, _name(model), rows, **options)
 
     async def search(self, model: AsyncJob | str, rows: Any, n_neighbors: int = 15, **options: Any) -> Any:
-        """See :meth:`Client.search`."""
+        """See :meth:`Client.search`: distances and int64 indices ``[rows, k]``; the same errors, InputError first."""
         return await asyncio.to_thread(self._client.search, _name(model), rows, n_neighbors, **options)
 
     async def transform(self, model: AsyncJob | str, source: Any, **options: Any) -> Any:
@@ -146,7 +146,7 @@ class AsyncClient:
         return await asyncio.to_thread(self._client.transform, _name(model), source, **options)
 
     async def distances(self, model: AsyncJob | str, rows: Any, others: Any = None, **options: Any) -> Any:
-        """See :meth:`Client.distances`."""
+        """See :meth:`Client.distances`: ``[rows, others]`` in the rows' dtype; the same errors, InputError first."""
         return await asyncio.to_thread(self._client.distances, _name(model), rows, others, **options)
 
     async def import_dataset(self, uri: str, **options: Any) -> AsyncJob:

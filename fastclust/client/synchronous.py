@@ -114,7 +114,10 @@ class Client:
         return Dataset.of(self._transfers.send(payload_of(source, name)))
 
     def upload_labels(self, labels: Any, *, name: str | None = None) -> Dataset:
-        """Send labels: integers ``[n]``, -1 where unknown, a ``.npy`` file of them, or a CSV file "id,label"."""
+        """Send labels: integers ``[n]``, -1 where unknown, a ``.npy`` file of them, or a CSV file "id,label".
+
+        Raises InputError, InputTypeError, DataError, NotFoundError.
+        """
         return Dataset.of(self._transfers.send(labels_payload(labels, name)))
 
     def import_dataset(self, uri: str, *, kind: str = "tensor", name: str = "") -> Job:
@@ -246,7 +249,11 @@ class Client:
     def search(
         self, model: Job | str, rows: Any, n_neighbors: int = 15, *, timeout: float | None = None
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Ask a finished neighbors or pipeline job for its nearest rows: ``(distances, indices)``, ``[rows, k]``."""
+        """Ask a finished neighbors or pipeline job for the rows nearest to ``rows`` ``[rows, d]``.
+
+        Returns ``(distances, indices)``, float32 and int64 ``[rows, k]``. Raises what :meth:`assign` raises, and
+        InputError for rows of another width.
+        """
         request = online_pb2.SearchRequest(model=_name(model), rows=_encoded(rows, "rows"), n_neighbors=n_neighbors)
         found = self.call(self._online.Search, request, timeout)
         return wire.decode(found.distances, "distances"), wire.decode(found.indices, "indices")
@@ -275,7 +282,8 @@ class Client:
         """Ask for distances in the metric of a finished mahalanobis job.
 
         ``[rows, others]``, or ``[rows]`` to the mean of what the metric was fitted to where ``others`` is None (to the
-        origin, for a metric that was given and not fitted).
+        origin, for a metric that was given and not fitted), in the rows' dtype. Raises what :meth:`assign` raises, and
+        InputError for rows of another width.
         """
         request = online_pb2.MahalanobisRequest(model=_name(model), rows=_encoded(rows, "rows"), squared=squared)
         if others is not None:

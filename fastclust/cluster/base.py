@@ -53,7 +53,10 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         return tags
 
     def predict(self, X: Any) -> NDArray[np.int32]:
-        """Return the nearest centre of each row: int32 ``[n]``."""
+        """Return the nearest centre of each row of ``X`` ``[n, d]``: int32 ``[n]``.
+
+        Raises InputError, InputTypeError for rows that are not as those of the fit.
+        """
         labels, _, _ = self._enter(X).assign(self._inner_centers, self.backend)
         return labels
 
@@ -61,7 +64,7 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         """Return what :meth:`predict` does, for rows ``[n, d]`` that the caller has checked.
 
         They are C-contiguous, float32 or float64, finite and as wide as the fitted rows: nothing of that is looked at
-        again, which would take longer than the answer where rows are few.
+        again, which would take longer than the answer where rows are few. Raises BackendError.
         """
         inside = space_of(self.metric, rows.shape[1]).enter(rows)
         if self.backend not in ("auto", "numba"):
@@ -100,21 +103,33 @@ class Centers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         return self._inner_centers, space_of(self.metric, width), self.backend
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.int32]:
-        """Cluster the rows and return their labels."""
+        """Cluster the rows ``X`` ``[n, d]`` and return their labels, int32 ``[n]``.
+
+        Raises what ``fit`` raises, InputError first.
+        """
         labels: NDArray[np.int32] = self.fit(X, y, sample_weight=sample_weight).labels_
         return labels
 
     def transform(self, X: Any) -> NDArray[Any]:
-        """Return the distance of each row to each centre, in the metric: ``[n, n_clusters]``."""
+        """Return the distance of each row to each centre, in the metric: ``[n, n_clusters]``, in the rows' dtype.
+
+        Raises InputError, InputTypeError for rows that are not as those of the fit.
+        """
         return self._enter(X).all(self._inner_centers)
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[Any]:
-        """Cluster the rows and return their distances to the centres."""
+        """Cluster the rows ``X`` ``[n, d]``; return their distances to the centres, ``[n, n_clusters]`` in their dtype.
+
+        Raises what ``fit`` raises, InputError first.
+        """
         fitted: Centers = self.fit(X, y, sample_weight=sample_weight)
         return fitted.transform(X)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: ARG002 - scikit-learn's
-        """Return the negative inertia of the rows."""
+        """Return the negative inertia of the rows ``X`` ``[n, d]``, weighted by ``sample_weight`` ``[n]``.
+
+        Raises InputError, InputTypeError for rows that are not as those of the fit.
+        """
         rows = self._enter(X)
         _, distances, _ = rows.assign(self._inner_centers, self.backend)
         weights = check_weights(sample_weight, rows.shape[0])

@@ -199,7 +199,10 @@ class ManifoldKMeans(ClusterMixin, BaseEstimator):
         return labels
 
     def coordinates(self, X: Any) -> NDArray[np.float64]:
-        """Return rows' coordinates in the spectral embedding by the Nystrom formula, ``[q, p]``."""
+        """Return coordinates in the spectral embedding by the Nystrom formula: float64 ``[q, p]`` of ``X`` ``[q, d]``.
+
+        Raises InputError, InputTypeError.
+        """
         self._means_of_fit()
         rows = check_rows(self, X, reset=False)
         return self._place(rows)

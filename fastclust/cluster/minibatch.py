@@ -144,7 +144,10 @@ class MiniBatchKMeans(Centers):
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's
-        """Take the rows ``X`` as one batch; the first one also makes the start."""
+        """Take rows ``X`` ``[n, d]``, weighted by ``sample_weight`` ``[n]``, as a batch; the first makes the start too.
+
+        Raises InputError, InputTypeError: a first batch of fewer rows than clusters, rows of another width.
+        """
         first = not hasattr(self, "_inner_centers")
         if first:
             self._check_parameters()

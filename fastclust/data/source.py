@@ -102,6 +102,8 @@ class RowSource(ABC):
     ) -> Iterator[NDArray[Any]]:
         """Yield all rows from ``start`` to ``stop`` in order, ``rows`` at a time, the last block perhaps fewer.
 
+        Blocks are ``[rows, d]``, in the source's dtype.
+
         The next block is read, and changed, in the background. DataError where a file is not what it says.
         """
         if rows < 1:

@@ -54,6 +54,8 @@ def predict_to(
     ----------
     model
         Fitted :class:`fastclust.KMeans` or another with centres.
+    X
+        Rows ``[n, d]`` that all nodes can read: of :func:`fastclust.open_rows`.
     address, n_workers, threads
         As for :class:`fastclust.distributed.KMeans`.
 
@@ -84,7 +86,8 @@ def transform_to(
 ) -> list[Path]:
     """Write what ``model.transform_to(X, folder)`` does, by workers; as :func:`predict_to`.
 
-    ``model`` is a fitted SelfTaughtLearner, PCA or MahalanobisMetric.
+    ``model`` is a fitted SelfTaughtLearner, PCA or MahalanobisMetric, ``X`` rows ``[n, d]``. Raises InputError,
+    PreconditionError, MissingPackageError, UnavailableError.
     """
     check_workers(n_workers, threads)
     return _write(mapping(open_rows(X), folder, *model.mapped(), most=_MOST), address, n_workers, threads)

@@ -244,7 +244,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         return embedded
 
     def transform_to(self, X: Any, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write the embedding of the rows ``X``, which may be larger than memory.
+        """Write the embedding of the rows ``X`` ``[n, d]``, which may be larger than memory.
 
         Parquet files of ``row`` and ``embedding``. Each appears whole; called again after a kill, what is missing is
         written. Raises PreconditionError for a folder with other results.

@@ -78,7 +78,7 @@ class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return arrays.like(X)(scores)
 
     def transform_to(self, X: Any, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write the scores of rows that may be larger than memory: Parquet files of ``row`` and ``scores``.
+        """Write the scores of rows ``[n, d]`` that may be larger than memory: Parquet files of ``row`` and ``scores``.
 
         Each file appears whole; called again after a kill, what is missing is written. Raises PreconditionError for a
         folder with other results.

@@ -256,12 +256,17 @@ class TSNE(BaseEstimator):
         return call
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
-        """Draw the map and return its points."""
+        """Draw the map of ``X`` ``[n, d]`` or a graph; return its points, float32 ``[n, n_components]``.
+
+        Raises what :meth:`fit` raises, InputError first.
+        """
         points: NDArray[np.float32] = self.fit(X, y).embedding_
         return points
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Place new rows ``[m, d]`` on the fitted map, which does not move: at the medoid of their 10 neighbours.
+
+        Returns float32 ``[m, n_components]``.
 
         Raises
         ------

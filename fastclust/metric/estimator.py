@@ -93,13 +93,16 @@ class MahalanobisMetric(Distances, TransformerMixin, BaseEstimator):
         return become(self, kernels.factor_of_covariance(covariance), rows.mean(axis=0))
 
     def transform(self, X: Any) -> Any:
-        """Map rows to the space in which the metric is Euclidean: ``[n, r]``, in kind and dtype with ``X``."""
+        """Map rows to the space in which the metric is Euclidean: ``[n, r]``, in kind and dtype with ``X``.
+
+        ``X`` is ``[n, d]``. Raises InputError, InputTypeError.
+        """
         rows = self._checked(X, "X")
         mapped = (rows.astype(np.float64) - self.mean_) @ self.components_.T
         return arrays.like(X)(mapped.astype(rows.dtype))
 
     def transform_to(self, X: Any, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write the mapped rows of ``X``, which may be larger than memory: Parquet files of ``row`` and ``mapped``.
+        """Write the mapped rows of ``X`` ``[n, d]``, which may exceed memory: Parquet files of ``row`` and ``mapped``.
 
         Each file appears whole; called again after a kill, what is missing is written. Raises PreconditionError for a
         folder with other results.

@@ -39,6 +39,13 @@ class Distances:
             "auto", "numba", "triton" (a CUDA GPU) or "reference".
         out
             ``[n, m]`` to write into, C-contiguous and of the dtype of ``X``. A memory-mapped array may exceed memory.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Rows of another width, NaN or Inf, an ``out`` of another shape or dtype.
+        BackendError
+            The backend asked for cannot run this.
         """
         self._checked(X, "X")
         return kernels.pairs(X, X if Y is None else Y, self.components_.T, squared=squared, backend=backend, out=out)[0]
@@ -46,9 +53,12 @@ class Distances:
     def pairwise_blocks(
         self, X: Any, Y: Any = None, *, rows: int = 1024, squared: bool = False, backend: str = "auto"
     ) -> Iterator[tuple[int, Any]]:
-        """Yield ``(start, distances)``: of up to ``rows`` rows of ``X``, from ``start`` on, to all of ``Y``.
+        """Yield ``(start, distances)``: of up to ``rows`` rows of ``X``, from ``start`` on, to all of ``Y`` ``[m, d]``.
+
+        Distances are ``[rows, m]``, in the dtype of the rows.
 
         ``X`` may be a row source larger than memory (then ``Y`` must be given); one block is in memory at a time.
+        Raises InputError, InputTypeError, BackendError.
         """
         check_is_fitted(self, "components_")
         if isinstance(rows, bool) or not isinstance(rows, int):
@@ -74,7 +84,10 @@ class Distances:
             start += len(block)
 
     def paired(self, X: Any, Y: Any, *, squared: bool = False, backend: str = "auto") -> Any:
-        """Compute the distance of each row of ``X`` ``[n, d]`` to the row of ``Y`` ``[n, d]`` beside it: ``[n]``."""
+        """Compute the distance of each row of ``X`` ``[n, d]`` to the row of ``Y`` ``[n, d]`` beside it.
+
+        Returns ``[n]``, in kind and dtype with ``X``. Raises InputError, InputTypeError, BackendError.
+        """
         self._checked(X, "X")
         return kernels.paired(X, Y, self.components_.T, squared=squared, backend=backend)[0]
 
@@ -109,6 +122,13 @@ class Distances:
         -------
         distances, indices
             ``[n, n_neighbors]``, nearest first, in kind with ``X``; indices are int64. Without distances, indices.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Rows of another width, NaN or Inf, more neighbours than there are rows.
+        BackendError
+            The backend asked for cannot run this.
         """
         self._checked(X, "X")
         found = kernels.nearest(
@@ -122,19 +142,26 @@ class Distances:
     def nearest(self, X: Any, Y: Any, *, squared: bool = False, backend: str = "auto") -> tuple[Any, Any]:
         """Find the row of ``Y`` nearest to each row of ``X``: distances ``[n]`` and numbers ``[n]``.
 
-        As :meth:`kneighbors` with one neighbour.
+        As :meth:`kneighbors` with one neighbour: distances in kind with ``X``, int64 numbers, the same errors
+        (InputError, InputTypeError, BackendError).
         """
         distances, indices = self.kneighbors(X, Y, 1, squared=squared, backend=backend)
         return distances[:, 0], indices[:, 0]
 
     def pair_distance(self, pairs: Any) -> Any:
-        """Compute the distance within each pair of ``pairs`` ``[p, 2, d]``: float64 ``[p]``."""
+        """Compute the distance within each pair of ``pairs`` ``[p, 2, d]``: float64 ``[p]``.
+
+        Raises InputError, InputTypeError.
+        """
         both = self._checked_pairs(pairs)
         total, _ = kernels.paired(both[:, 0].astype(np.float64), both[:, 1].astype(np.float64), self.components_.T)
         return arrays.like(pairs)(total)
 
     def pair_score(self, pairs: Any) -> Any:
-        """Score each pair of ``pairs`` ``[p, 2, d]`` by its distance, negated: more is more alike. float64 ``[p]``."""
+        """Score each pair of ``pairs`` ``[p, 2, d]`` by its distance, negated: more is more alike. float64 ``[p]``.
+
+        Raises InputError, InputTypeError.
+        """
         return -self.pair_distance(pairs)
 
     def get_metric(self) -> Callable[[Any, Any], float]:

@@ -77,6 +77,11 @@ class ManifoldPools:
         dict
             "positives": share of positives with their anchor's label; "negatives": share of negatives with another
             one; NaN where nothing could be counted.
+
+        Raises
+        ------
+        InputError
+            Labels of another number of rows.
         """
         labels = np.asarray(labels)
         if labels.shape != (self.n_rows,):

@@ -102,6 +102,11 @@ class NeighborIndex(BaseEstimator):
         -------
         distances, indices
             float32 and int64 ``[q, k]``, nearest first; ``indices`` alone without ``return_distance``.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Rows of another width, NaN or Inf, more neighbours than there are rows.
         """
         check_is_fitted(self, "index_")
         if isinstance(self._engine, StreamedEngine):
@@ -187,7 +192,7 @@ class NeighborIndex(BaseEstimator):
         return without_itself(distances, found, start) if others else (distances, found)
 
     def kneighbors_graph(self, X: Any = None, n_neighbors: int = 15, mode: str = "connectivity") -> Any:
-        """Return a SciPy CSR matrix ``[q, n]`` of ones or, with mode="distance", of distances."""
+        """Return a SciPy CSR matrix ``[q, n]`` of ones or, with mode="distance", of distances. Raises InputError."""
         from scipy.sparse import csr_matrix
 
         distances, found = self.kneighbors(X, n_neighbors)
@@ -203,7 +208,10 @@ class NeighborIndex(BaseEstimator):
         return knn_graph(self._rows, n_neighbors, self.metric, self.index_)
 
     def add(self, X: Any) -> Self:
-        """Index more rows; they are numbered on from the last. The index is built anew."""
+        """Index more rows ``X`` ``[m, d]``; they are numbered on from the last. The index is built anew.
+
+        Raises InputError, InputTypeError for rows of another width, and where the rows stay in files.
+        """
         self._check_in_memory()
         more = rows_of(X)
         if more.shape[1] != self.n_features_in_:

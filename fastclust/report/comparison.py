@@ -57,8 +57,8 @@ def compare_runs(run: str | os.PathLike[str], other: str | os.PathLike[str], *, 
     run, other
         The folders, the earlier first.
     labels
-        Labels to score both against: an array ``[n]`` (-1: unknown), ``.npy`` or CSV ``id,label``. None takes the
-        figures that the runs have.
+        Labels to score both against: an array of integers ``[n]`` (-1: unknown), ``.npy`` or CSV ``id,label``. None
+        takes the figures that the runs have.
 
     Raises
     ------
@@ -100,7 +100,10 @@ def compare_runs(run: str | os.PathLike[str], other: str | os.PathLike[str], *, 
 def write_comparison(
     run: str | os.PathLike[str], other: str | os.PathLike[str], out: str | os.PathLike[str], *, labels: Any = None
 ) -> Comparison:
-    """Write :func:`compare_runs` as one page, with both maps; it needs no network. Returns what it shows."""
+    """Write :func:`compare_runs` as one page, with both maps; it needs no network. Returns what it shows.
+
+    ``labels`` are integers ``[n]`` or a file, as there; the same errors (NotFoundError, DataError, InputError).
+    """
     found = compare_runs(run, other, labels=labels)
     with replacing(Path(out)) as temporary:
         temporary.write_text(_page(found), encoding="utf-8", errors="xmlcharrefreplace")

@@ -45,6 +45,7 @@ from fastclust_server.storage.catalog import Catalog
 from fastclust_server.storage.folder import DataFolder
 from fastclust_server.storage.uploads import Uploads
 from fastclust_server.telemetry import Telemetry
+from fastclust_server.web import Site
 
 if TYPE_CHECKING:
     from fastclust_server.config import Settings
@@ -109,6 +110,9 @@ class Server:
         self._grpc: grpc.Server | None = None
         self._calls: Calls | None = None
         self._supervisor: Supervisor | None = None
+        self._site: Site | None = None
+        #: Address of the page, once it is served.
+        self.page: str | None = None
 
     def start(self) -> str:
         """Open the folder, put left-over jobs back, and serve; return the address."""
@@ -142,6 +146,9 @@ class Server:
         self._calls = Calls(authenticator, self._pools, self._metrics, self._telemetry)
         self._grpc = self._build(self._calls)
         address = self._bind(self._grpc)
+        if settings.web is not None:
+            self._site = Site(self._folder, self._store, authenticator, settings, changed=self._changed)
+            self.page = self._site.start()
         for one in (self._stalls, self._notifier, self._online, self._retention):
             one.start()
         self._grpc.start()
@@ -157,6 +164,8 @@ class Server:
         """Accept nothing more, end watches, put the running job back, and close."""
         log.event("stopping", server=self._id)
         self._health.enter_graceful_shutdown()
+        if self._site is not None:
+            self._site.close()
         ending = threading.Thread(target=self._supervisor.stop, name="stopping") if self._supervisor else None
         if ending is not None:
             ending.start()
@@ -258,6 +267,8 @@ def serve(settings: Settings) -> None:
             with replacing(settings.ready_file) as temporary:
                 temporary.write_text(address + "\n", encoding="utf-8")
         print(f"fastclust server listening on {address}", flush=True)  # noqa: T201 - the one line that is promised
+        if server.page is not None:
+            print(f"fastclust page at {server.page}", flush=True)  # noqa: T201 - it holds the key, so not in the log
         # In turns: a signal that another thread was given is looked at only when this one wakes.
         while not stopping.wait(_LOOK_SECONDS):
             pass

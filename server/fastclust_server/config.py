@@ -52,6 +52,7 @@ _ABOUT = {
     "online_delay": "time that a call may wait for others to be batched with (milliseconds)",
     "online_bytes": "size of online calls that may wait (bytes)",
     "metrics": "HOST:PORT for Prometheus; not served if not set",
+    "web": "HOST:PORT for a page of jobs, for those with a token; not served if not set",
     "telemetry": "send spans by OpenTelemetry, as its OTEL_ variables say",
 }
 
@@ -89,6 +90,7 @@ class Settings:
     online_delay: float = 0.0
     online_bytes: int = 64 * 2**20
     metrics: str | None = None
+    web: str | None = None
     telemetry: bool = False
 
     def check(self) -> None:
@@ -102,6 +104,7 @@ class Settings:
                 raise InputError(name, value, "more than 0 seconds")
         if self.metrics is not None and not _is_loopback(_host(self.metrics, "--metrics")) and not self.insecure_public:
             raise InputError("--metrics", self.metrics, "a loopback address: metrics ask for no token")
+        self._check_web()
         host = self.host
         if host is None or self.insecure_public or _is_loopback(host):
             return
@@ -121,6 +124,21 @@ class Settings:
                 f"To serve other machines, give {' and '.join(missing)}; "
                 "in a network where everybody may read and delete everything, --insecure-public.",
             )
+
+    def _check_web(self) -> None:
+        if self.web is None:
+            return
+        if self.client_ca is not None and self.tokens is None:
+            raise InputError("--web", "certificates alone", "--tokens with it: the page is signed in to with a token")
+        if not self.web_is_loopback and not self.insecure_public and (self.tls_cert is None or self.tokens is None):
+            raise InputError(
+                "--web", self.web, "a loopback address, or --tls-cert, --tls-key and --tokens to serve other machines"
+            )
+
+    @property
+    def web_is_loopback(self) -> bool:
+        """Whether the page, where there is one, is for this machine only."""
+        return self.web is not None and _is_loopback(_host(self.web, "--web"))
 
     def for_worker(self) -> dict[str, Any]:
         """What workers need to know, as JSON can say it."""

@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 
 from fastclust.cli.demo import server
 from fastclust.cli.main import app
+from tests.commands import unknown_options
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
@@ -25,18 +25,7 @@ def test_there_is_something_to_check():
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_verbs_and_options_of_each_command_exist(line):
-    first, *rest = [part.split("#")[0].strip() for part in line.removeprefix("fastclust ").split("|")]
-    words = shlex.split(first)
-    others = [part.split()[0] for part in rest]
-    # "a | b | c  SOURCE -o OUT": verbs, with the arguments of all behind the last.
-    arguments = shlex.split(rest[-1])[1:] if rest else words[1:]
-    for verb in [words[0], *others]:
-        command, given = typer.main.get_command(app).commands[verb], arguments
-        if hasattr(command, "commands"):
-            command, given = command.commands[given[0]], given[1:]
-        known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
-        used = {word.split("=")[0] for word in given if word.startswith("-")}
-        assert used <= known, (verb, used - known)
+    assert not unknown_options(line)
 
 
 @pytest.mark.full

@@ -72,6 +72,11 @@ class ContrastiveLoss(nn.Module):
             ``[M, d]`` and ``[M]``: the other side of the pairs.
         pair_weights
             Factors of the terms: ``[N, M]`` with labels, ``[T]`` with triplets, (``[P]``, ``[Q]``) with pairs.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Shapes that do not go together; neither labels nor an ``indices_tuple``.
         """
         check_inputs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
         rows, others = _prepared(embeddings, ref_emb, self.normalize)

@@ -36,7 +36,10 @@ class RelaxedContrastiveLoss(nn.Module):
         self.margin = margin
 
     def forward(self, embeddings: Tensor, W: Tensor) -> Tensor:
-        """Return the loss, a scalar. ``embeddings`` ``[N >= 2, d]``, ``W`` ``[N, N]`` in [0, 1]."""
+        """Return the loss, a scalar in the dtype of ``embeddings`` ``[N, d]``, N at least 2.
+
+        ``W`` is ``[N, N]``, in [0, 1]. Raises InputError for other shapes.
+        """
         check_matrix("embeddings", embeddings)
         rows = len(embeddings)
         if rows < 2:
@@ -61,7 +64,10 @@ class SelfDistillationLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, student_f: Tensor, student_g: Tensor) -> Tensor:
-        """Return the loss, a scalar. ``student_f`` ``[N, d]``, ``student_g`` ``[N, d2]``; no gradient reaches g."""
+        """Return the loss, a scalar in the dtype of ``student_f`` ``[N, d]``.
+
+        No gradient reaches ``student_g`` ``[N, d2]``. Raises InputError for other shapes.
+        """
         check_matrix("student_f", student_f)
         check_matrix("student_g", student_g)
         if len(student_f) != len(student_g):

@@ -77,6 +77,11 @@ class TripletLoss(nn.Module):
         pair_weights
             Factor of each triplet by its positive pair: ``[N, M]`` with labels, ``[T]`` with triplets, ``[P]`` with
             pairs.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Shapes that do not go together; neither labels nor an ``indices_tuple``.
         """
         check_inputs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
         if isinstance(pair_weights, tuple):

@@ -1,0 +1,80 @@
+"""Every block of code in the documents runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastclust.cli.demo import server
+from tests.commands import unknown_options
+from tests.docs.blocks import PAGES, blocks_of
+
+BLOCKS = {path.stem: blocks for path in PAGES if (blocks := blocks_of(path))}
+PYTHON = {
+    stem: quick
+    for stem, blocks in BLOCKS.items()
+    if (quick := [b for b in blocks if b.language == "python" and not b.marks])
+}
+SLOW = sorted(stem for stem, blocks in BLOCKS.items() if any("full" in b.marks for b in blocks))
+BASH = [b for blocks in BLOCKS.values() for b in blocks if b.language == "bash"]
+ADDRESS = "localhost:50051"
+
+
+def run_python(block, namespace, address=ADDRESS):
+    code = block.code.replace(ADDRESS, address)
+    exec(compile(code, f"{block.page}, block {block.number}", "exec"), namespace)
+
+
+def test_each_block_says_how_it_is_tested():
+    assert len(BLOCKS) >= 9
+    for block in (b for blocks in BLOCKS.values() for b in blocks):
+        assert block.marks <= {"full", "server", "gpu"}, block
+        assert block.language in {"python", "bash"} or (block.page, block.language) == ("index.md", ""), block
+        # What cannot be run is a command: installing, serving, another's cluster.
+        assert not block.why_not or block.language == "bash", block
+
+
+@pytest.mark.parametrize("stem", PYTHON)
+def test_python_runs(stem, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": stem}
+    for block in PYTHON[stem]:
+        run_python(block, namespace)
+
+
+@pytest.mark.parametrize("line", [line for b in BASH for line in b.code.splitlines() if line.startswith("fastclust ")])
+def test_verbs_and_options_of_each_command_exist(line):
+    assert not unknown_options(line)
+
+
+@pytest.mark.parametrize("stem", [stem for stem, blocks in BLOCKS.items() if any("gpu" in b.marks for b in blocks)])
+def test_python_for_gpus_runs(stem):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    for block in (b for b in BLOCKS[stem] if "gpu" in b.marks):
+        run_python(block, {})
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("stem", SLOW)
+def test_all_blocks_of_a_page_run_in_order(stem, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    namespace = {"__name__": stem}
+    with contextlib.ExitStack() as stack:
+        asked = any("server" in b.marks for b in BLOCKS[stem])
+        address = stack.enter_context(server(tmp_path / "data")) if asked else ADDRESS
+        for block in BLOCKS[stem]:
+            if block.why_not or "gpu" in block.marks:
+                continue
+            if block.language == "python":
+                run_python(block, namespace, address)
+            else:
+                subprocess.run(["bash", "-euo", "pipefail", "-c", block.code.replace(ADDRESS, address)], check=True)

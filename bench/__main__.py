@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -94,8 +95,9 @@ def _run(chosen: argparse.Namespace) -> int:
     machine.prepare_threads(chosen.threads)
     wrong = 0
     for name in names:
+        start = time.monotonic()
         records = _of_own_data(name, chosen) if chosen.data else _of_case(name, chosen)
-        print(tables.markdown(records), flush=True)
+        print(f"{tables.markdown(records)}\n{name} took {time.monotonic() - start:.0f} s.\n", flush=True)
         wrong += sum(record["contender"] == OURS and record["status"] in {"WRONG", "error"} for record in records)
     return 1 if wrong else 0
 

@@ -126,7 +126,7 @@ class AsyncClient:
     async def propagate_labels(
         self, source: AsyncJob | Dataset | str, labels: Dataset | str, **params: Any
     ) -> AsyncJob:
-        """See :meth:`Client.propagate_labels`."""
+        """See :meth:`Client.propagate_labels`: labels are integers ``[n]``; the same errors, InputError first."""
         return AsyncJob(await asyncio.to_thread(self._client.propagate_labels, _name(source), labels, **params))
 
     async def pipeline(self, data: Dataset | str, **params: Any) -> AsyncJob:

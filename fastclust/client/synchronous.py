@@ -200,7 +200,8 @@ class Client:
         """Submit labels of some rows to be spread to all: labels (-1 where none leads to), confidence.
 
         ``source`` is a data set, whose graph is made first, or a finished neighbors job; ``labels`` a data set of
-        labels; the parameters are those of :func:`fastclust.insight.propagate_labels`, and ``metric=`` of a data set.
+        integers ``[n]``, -1 where unknown; the parameters are those of :func:`fastclust.insight.propagate_labels`, and
+        ``metric=`` of a data set. Raises InputError for labels that do not fit, NotFoundError.
         """
         return self.submit(specs.propagate_labels(_name(source), labels=_name(labels), **_names(params)))
 

@@ -5,6 +5,8 @@ import createScatterplot from "regl-scatterplot";
 const MOST_WHILE_MOVING = 100000;
 // Milliseconds.
 const CLICK_AFTER_LASSO = 400;
+const STILL_AFTER = 400;
+const LONGEST_STEP = 1500;
 
 export const background = () => getComputedStyle(document.documentElement).getPropertyValue("--map").trim() || "#ffffff";
 
@@ -58,15 +60,32 @@ export async function createMap(canvas, data, { over, out, pick, lasso, moved })
     // Every k-th row stands for all while the view moves; all are drawn when it is still.
     const step = Math.ceil(data.n / MOST_WHILE_MOVING);
     const part = Array.from({ length: Math.floor(data.n / step) }, (_, i) => i * step);
-    let timer = null;
-    plot.subscribe("view", () => {
-      if (timer === null) plot.filter(part, { preventEvent: true });
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        timer = null;
-        plot.unfilter({ preventEvent: true });
-      }, 250);
-    });
+    let waiting = false;
+    let last = 0;
+    let slowest = 0;
+    const rest = () => {
+      // A frame of all points may take a second: it must not come between two steps of one movement, however slow
+      // those are.
+      const left = Math.max(STILL_AFTER, 3 * slowest) - (performance.now() - last);
+      if (left > 0) return void setTimeout(rest, left);
+      waiting = false;
+      plot.unfilter({ preventEvent: true });
+    };
+    const moves = () => {
+      const now = performance.now();
+      if (waiting) slowest = Math.max(0.7 * slowest, Math.min(now - last, LONGEST_STEP));
+      else {
+        waiting = true;
+        slowest = 0;
+        plot.filter(part, { preventEvent: true });
+        setTimeout(rest, STILL_AFTER);
+      }
+      last = now;
+    };
+    // What the hand does tells of movement before the view does, which waits for a frame.
+    canvas.addEventListener("wheel", moves, { passive: true });
+    canvas.addEventListener("pointermove", (event) => event.buttons && plot.get("mouseMode") === "panZoom" && moves());
+    plot.subscribe("view", moves);
   }
   plot.subscribe("view", moved);
 

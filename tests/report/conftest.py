@@ -18,9 +18,9 @@ def run_folder(tmp_path_factory):
     return write_run(tmp_path_factory.mktemp("run"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium, without a screen, with WebGL in software."""
+    """Debian's Chromium, without a screen, with WebGL in software; what a module leaves open goes on drawing."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
     sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import statistics
@@ -20,7 +21,7 @@ from bench.bare import CHUNK, OPTIONS, bare_server, write_and_sync
 from bench.model import OURS, Case, Contender, Problem, Target, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fastclust.client import Client, Dataset, Job
 
@@ -51,10 +52,9 @@ def _service(place: str) -> _Service:
     from fastclust.cli.demo import server
     from fastclust.client import Client
 
-    # An idle worker compiles for up to a minute; what is measured is a server that has been up for longer.
-    os.environ["FASTCLUST_COLD"] = "1"
     folder = Path(_stack.enter_context(tempfile.TemporaryDirectory(prefix="fastclust-bench-", dir=place or None)))
-    address = _stack.enter_context(server(folder / "data"))
+    with _cold():
+        address = _stack.enter_context(server(folder / "data"))
     client = _stack.enter_context(Client(address))
     client.jobs()
     words = str(folder / "data")
@@ -63,6 +63,22 @@ def _service(place: str) -> _Service:
     )
     bare = _stack.enter_context(grpc.insecure_channel(_bare_address(), OPTIONS))
     return _Service(client, folder, process, bare)
+
+
+@contextlib.contextmanager
+def _cold() -> Iterator[None]:
+    """Servers that are started meanwhile do not warm their workers.
+
+    An idle worker compiles for up to a minute; what is measured is a server that has been up for longer.
+    """
+    before = os.environ.get("FASTCLUST_COLD")
+    os.environ["FASTCLUST_COLD"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["FASTCLUST_COLD"]
+        if before is not None:
+            os.environ["FASTCLUST_COLD"] = before
 
 
 @functools.cache

@@ -161,7 +161,7 @@ def _ratios(theirs: list[float], ours: list[float]) -> list[float]:
     """Round against round, so that the machine's drift cancels out.
 
     A contender too slow for three rounds stands against the median of ours: minutes after our last call the machine's
-    free memory has gone cold, and our one call beside it would decide (160 MB of zeroed pages: .02 s warm, .18 s cold).
+    free memory has gone cold, and our one call beside it would decide.
     """
     if len(theirs) < min(3, len(ours)):
         return sorted(their / statistics.median(ours) for their in theirs)

@@ -106,6 +106,8 @@ def python_of(title):
 
 @pytest.mark.full
 def test_start_submit_watch_cancel_and_restart(stranger):
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are not installed")
     start = commands_of("Start")[-1]
     server = stranger.serve(start)
     script = stranger.folder / "submit.py"
@@ -115,8 +117,9 @@ def test_start_submit_watch_cancel_and_restart(stranger):
     for line in commands_of("Submit from the command line"):
         said = stranger.type(line if "ls" not in line else f"{line} {server_option}")
     assert "kmeans" in said
-    if shutil.which("node") and (ROOT / "tests/node/node_modules").is_dir():
-        stranger.type(f"node {ROOT}/tests/node/client.mjs localhost:{stranger.port} {ROOT}/proto")
+    node = shutil.copytree(ROOT / "tests/node", stranger.folder / "node", ignore=shutil.ignore_patterns("node_modules"))
+    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=node, check=True)
+    stranger.type(f"node {node}/client.mjs localhost:{stranger.port} {ROOT}/proto")
 
     tsne, _ls, watch, cancel = commands_of("Watch, cancel, restart")
     running = subprocess.Popen(stranger.words(tsne), cwd=stranger.folder, stderr=subprocess.PIPE, text=True)

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import re
 import time
@@ -143,7 +144,9 @@ def test_a_span_surrounds_a_call_within_the_callers():
 
 def test_without_telemetry_a_call_is_surrounded_by_nothing():
     telemetry = Telemetry(wanted=False)
-    with telemetry.call("/x/y", []):
+    around = telemetry.call("/x/y", [])
+    assert isinstance(around, contextlib.nullcontext)
+    with around:
         pass
     telemetry.close()
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastclust.errors import InputError, InputTypeError
@@ -107,6 +107,7 @@ def rng():
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(2, 14), st.integers(1, 5), st.integers(1, 14), st.integers(0, 2**31), st.booleans())
+@example(n=5, images=1, k=1, seed=59111, repeated=True)  # equal rows: |a|^2 + |b|^2 - 2 a.b is not zero
 def test_contextual_similarity_is_the_formula(n, images, k, seed, repeated):
     rng = np.random.default_rng(seed)
     teacher = rng.normal(size=(n, 3))

@@ -54,7 +54,7 @@ def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: flo
     if not sigma > 0:
         raise InputError("sigma", sigma, "a number above 0")
     unit = torch.nn.functional.normalize(teacher, dim=1)
-    near = torch.exp(-pairwise_distances(unit, squared=True) / sigma)
+    near = torch.exp(-_squares(unit) / sigma)
     if not contextual:
         return near
     order = top_k(near.masked_fill(groups[:, None] == groups[None, :], 1), k)  # [N, k]
@@ -65,6 +65,16 @@ def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: flo
     first = max(1, round(k / 2))
     expanded = torch.zeros_like(near).scatter_(1, order[:, :first], 1 / first) @ shared
     return (near + (expanded + expanded.T) / 2) / 2
+
+
+def _squares(unit: Tensor) -> Tensor:
+    """Squared distances of unit rows, exactly zero for equal ones: a tie that rounding breaks is another neighbour."""
+    square = pairwise_distances(unit, squared=True)
+    within_rounding = square <= 2 * (unit.shape[1] + 8) * torch.finfo(unit.dtype).eps
+    if int(within_rounding.sum()) > len(unit):  # more than the diagonal
+        exact = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist").square()
+        square = torch.where(within_rounding, exact, square)
+    return square
 
 
 def top_k(similarity: Tensor, k: int) -> Tensor:

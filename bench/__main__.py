@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bench.model import Problem
+
+
+#: What one contender may take of a small problem: all of them are to end within a quarter of an hour.
+_SMALL_SECONDS, _SMALL_ROUNDS = 2.0, 3
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,17 +113,20 @@ def _of_case(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
     case = cases.ALL[name]
     command = f"python -m bench run {name} --size {chosen.size}"
     records = []
-    for found in chain(
-        _measured(case.problems(chosen.size), name, chosen),
-        (
-            growth.run_curve(curve, rounds=chosen.rounds, threads=chosen.threads)
-            for curve in case.curves(chosen.size)
-            if chosen.only in curve.name
-        ),
-    ):
-        new = _described(found, name, command, chosen)
-        report.save(new, name, chosen.size, some=True)
-        records += new
+    try:
+        for found in chain(
+            _measured(case.problems(chosen.size), name, chosen),
+            (
+                growth.run_curve(curve, rounds=chosen.rounds, threads=chosen.threads)
+                for curve in case.curves(chosen.size)
+                if chosen.only in curve.name
+            ),
+        ):
+            new = _described(found, name, command, chosen)
+            report.save(new, name, chosen.size, some=True)
+            records += new
+    finally:
+        case.finish()
     if records and not chosen.only:
         # Problems that are no longer there go.
         report.save(records, name, chosen.size)
@@ -135,6 +144,10 @@ def _measured(problems: Sequence[Problem], name: str, chosen: argparse.Namespace
     for problem in problems:
         if chosen.only in problem.name:
             print(f"{name}: {problem.name}", file=sys.stderr, flush=True)
+            if chosen.size == "small" and not chosen.data:
+                problem = replace(  # noqa: PLW2901
+                    problem, seconds=min(problem.seconds, _SMALL_SECONDS), rounds=min(problem.rounds, _SMALL_ROUNDS)
+                )
             yield run_problem(problem, rounds=chosen.rounds, threads=chosen.threads)
 
 
@@ -160,4 +173,6 @@ def _report() -> int:
 
 
 if __name__ == "__main__":
+    # What a case has started is stopped when the run is.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(main())

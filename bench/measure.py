@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_problem"]
 
+#: Seconds before each timing: a BLAS's threads spin for a while after its call, on the cores of whoever comes next.
+_SETTLE = 0.12
+
 
 def run_problem(problem: Problem, *, rounds: int | None = None, threads: int | None = None) -> list[dict[str, Any]]:
     """Return one record a contender. Only those that passed the gate have timings."""
@@ -118,6 +121,7 @@ def _time_in_turns(
                 if (first_of_all := before[name]) is not None:
                     first_of_all()
                 gc.collect()
+                time.sleep(_SETTLE)
                 start = time.perf_counter()
                 ready[name]()
                 seconds[name].append(time.perf_counter() - start)

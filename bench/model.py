@@ -111,3 +111,5 @@ class Case:
     #: By size, "small" or "full".
     problems: Callable[[str], Sequence[Problem]]
     curves: Callable[[str], Sequence[Curve]] = lambda _size: ()
+    #: Called when the case has ended, in whatever way: stops what it started.
+    finish: Callable[[], None] = lambda: None

@@ -75,7 +75,8 @@ class Shape:
         """Return full iterations of some contenders, without targets: a point of a curve."""
         whole = self.full_iteration()
         chosen = [contender for contender in whole.contenders if contender.name in names]
-        return replace(whole, name=f"growth: {whole.name}", contenders=chosen, targets=[], rounds=3)
+        block = {"sgemm-block": whole.ceilings["sgemm-block"]}
+        return replace(whole, name=f"growth: {whole.name}", contenders=chosen, ceilings=block, targets=[], rounds=3)
 
     def fit(self, wanted: float, kind: str) -> Problem:
         """As a user fits: what can be left out is left out."""

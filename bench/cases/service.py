@@ -45,7 +45,7 @@ class _Service:
 
 @functools.cache
 def _service(place: str) -> _Service:
-    """A server with its data under ``place``, and a bare one; both live until the bench ends."""
+    """A server with its data under ``place``, and a bare one; both live until the case ends."""
     import grpc
     import psutil
 
@@ -389,4 +389,12 @@ def _problems(size: str) -> Sequence[Problem]:
     ]
 
 
-CASE = Case("service", "uploads, downloads and online calls beside bare grpcio and the bare disk", _problems)
+def _finish() -> None:
+    _stack.close()
+    for kept in (_service, _bare_address, _model, _payload):
+        kept.cache_clear()
+
+
+CASE = Case(
+    "service", "uploads, downloads and online calls beside bare grpcio and the bare disk", _problems, finish=_finish
+)

@@ -217,5 +217,5 @@ def _placed(n: int, m: int) -> Problem:
 def problems(size: str) -> Sequence[Problem]:
     """Return the problems of a size."""
     if size == "small":
-        return [_whole(2_000, 2, 500), _whole(1_000, 3, 300), _placed(4_000, 500)]
+        return [_whole(1_000, 2, 300), _whole(1_000, 3, 300), _placed(4_000, 500)]
     return [_whole(4_000, 2, 750), _whole(4_000, 3, 500), _placed(60_000, 10_000)]

@@ -71,7 +71,8 @@ def _squares(unit: Tensor) -> Tensor:
     """Squared distances of unit rows, exactly zero for equal ones: a tie that rounding breaks is another neighbour."""
     square = pairwise_distances(unit, squared=True)
     within_rounding = square <= 2 * (unit.shape[1] + 8) * torch.finfo(unit.dtype).eps
-    if int(within_rounding.sum()) > len(unit):  # more than the diagonal
+    # More than the diagonal? A GPU is not asked: the answer would cost more than the distances.
+    if unit.device.type != "cpu" or int(within_rounding.sum()) > len(unit):
         exact = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist").square()
         square = torch.where(within_rounding, exact, square)
     return square

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._borrowed import borrowed
 from fastclust_kernels.assign._limits import lowest
 from fastclust_kernels.mahalanobis import bounds
 from fastclust_kernels.mahalanobis._exact import difference, whitened
+from fastclust_kernels.mahalanobis._first import first_scores, kth_of_bins, sets_for
 from fastclust_kernels.mahalanobis._pairs import limits_of, slab_of
-from fastclust_kernels.mahalanobis._tiles import CHUNK, TILE, above, address_tile
+from fastclust_kernels.mahalanobis._tiles import CHUNK, TILE, above, address_tile, at_least
 from fastclust_kernels.mahalanobis._whiten import map_of, panels_of, whiten, writable
 
 if TYPE_CHECKING:
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["nearest"]
 
 _ROWS_BYTES = 1 << 17
-_PANEL_BYTES = 1 << 18
+_PANEL_BYTES = 1 << 19
 _MOST_ROWS = 64
+#: Panels that a row is scored against before any candidate is kept: 64 KB of scores a tile.
+_OPENING = 64
 
 
 def nearest(
@@ -56,7 +60,7 @@ def nearest(
             *(bounds.rigorous(d) * left.spreads, bounds.rigorous(d) * float(right.spreads.max()), lost[0], lost[1]),
             *(start if others_only else -len(X) - len(Y), float(np.finfo(X.dtype).eps) / 2),
             *(bounds.repair_below(X.dtype, rank), rows),
-            *(max(1, _PANEL_BYTES // (rank * 128)), 4 * k + 64),
+            *(max(1, _PANEL_BYTES // (rank * 128)), 4 * k + 64, sets_for(k + others_only, panels.shape[2])),
             *(distances[start : start + step], indices[start : start + step], numba.get_num_threads()),
         )
     return distances, indices
@@ -65,37 +69,67 @@ def nearest(
 @numba.njit(parallel=True, cache=True, nogil=True)
 def _nearest(  # type: ignore[no-untyped-def]
     X, Y, factor, left, right, rounded, panels, halves, norms, reach, drift, farthest, lost, other_lost,
-    own, unit, share, rows, chunk, capacity, distances, indices, threads,
+    own, unit, share, rows, chunk, capacity, sets, distances, indices, threads,
 ):  # fmt: skip
     blocks = (len(X) + rows - 1) // rows
     for thread in numba.prange(threads):
         _thread(
             X, Y, factor, left, right, rounded, panels, halves, norms, reach, drift, farthest, lost, other_lost,
-            own, unit, share, rows, chunk, capacity, distances, indices, thread, threads, blocks,
+            own, unit, share, rows, chunk, capacity, sets, distances, indices, thread, threads, blocks,
         )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True)
 def _thread(  # type: ignore[no-untyped-def]
     X, Y, factor, left, right, rounded, panels, halves, norms, reach, drift, farthest, lost, other_lost,
-    own, unit, share, rows, chunk, capacity, distances, indices, thread, threads, blocks,
+    own, unit, share, rows, chunk, capacity, sets, distances, indices, thread, threads, blocks,
 ):  # fmt: skip
     """Every ``threads``-th block of rows. In a function of its own, which compiles faster than a parallel loop."""
+    k = distances.shape[1]
+    p, rank, lanes = panels.shape
+    kind = rounded.dtype
+    opening = min(p, chunk, _OPENING) if sets else 0
+    address, hits, counts = np.empty(TILE, np.int64), np.empty(TILE, np.int64), np.empty(rows, np.int64)
+    scores, floors, doubt = np.empty((TILE, lanes), kind), np.empty(rows, kind), np.empty(rows, np.float64)
+    opened, bests = np.empty((opening, TILE, lanes), kind), np.empty((sets, TILE, lanes), kind)
+    # The k best scores of each row as a heap, its least in front.
+    tops = np.empty((rows, k), np.float64)
+    held, numbers = np.empty((rows, capacity), np.float64), np.empty((rows, capacity), np.int64)
+    room, values = np.empty(rank, np.float64), np.empty(capacity, np.float64)
+    _blocks(
+        X, Y, factor, left, right, borrowed(rounded), borrowed(panels), borrowed(halves), borrowed(norms), reach,
+        borrowed(drift), farthest, lost, other_lost, own, unit, share, rows, chunk, capacity,
+        borrowed(distances), borrowed(indices), thread, threads, blocks,
+        borrowed(address), borrowed(hits), borrowed(counts), borrowed(scores), borrowed(floors), borrowed(doubt),
+        borrowed(opened), borrowed(bests), borrowed(tops), borrowed(held), borrowed(numbers), room, values,
+    )  # fmt: skip
+    # Arrays that are lent live until here.
+    return (
+        len(address)
+        + len(hits)
+        + len(counts)
+        + len(scores)
+        + len(floors)
+        + len(doubt)
+        + len(opened)
+        + len(bests)
+        + (len(tops) + len(held) + len(numbers) + len(room) + len(values))
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _blocks(  # type: ignore[no-untyped-def]
+    X, Y, factor, left, right, rounded, panels, halves, norms, reach, drift, farthest, lost, other_lost,
+    own, unit, share, rows, chunk, capacity, distances, indices, thread, threads, blocks,
+    address, hits, counts, scores, floors, doubt, opened, bests, tops, held, numbers, room, values,
+):  # fmt: skip
     n, m = len(X), len(Y)
     k = distances.shape[1]
     p, rank, lanes = panels.shape
-    address = np.empty(TILE, np.int64)
-    hits = np.empty(TILE, np.int64)
-    scores = np.empty((TILE, lanes), rounded.dtype)
-    floors = np.empty(rows, rounded.dtype)
-    # The k best scores of each row as a heap, its least in front.
-    tops = np.empty((rows, k), np.float64)
-    held = np.empty((rows, capacity), np.float64)
-    numbers = np.empty((rows, capacity), np.int64)
-    counts = np.empty(rows, np.int64)
-    doubt = np.empty(rows, np.float64)
-    room = np.empty(rank, np.float64)
-    values = np.empty(capacity, np.float64)
+    opening, sets = len(opened), len(bests)
+    bins = bests.reshape(-1, lanes)
+    # The row itself is among the scores where it is no neighbour of itself.
+    among = k + (own >= 0)
     for block in range(thread, blocks, threads):
         start = block * rows
         count = min(rows, n - start)
@@ -106,36 +140,44 @@ def _thread(  # type: ignore[no-untyped-def]
             for tile in range(0, count, TILE):
                 there = min(TILE, count - tile)
                 address_tile(address, rounded.ctypes.data, rounded.strides[0], start + tile, start + tile + there)
-                for g in range(first, min(p, first + chunk)):
+                fresh = opening if first == 0 else 0
+                if fresh:
+                    first_scores(address, panels[:fresh], halves, rank, sets, opened, bests)
+                    for r in range(there):
+                        i = tile + r
+                        if doubt[i] == np.inf:
+                            continue
+                        floors[i] = kth_of_bins(bins, r, among) - doubt[i]
+                        for g in range(fresh):
+                            left_over = at_least(opened[g], r, floors[i])
+                            while left_over:
+                                left_over = _keep(
+                                    left_over, opened[g, r], g * lanes, m, own + start + i, doubt[i],
+                                    tops[i], held[i], numbers[i], counts, floors, i,
+                                )  # fmt: skip
+                                if counts[i] == capacity:
+                                    _thin(
+                                        X, Y, factor, left, right, lost, other_lost, start + i,
+                                        held[i], numbers[i], counts, floors, i, k,
+                                        drift[start + i] + farthest, room, values,
+                                    )  # fmt: skip
+                for g in range(first + fresh, min(p, first + chunk)):
                     if not above(address, panels[g], halves[g], rank, floors[tile : tile + TILE], scores, hits):
                         continue
                     for r in range(there):
                         i = tile + r
-                        if hits[r] == 0 or doubt[i] == np.inf:
-                            continue
-                        left_over = hits[r]
+                        left_over = hits[r] if doubt[i] < np.inf else 0
                         while left_over:
-                            lane = lowest(left_over)
-                            left_over &= left_over - 1
-                            j = g * lanes + lane
-                            if scores[r, lane] < floors[i] or j >= m or j == own + start + i:
-                                continue
-                            score = np.float64(scores[r, lane])
-                            held[i, counts[i]] = score
-                            numbers[i, counts[i]] = j
-                            counts[i] += 1
-                            if score > tops[i, 0]:
-                                _replace(tops[i], score)
-                                floors[i] = tops[i, 0] - doubt[i]
+                            left_over = _keep(
+                                left_over, scores[r], g * lanes, m, own + start + i, doubt[i],
+                                tops[i], held[i], numbers[i], counts, floors, i,
+                            )  # fmt: skip
                             if counts[i] == capacity:
-                                counts[i] = _prune(held[i], numbers[i], capacity, floors[i])
-                                if counts[i] > capacity // 2:
-                                    # So many are alike that scores cannot tell: the k nearest are kept.
-                                    _rank(
-                                        X, Y, factor, left, right, lost, other_lost, start + i,
-                                        held[i], numbers[i], counts[i], drift[start + i] + farthest, room, values,
-                                    )  # fmt: skip
-                                    counts[i] = k
+                                _thin(
+                                    X, Y, factor, left, right, lost, other_lost, start + i,
+                                    held[i], numbers[i], counts, floors, i, k,
+                                    drift[start + i] + farthest, room, values,
+                                )  # fmt: skip
         for i in range(count):
             if doubt[i] == np.inf:
                 _all(X, Y, factor, start + i, own + start + i, room, distances[start + i], indices[start + i])
@@ -150,6 +192,41 @@ def _thread(  # type: ignore[no-untyped-def]
             for c in range(k):
                 distances[start + i, c] = values[c]
                 indices[start + i, c] = numbers[i, c]
+
+
+@numba.njit(cache=True, nogil=True)
+def _keep(  # type: ignore[no-untyped-def]
+    bits, scores, column, m, own, doubt, top, held, numbers, counts, floors, i
+):  # fmt: skip
+    """Keep the columns of ``bits`` that are not below the row's floor, which rises; return the bits left when full."""
+    while bits:
+        lane = lowest(bits)
+        bits &= bits - 1
+        j = column + lane
+        if scores[lane] < floors[i] or j >= m or j == own:
+            continue
+        score = np.float64(scores[lane])
+        held[counts[i]] = score
+        numbers[counts[i]] = j
+        counts[i] += 1
+        if score > top[0]:
+            _replace(top, score)
+            floors[i] = max(floors[i], top[0] - doubt)
+        if counts[i] == len(held):
+            break
+    return bits
+
+
+@numba.njit(cache=True, nogil=True)
+def _thin(  # type: ignore[no-untyped-def]
+    X, Y, factor, left, right, lost, other_lost, row, held, numbers, counts, floors, i, k, drift, room, values
+):  # fmt: skip
+    """Make room among the candidates of a row."""
+    counts[i] = _prune(held, numbers, counts[i], floors[i])
+    if counts[i] > len(held) // 2:
+        # So many are alike that scores cannot tell: the k nearest are kept.
+        _rank(X, Y, factor, left, right, lost, other_lost, row, held, numbers, counts[i], drift, room, values)
+        counts[i] = k
 
 
 @numba.njit(cache=True, nogil=True)

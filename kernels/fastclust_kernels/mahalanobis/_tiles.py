@@ -28,10 +28,13 @@ __all__ = [
     "above",
     "add_squares",
     "address_tile",
+    "at_least",
+    "count_at_least",
     "distances",
     "lanes_of",
     "multiply",
     "pack",
+    "score",
     "squared_distances",
     "used_of",
 ]
@@ -232,6 +235,49 @@ def above(typingctx, rows, panel, half, d, floors, scores, hits):  # type: ignor
         return any_of
 
     return signature, generate
+
+
+@intrinsic
+def score(typingctx, rows, panel, half, d, scores, bests):  # type: ignore[no-untyped-def]
+    """Write the scores ``x.c - half`` of 8 rows with a panel into ``scores``, and into ``bests`` what is above those.
+
+    Both are ``[8, lanes]``.
+    """
+    signature = types.void(rows, panel, half, types.intp, scores, bests)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        make = _Tile(context, builder, signature, values, panel.dtype)
+        halves = make.vector_at(2)
+        for row, product in make.products(0, 1, _NONE, make.value(3)):
+            found = builder.fsub(product, halves)
+            make.store(found, 4, row, make.size)
+            best = make.vector_at(5, row)
+            make.store(builder.select(builder.fcmp_ordered(">", found, best), found, best), 5, row, make.size)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _at_least(*, counted: bool) -> Any:
+    def compare(typingctx, vectors, row, least):  # type: ignore[no-untyped-def]
+        signature = types.int64(vectors, types.intp, vectors.dtype)
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            make = _Tile(context, builder, signature, values, vectors.dtype)
+            vector = builder.load(builder.gep(make.address(0, make.vector), [make.value(1)]))
+            vector.align = make.size
+            bits = make.bits(builder.fcmp_ordered(">=", vector, make.spread(make.value(2))))
+            return builder.ctpop(bits) if counted else bits
+
+        return signature, generate
+
+    compare.__doc__ = f"""{"How many" if counted else "Bit by bit, which"} numbers of vector ``row`` are not below
+    ``least``."""
+    return intrinsic(compare)
+
+
+at_least = _at_least(counted=False)
+count_at_least = _at_least(counted=True)
 
 
 def _distances(*, rooted: bool) -> Any:

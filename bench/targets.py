@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ __all__ = ["ALL", "Promise", "judge", "markdown"]
 
 @dataclass(frozen=True)
 class Promise:
-    """One entry; either ``case`` with ``what`` or ``gate``, or ``test``, or ``why``."""
+    """One entry: ``case`` with ``what`` or ``gate``, or ``row`` with ``figure``, or ``test``, or ``why``.
+
+    With ``verdict``, ``why`` is the figure that another command printed and the file that keeps it.
+    """
 
     promise: str
     case: str = ""
@@ -23,7 +27,16 @@ class Promise:
     gate: str = ""
     test: str = ""
     why: str = ""
+    verdict: str = ""
+    #: A row of :data:`LEARNING`, whose mean over the seeds is to be at least a number or another row's.
+    row: str = ""
+    figure: str = ""
+    least: float = 0.0
+    over: str = ""
 
+
+#: What ``python -m bench learning`` found.
+LEARNING = Path(__file__).resolve().parent / "results" / "learning-2026-11-25.json"
 
 ALL = [
     Promise(**entry)
@@ -36,7 +49,9 @@ def judge(promise: Promise, records: list[dict[str, Any]]) -> tuple[str, str]:
     if promise.test:
         return "held by a test", promise.test
     if promise.why:
-        return "not measured", promise.why
+        return promise.verdict or "not measured", promise.why
+    if promise.row:
+        return _by_row(promise, json.loads(LEARNING.read_text("utf-8")))
     mine = [
         record
         for record in records
@@ -57,6 +72,20 @@ def _by_gate(promise: Promise, records: list[dict[str, Any]], size: str) -> tupl
     if wrong:
         return "missed", f"{wrong[0]['problem']}: {wrong[0]['gate']} ({len(wrong)} of {len(judged)} problems, {size})"
     return "met", f"in {len(judged)} of {len(judged)} problems ({size})"
+
+
+def _by_row(promise: Promise, table: list[dict[str, Any]]) -> tuple[str, str]:
+    def mean(row: str) -> tuple[float, int]:
+        found = [float(record[promise.figure]) for record in table if record["row"] == row]
+        return (sum(found) / len(found) if found else float("nan")), len(found)
+
+    (came, seeds), (other, others) = mean(promise.row), mean(promise.over)
+    wanted = other if promise.over else promise.least
+    if not seeds or (promise.over and not others):
+        return "not measured", f"{promise.row if not seeds else promise.over!r} has not run"
+    than = f", {promise.over}" if promise.over else ""
+    said = f"{came:.3f}, {seeds} seed{'s' * (seeds > 1)} (wanted >= {wanted:.3f}{than})"
+    return "met" if came >= wanted else "missed", f"{said}: python -m bench learning, results/{LEARNING.stem}.md"
 
 
 def _by_target(promise: Promise, records: list[dict[str, Any]], size: str) -> tuple[str, str]:

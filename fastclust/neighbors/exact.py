@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastclust import progress
 from fastclust.neighbors.certificates import Frame, among_all, values_of
 from fastclust.neighbors.merging import SPARE
+from fastclust.neighbors.products import Candidates, of_others, of_themselves
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Found", "brute_force", "true_distances"]
 
+#: Numbers that are worked on together where scores leave a query open.
 _CELLS = 2**25
+#: Queries that are ranked together.
+_BLOCK = 8192
 
 
 class Found(NamedTuple):
@@ -30,9 +33,10 @@ class Found(NamedTuple):
 def brute_force(rows: NDArray[Any], queries: NDArray[Any], k: int, *, inner: bool, step: str = "neighbors") -> Found:
     """The nearest rows (or, with ``inner``, those of the largest inner products) of each query, ties by number.
 
-    Products of blocks give ``k + 8`` candidates a query, in float32 around the mean of the rows; these are ranked again
-    by differences in float64. A query for which rounding may have left out a row that is as near as the k-th of them
-    (certificates.py) is compared again, with all rows, in float64: the result is that of a float64 brute force.
+    Products of blocks give ``k + 8`` candidates a query, in float32 around the mean of the rows (products.py): half of
+    them where ``queries`` is ``rows`` itself. Candidates are ranked again by differences in float64. A query for which
+    rounding may have left out a row that is as near as the k-th of them (certificates.py) is compared again, with all
+    rows, in float64: the result is that of a float64 brute force.
 
     ``rows`` ``[n, d]`` and ``queries`` ``[q, d]`` are float32 or float64.
     """
@@ -42,32 +46,28 @@ def brute_force(rows: NDArray[Any], queries: NDArray[Any], k: int, *, inner: boo
     base = frame.move(rows)
     longest = base.longest() if inner else 0.0
     keep = min(k + SPARE, n)
+    moved = base.rows if queries is rows else frame.move(queries).rows
+    if keep == n:
+        candidates = Candidates(np.broadcast_to(np.arange(n), (len(queries), n)), np.full(len(queries), np.inf))
+    elif queries is rows:
+        candidates = of_themselves(base, keep, step)
+    else:
+        candidates = of_others(base, moved, keep, step)
     out = np.empty((len(queries), k), np.int64)
-    block = max(1, min(len(queries), _CELLS // n))
-    doubtful: list[NDArray[np.int64]] = []
-    reach: list[NDArray[np.float64]] = []
-    for start in range(0, len(queries), block):
-        part = queries[start : start + block]
-        moved = frame.move(part).rows
-        score = frame.scores(moved, base)
-        if keep < n:
-            candidates = np.argpartition(score, keep - 1, axis=1)[:, :keep]
-        else:
-            candidates = np.broadcast_to(np.arange(n), score.shape)
-        exact = values_of(rows, part, candidates, inner=inner)
-        order = np.lexsort((candidates, exact), axis=1)[:, :k]
-        out[start : start + block] = np.take_along_axis(candidates, order, axis=1)
-        if keep < n:
-            worst = np.take_along_axis(score, candidates[:, -1:], axis=1)[:, 0]
-            last = np.take_along_axis(exact, order[:, -1:], axis=1)[:, 0]
-            unsure = np.flatnonzero(~(worst > frame.limits(moved, last, longest)))
-            doubtful.append(start + unsure)
-            reach.append(last[unsure])
-        progress.report(step, start + len(part), len(queries), "brute force")
-    again = np.concatenate([np.empty(0, np.int64), *doubtful])
+    reach = np.empty(len(queries))
+    unsure = np.empty(len(queries), bool)
+    for start in range(0, len(queries), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        listed = candidates.numbers[some]
+        exact = values_of(rows, queries[some], listed, inner=inner)
+        order = np.lexsort((listed, exact), axis=1)[:, :k]
+        out[some] = np.take_along_axis(listed, order, axis=1)
+        reach[some] = np.take_along_axis(exact, order[:, -1:], axis=1)[:, 0]
+        unsure[some] = ~(candidates.worst[some] > frame.limits(moved[some], reach[some], longest))
+    again = np.flatnonzero(unsure & (keep < n))
     if len(again):
         slices = ((0, rows),)
-        out[again] = among_all(queries[again], np.concatenate(reach), longest, slices, frame, k, _CELLS // 4)[1]
+        out[again] = among_all(queries[again], reach[again], longest, slices, frame, k, _CELLS // 4)[1]
     return Found(out, len(again))
 
 

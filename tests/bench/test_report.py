@@ -1,10 +1,11 @@
 """What is made of the stored results, and that every promise of the design has its place."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from bench import cases, growth, readme, report, targets
+from bench import cases, growth, learning, readme, report, targets
 from bench.targets import Promise
 
 ROOT = Path(__file__).parents[2]
@@ -66,8 +67,13 @@ def test_a_readme_without_marks_is_refused():
 
 @pytest.mark.parametrize("promise", targets.ALL, ids=lambda promise: promise.promise[:60])
 def test_each_promise_points_to_a_figure_a_test_or_a_reason(promise):
-    ways = [bool(promise.case), bool(promise.test), bool(promise.why)]
-    assert sum(ways) == 1, "exactly one of case, test and why"
+    ways = [bool(promise.case), bool(promise.test), bool(promise.why), bool(promise.row)]
+    assert sum(ways) == 1, "exactly one of case, row, test and why"
+    if promise.row:
+        assert {promise.row, promise.over} - {""} <= {row.name for row in learning.ROWS}
+        assert bool(promise.least) != bool(promise.over)
+    assert promise.verdict in {"", "met", "missed"}
+    assert promise.why or not promise.verdict
     if promise.test:
         assert (ROOT / promise.test).is_file()
     if promise.case:
@@ -110,6 +116,19 @@ def test_a_promise_is_met_only_if_every_problem_meets_it_and_the_worst_is_told()
     assert "met in 1 of 2" in detail
     assert targets.judge(promise, [unknown])[0] == "not measured"
     assert targets.judge(promise, [])[0] == "not measured"
+
+
+def test_a_row_of_the_learning_table_is_judged_by_its_mean(tmp_path, monkeypatch):
+    records = [{"row": row, "f": value} for row, value in (("a", 0.5), ("a", 0.7), ("b", 0.6), ("c", 0.61))]
+    monkeypatch.setattr(targets, "LEARNING", tmp_path / "learning.json")
+    targets.LEARNING.write_text(json.dumps(records), "utf-8")
+    verdict, detail = targets.judge(Promise("p", row="a", figure="f", least=0.6), [])
+    assert verdict == "met"
+    assert detail.startswith("0.600, 2 seeds (wanted >= 0.600)")
+    assert targets.judge(Promise("p", row="a", figure="f", over="b"), [])[0] == "met"
+    assert targets.judge(Promise("p", row="a", figure="f", over="c"), [])[0] == "missed"
+    assert targets.judge(Promise("p", row="a", figure="f", over="none"), [])[0] == "not measured"
+    assert targets.judge(Promise("p", why="3 s, file", verdict="missed"), []) == ("missed", "3 s, file")
 
 
 def test_full_sizes_decide_where_both_were_run():

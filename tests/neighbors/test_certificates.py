@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastclust as fc
-from fastclust import distributed
+from fastclust import distributed, progress
 from fastclust.neighbors.certificates import Frame, values_of
 from fastclust.neighbors.exact import brute_force
 from fastclust.neighbors.lists import Passing
@@ -114,6 +114,36 @@ def test_no_score_is_above_the_limit_of_its_own_distance(d, offset, scale, kinds
     values = values_of(rows, queries, np.broadcast_to(np.arange(80), scores.shape), inner=inner)
     for column in range(80):
         assert (scores[:, column] <= frame.limits(moved, values[:, column], base.longest())).all()
+
+
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize(("n", "d", "k"), [(2500, 5, 30), (1025, 300, 3), (3000, 2, 1)])
+def test_rows_among_themselves_find_what_other_queries_find(n, d, k, inner):
+    """Products that serve two rows, blocks that do not come out even, and duplicates."""
+    rng = np.random.default_rng(n)
+    rows = rng.normal(size=(n, d)).astype(np.float32)
+    rows[n // 2 :: 7] = rows[: len(rows[n // 2 :: 7])]
+    found = brute_force(rows, rows, k, inner=inner)
+    some = rng.choice(n, 300, replace=False)
+    others = brute_force(rows, rows[some], k, inner=inner)
+    assert np.array_equal(found.numbers[some], others.numbers)
+    if not inner:
+        assert np.array_equal(found.numbers[some], oracle(rows[some], rows)[1][:, :k])
+
+
+def test_a_listener_that_raises_ends_a_search_of_all_rows():
+    rows = np.random.default_rng(0).normal(size=(9000, 8)).astype(np.float32)
+    told = []
+
+    def listener(state):
+        told.append(state.fraction)
+        if state.fraction > 0.3:
+            raise KeyboardInterrupt
+
+    with progress.listening(listener), pytest.raises(KeyboardInterrupt):
+        brute_force(rows, rows, 5, inner=False)
+    assert told == sorted(told)
+    assert told[-1] < 0.5
 
 
 def test_inner_products_are_compared_in_float64():

@@ -1,0 +1,90 @@
+"""The largest scores of each row, as blocks of products come by: the selection behind exact neighbours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastclust_kernels.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Largest"]
+
+#: Places beyond twice those wanted.
+_SPARE = 32
+
+
+class Largest:
+    """The ``keep`` largest scores ``p - h`` of each of ``rows`` rows, and the numbers of their columns, in no order.
+
+    Products p come in blocks; h belongs to the column. Which of several equal scores are kept is left open, and NaN and
+    minus infinity are never kept. Calls run on the thread that makes them, without Python's lock; two at once must not
+    name the same rows.
+
+    Parameters
+    ----------
+    rows
+        How many rows there are.
+    keep
+        Scores a row.
+
+    Raises
+    ------
+    InputError
+        ``keep`` below 1; in :meth:`take` and :meth:`take_across`, shapes, dtypes or layouts that do not fit.
+    """
+
+    def __init__(self, rows: int, keep: int) -> None:
+        if keep < 1:
+            raise InputError("keep", keep, "1 or more")
+        self.keep = keep
+        places = 2 * keep + _SPARE
+        self._scores = np.empty((rows, places), np.float32)
+        self._numbers = np.empty((rows, places), np.int64)
+        self._counts = np.zeros(rows, np.int64)
+        # No score that is not above it needs to be kept.
+        self._floors = np.full(rows, -np.inf, np.float32)
+
+    def take(self, first: int, products: NDArray[np.float32], halves: NDArray[np.float32], column: int) -> None:
+        """Take products ``[b, c]`` of the rows from ``first`` on with the columns from number ``column`` on.
+
+        ``halves`` ``[c]`` are the columns' h. Both arrays are float32 and C-contiguous.
+        """
+        if self._check(products, halves, first, products.shape[0], products.shape[1]):
+            _kernel().take(products.reshape(-1), halves, *self._state(), first, column)
+
+    def take_across(self, first: int, products: NDArray[np.float32], halves: NDArray[np.float32], column: int) -> None:
+        """Take products ``[b, c]`` in which the columns are the rows from ``first`` on, and the lines are the columns.
+
+        ``halves`` ``[b]`` are the lines' h, ``column`` is the number of the first line.
+        """
+        if self._check(products, halves, first, products.shape[1], products.shape[0]):
+            _kernel().take_across(products.reshape(-1), halves, *self._state(), first, column)
+
+    def found(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return scores float32 and numbers int64, ``[rows, keep]``: minus infinity and -1 where fewer came."""
+        _kernel().cut(*self._state())
+        return self._scores[:, : self.keep], self._numbers[:, : self.keep]
+
+    def _state(self) -> tuple[Any, ...]:
+        return self._scores, self._numbers, self._counts, self._floors, self.keep
+
+    def _check(self, products: NDArray[Any], halves: NDArray[Any], first: int, rows: int, columns: int) -> bool:
+        """Whether there is anything to do."""
+        if halves.shape != (columns,) or not 0 <= first <= len(self._counts) - rows:
+            raise InputError(
+                "products", f"shape {products.shape} from row {first} on, halves {halves.shape}", "shapes that fit"
+            )
+        for name, array in (("products", products), ("halves", halves)):
+            if array.dtype != np.float32 or not array.flags.c_contiguous:
+                raise InputError(name, f"{array.dtype}, strides {array.strides}", "C-contiguous float32")
+        return products.size > 0
+
+
+def _kernel() -> Any:
+    from fastclust_kernels.select import _numba
+
+    return _numba

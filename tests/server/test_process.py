@@ -156,6 +156,7 @@ def test_bytes_that_are_no_grpc_do_not_end_the_server(server):
     assert healthy(server) == health_pb2.HealthCheckResponse.SERVING
 
 
+@pytest.mark.alone
 def test_a_thousand_open_watches_do_not_keep_a_health_check_waiting(new_server, blobs):
     """Each is a stream of its own; the target is 100 ms for a health check meanwhile."""
     server = new_server().start()

@@ -25,7 +25,7 @@ HEAVY = ("torch", "numba", "sklearn", "faiss", "scipy", "openTSNE", "pynndescent
 
 def healthy(server, service=""):
     stub = health_pb2_grpc.HealthStub(server.channel)
-    return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=0.5).status
+    return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status
 
 
 def start_refused(*arguments):

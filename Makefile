@@ -4,6 +4,7 @@
 PYTHON ?= python3
 DATA ?= digits
 OUT ?= demo
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,8 +15,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/fastclust demo --data $(DATA) -o $(OUT)
 
+# In JOBS processes, a file of tests to one of them; their threads are more than the cores, so they wait asleep.
 test: $(READY)
-	$(BIN)/python -m pytest -m "not full" $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not full" --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 # What is too long for CI; its results are committed under bench/results/.
 test-full: $(READY)

@@ -1,4 +1,4 @@
-"""What all tests share: seeds, and a watch over skipped tests."""
+"""What all tests share: turns of tests that must be alone, and a watch over skipped tests."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import os
 
 import pytest
 
+from tests.turns import turn
+
 pytest_plugins = ("tests.certificates", "tests.postgres")
 
 #: In CI: a comma-separated list of words, one of which the reason of every skip must contain.
 _MAY_SKIP = "FASTCLUST_TESTS_MAY_SKIP"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Wait for the turn of a test, outside of its time limit."""
+    if not hasattr(item.config, "workerinput"):  # one process: one test at a time
+        return (yield)
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)

@@ -122,6 +122,7 @@ def test_a_peer_may_say_why_it_takes_no_part():
     assert "seconds" in ours
 
 
+@pytest.mark.alone
 def test_a_slow_contender_gets_fewer_rounds_and_is_compared_in_those():
     slow = contender("peer", lambda data: time.sleep(0.12) or np.sort(data))
     ours, peer = run_problem(dataclasses.replace(problem(GOOD, slow), seconds=0.3))
@@ -145,6 +146,7 @@ def test_ceilings_are_measured_in_every_round(monkeypatch):
     assert [share["least"], share["share"], share["most"]] == pytest.approx(expected)
 
 
+@pytest.mark.alone
 def test_the_fastest_of_several_peers_counts():
     slow = contender("slow", lambda data: time.sleep(0.05) or np.sort(data))
     slower = contender("slower", lambda data: time.sleep(0.1) or np.sort(data))

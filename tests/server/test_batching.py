@@ -57,6 +57,7 @@ def test_a_key_whose_calls_are_all_gone_does_not_end_the_wait():
     assert numbers(batcher.take()) == [2]
 
 
+@pytest.mark.alone
 def test_without_a_delay_a_call_goes_at_once():
     batcher = Batcher(1000)
     batcher.put(item(1))
@@ -65,6 +66,7 @@ def test_without_a_delay_a_call_goes_at_once():
     assert time.monotonic() - begun < 0.5
 
 
+@pytest.mark.alone
 def test_with_a_delay_a_call_waits_for_others_but_not_longer():
     batcher = Batcher(1000, delay=0.2)
     batcher.put(item(1))

@@ -75,6 +75,7 @@ def test_images_that_would_be_too_large_when_decoded_are_refused(strict, refused
     assert told["metadata"]["field"] == "images"
 
 
+@pytest.mark.alone
 def test_a_reader_that_does_not_read_holds_little_and_keeps_nobody_waiting(strict):
     """Its stream is ended after --stall; until then others are served."""
     server = strict
@@ -122,6 +123,7 @@ def test_a_sender_that_stands_still_is_ended_and_its_bytes_are_kept(strict, blob
     assert server.send(session.name, rows.tobytes(), 4096).persisted_bytes == rows.nbytes
 
 
+@pytest.mark.alone
 def test_half_open_peers_keep_nobody_waiting(server):
     """Connections that say nothing, or stop in the middle of HTTP/2's first words."""
     host, port = server.address.rsplit(":", 1)

@@ -283,6 +283,7 @@ def test_a_caller_that_gives_up_or_runs_out_of_time_leaves_nothing_behind(server
     assert assign(server, clusters, rows[:2]).labels.spec.shape == [2]
 
 
+@pytest.mark.alone
 def test_a_full_queue_refuses_and_says_when_to_come_back(new_server, blobs, refused):
     server = new_server("--online-bytes", "2000").start()
     rows = blobs(50, 8)
@@ -303,6 +304,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(new_server, blobs, refu
     assert waiting.result().labels.spec.shape == [50]
 
 
+@pytest.mark.alone
 def test_a_job_does_not_keep_online_calls_waiting(server, clusters, rows, blobs):
     assign(server, clusters, rows[:2])
     data = server.upload(blobs(600, 8))

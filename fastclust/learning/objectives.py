@@ -9,13 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclust.errors import PreconditionError
-from fastclust.learning.losses import (
-    ContrastiveLoss,
-    RelaxedContrastiveLoss,
-    SelfDistillationLoss,
-    TripletLoss,
-    contextual_similarity,
-)
+from fastclust.learning.losses import ContrastiveLoss, SelfTaughtLoss, TripletLoss, contextual_similarity
 from fastclust.learning.samplers import NeighborhoodSampler, TripletSampler
 
 if TYPE_CHECKING:
@@ -80,8 +74,9 @@ class SelfTaught:
         self._plan = plan
         self._supervision = supervision
         self._sampler = NeighborhoodSampler(plan.n_queries, plan.n_nearest, plan.seed)
-        self._relaxed = RelaxedContrastiveLoss(plan.margin)
-        self._distilled = SelfDistillationLoss(plan.temperature)
+        self._loss = SelfTaughtLoss(
+            plan.margin, plan.temperature, use_g=plan.use_g, use_distillation=plan.use_distillation
+        )
 
     def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:  # noqa: ARG002 - other objectives look at it
         """Take the epoch's graph."""
@@ -106,11 +101,7 @@ class SelfTaught:
             contextual=plan.use_context,
         )
         similarity = with_dataset(similarity, self._coordinates[rows], plan.context_weight)
-        loss: Tensor = self._relaxed(f, similarity)
-        if plan.use_g:
-            loss = (loss + self._relaxed(g, similarity)) / 2
-            if plan.use_distillation:
-                loss = loss + self._distilled(f, g)
+        loss: Tensor = self._loss(f, g, similarity)
         if self._supervision is not None and self._context.spread is not None:
             labels, confidence = (torch.from_numpy(values)[rows] for values in self._context.spread)
             weights = confidence[:, None] * confidence[None, :]

@@ -180,8 +180,7 @@ def through(module: Callable[[Tensor], Tensor], rows: Tensor, message: str = "",
 
     @torch.no_grad()
     def part(start: int) -> Tensor:
-        found = module(rows[start : start + chunk])
-        return found
+        return module(rows[start : start + chunk])
 
     parts: list[Tensor] = []
     threads = torch.get_num_threads()

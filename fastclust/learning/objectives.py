@@ -49,8 +49,9 @@ class Batch:
 class Objective(Protocol):
     """What a trainer asks of an objective."""
 
-    #: Whether the loss looks at the teacher.
+    #: Whether the loss looks at the teacher, and at each epoch's graph.
     needs_teacher: bool
+    needs_context: bool
 
     def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:
         """Take an epoch's context and a function that gives its embedding; return the number of batches."""
@@ -68,7 +69,7 @@ class Objective(Protocol):
 class SelfTaught:
     """(RC(f) + RC(g)) / 2 + KL (Kim et al., CVPR 2022), with similarity along the data set's graph mixed in."""
 
-    needs_teacher = True
+    needs_teacher = needs_context = True
 
     def __init__(self, plan: Plan, supervision: Supervision | None) -> None:
         self._plan = plan
@@ -112,12 +113,13 @@ class SelfTaught:
 class Mined:
     """Triplets or pairs of hard positives and negatives that mining on the manifold found before training."""
 
-    needs_teacher = False
+    needs_teacher = needs_context = False
 
     def __init__(self, plan: Plan, start: NDArray[np.float32]) -> None:
         self._plan = plan
         self._start = start
-        self._sampler = TripletSampler(max(1, plan.n_queries * plan.n_nearest // 3), plan.seed)
+        self._n_anchors = max(1, plan.n_queries * plan.n_nearest // 3)
+        self._sampler = TripletSampler(self._n_anchors, plan.seed)
         self._pools: Any = None
         self._loss: nn.Module = (
             TripletLoss(_TRIPLET_MARGIN, squared_distances=True)
@@ -136,7 +138,7 @@ class Mined:
                 'Use objective="self_taught", or more rows.'
             )
         self._sampler.set_epoch(epoch, self._pools, embedding)
-        return max(1, len(embedding) // (self._plan.n_queries * self._plan.n_nearest))
+        return max(1, len(embedding) // self._n_anchors)
 
     def batch(self, number: int) -> Batch:
         """Return anchors, positives and negatives, one view of each."""

@@ -177,13 +177,19 @@ class Trainer:
         return nullcontext()
 
     def _look(self, epoch: int) -> Context:
-        """Build the epoch's graph from the teacher's g, the first one from what rows are known by before."""
+        """Build the epoch's graph from the teacher's g, the first one from what rows are known by before.
+
+        An objective that looks at none has the first one, whose neighbours views may be made from, for all epochs.
+        """
+        needed = self.objective.needs_context
+        if self.first is not None and not needed:
+            return Context(self.first, np.empty((len(self.first), 0), np.float32))
         tick = partial(report, "learn", epoch, self.plan.epochs, f"epoch {epoch + 1} graph")
         tick()
         return dataset_context(
             self._start if epoch == 0 else self._embedded(self.teacher, 1),
             n_neighbors=max(GRAPH_NEIGHBORS, self.plan.n_nearest - 1),
-            n_coordinates=_COORDINATES,
+            n_coordinates=_COORDINATES if needed else 0,
             seed=self.plan.seed,
             tick=tick,
             labels=None if self._supervision is None else self._supervision.labels,

@@ -126,6 +126,64 @@ def _loss_problem(count: int, seconds: float) -> Problem:
     )
 
 
+def _ours_turned(images: Tensor) -> Callable[[], Tensor]:
+    import torch
+
+    from fastclust.learning.threads import one_thread
+    from fastclust.learning.views import random_affine
+
+    generator = torch.Generator().manual_seed(0)
+
+    def run() -> Tensor:
+        with one_thread():
+            return random_affine(images, generator)
+
+    return run
+
+
+def _kornia_turned(images: Tensor) -> Callable[[], Tensor]:
+    from kornia.augmentation import RandomAffine
+
+    from fastclust.learning.threads import one_thread
+
+    # The same ranges: 0.2 and 0.15 radians, 12 % of scale, a shift by 6 % of a side.
+    turn = RandomAffine(11.46, translate=(0.06, 0.06), scale=(0.88, 1.12), shear=(-8.6, 8.6), p=1.0)
+
+    def run() -> Tensor:
+        with one_thread():
+            found: Tensor = turn(images)
+            return found
+
+    return run
+
+
+def _turned_gate(images: Tensor, found: Tensor) -> Verdict:
+    """The same amount of light, as little of it leaves the image; and not the same images."""
+    light = float(found.sum() / images.sum())
+    moved = float((found - images).abs().mean() / images.mean())
+    passed = found.shape == images.shape and 0.9 <= light <= 1.1 and moved > 0.1
+    return Verdict(passed, f"{light:.3f} of the light (0.9 to 1.1), {moved:.2f} of it moved (at least 0.1)")
+
+
+def _views_problem(shape: tuple[int, int, int, int]) -> Problem:
+    def images() -> Tensor:
+        import torch
+
+        square = torch.zeros(shape)
+        h, w = shape[2] // 4, shape[3] // 4
+        square[:, :, h:-h, w:-w] = torch.rand(shape[0], shape[1], shape[2] - 2 * h, shape[3] - 2 * w)
+        return square
+
+    return Problem(
+        f"views of a batch, one thread, {' x '.join(map(str, shape))}",
+        images,
+        [Contender(OURS, _ours_turned), Contender("kornia", _kornia_turned, needs=("kornia",))],
+        _turned_gate,
+        rounds=15,
+        seconds=5.0,
+    )
+
+
 class _Epochs(NamedTuple):
     mining: float
     whole: float
@@ -174,6 +232,7 @@ def _problems(size: str) -> Sequence[Problem]:
     rows = 1_500 if small else 10_000
     return [
         *(_loss_problem(count, seconds) for count in counts),
+        *(_views_problem(shape) for shape in ((480, 1, 28, 28), (480, 3, 32, 32), (240, 3, 64, 64))),
         *(_epoch_problem(rows, objective, 2) for objective in ("self_taught", "manifold_triplet")),
     ]
 

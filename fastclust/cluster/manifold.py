@@ -251,8 +251,8 @@ class ManifoldKMeans(ClusterMixin, BaseEstimator):
         for name, value in stored["fitted"].items():
             setattr(model, name, value)
         model._near = _Near(tensors["rows"], model.index)
-        spectrum = (tensors[name] for name in ("values", "vectors", "degree"))
-        model._spectrum = Spectrum(*spectrum, model.exponent, float(model.damping))
+        values, vectors, degree = tensors["values"], tensors["vectors"], tensors["degree"]
+        model._spectrum = Spectrum(values, vectors, degree, model.exponent, float(model.damping))
         model.eigenvalues_, model.labels_, model.embedding_ = tensors["values"], tensors["labels"], tensors["embedding"]
         centers = tensors["centers"]
         # Centres that are fitted as rows, from themselves, stay where they are.

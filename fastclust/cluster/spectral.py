@@ -117,8 +117,8 @@ def spectrum_of(
     """Return the leading eigenvectors of S = D^-1/2 A D^-1/2 of an affinity ``[n, n]`` without empty rows.
 
     Each connected component has one eigenvector of eigenvalue 1, known in closed form: D^1/2 on its rows. Lanczos from
-    one start would find one of these copies only, so they are moved to -1, the other end of the spectrum, first. There are at least as many
-    eigenvectors as components.
+    one start would find one of these copies only, so they are first moved to -1, the other end of the spectrum. There
+    are at least as many eigenvectors as components.
     """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components

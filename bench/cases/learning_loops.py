@@ -1,4 +1,9 @@
-"""The self-taught loss as the paper tells it, a row at a time: the peer of ours, and in float64 its oracle."""
+"""The self-taught loss as the public implementation makes it, written by us: the peer of ours, in float64 its oracle.
+
+What it shares with that: a loop over the rows of a batch which asks the tensors for each row's mutual neighbours, all
+else by whole matrices; distances by ``torch.cdist``; each term of the loss makes its own distances, and each of the two
+contrastive terms its own similarity.
+"""
 
 from __future__ import annotations
 
@@ -13,50 +18,40 @@ __all__ = ["loop_loss", "loop_similarity"]
 
 
 def loop_similarity(teacher: Tensor, groups: Tensor, k: int, sigma: float) -> Tensor:
-    """Return W ``[N, N]`` of Kim et al. (CVPR 2022), with a loop over rows for the neighbours and one for their mean.
-
-    Each row asks the tensors how many neighbours it has, as a loop over sets does.
-    """
-    unit = teacher / teacher.norm(dim=1, keepdim=True)
-    near = torch.exp(-_squared(unit) / sigma)
-    ranked = near.clone()
-    ranked[groups[:, None] == groups[None, :]] = 1
-    order = torch.sort(ranked, dim=1, descending=True, stable=True).indices[:, :k]
-    count = len(teacher)
-    chosen = torch.zeros_like(near)
-    for row in range(count):
-        chosen[row, order[row]] = 1
-    mutual = torch.zeros_like(near)
-    for row in range(count):
-        mutual[row] = chosen[row] * chosen[:, row]
-    shared = torch.zeros_like(near)
-    for row in range(count):
-        inside = mutual[row].nonzero().flatten()
-        if len(inside):
-            shared[row, inside] = (mutual[inside] * mutual[row]).sum(1) / len(inside)
-    first = max(1, round(k / 2))
-    expanded = torch.stack([shared[order[row, :first]].mean(0) for row in range(count)])
-    return (near + (expanded + expanded.T) / 2) / 2
+    """Return W ``[N, N]`` of Kim et al. (CVPR 2022), with a loop over rows for what neighbours share."""
+    with torch.no_grad():
+        unit = torch.nn.functional.normalize(teacher)
+        near = torch.exp(-(torch.cdist(unit, unit) ** 2) / sigma)
+        ranked = near.clone()
+        ranked[groups[:, None] == groups[None, :]] = 1
+        order = torch.topk(ranked, k).indices
+        chosen = torch.zeros_like(near).scatter_(1, order, 1)
+        mutual = chosen * chosen.T
+        shared = torch.zeros_like(near)
+        for row in range(len(teacher)):
+            inside = mutual[row].nonzero().flatten()
+            # Columns that the row's neighbours name, counted over all rows and then read at the neighbours.
+            shared[row, inside] = (mutual[:, inside].sum(1) / len(inside))[inside]
+        expanded = shared[order[:, : max(1, round(k / 2))]].mean(1)
+        return (near + (expanded + expanded.T) / 2) / 2
 
 
-def loop_loss(f: Tensor, g: Tensor, similarity: Tensor, margin: float) -> Tensor:
-    """Return (RC(f) + RC(g)) / 2 + KL by the formulas."""
-    relative = [_relative(rows) for rows in (f, g)]
-    others = ~torch.eye(len(f), dtype=torch.bool)
-    relaxed = [(similarity * d**2 + (1 - similarity) * (margin - d).clamp_min(0) ** 2)[others].mean() for d in relative]
-    taught = torch.log_softmax(-relative[1].detach(), 1)
-    learned = torch.log_softmax(-relative[0], 1)
-    return (relaxed[0] + relaxed[1]) / 2 + (taught.exp() * (taught - learned)).sum(1).mean()
+def loop_loss(f: Tensor, g: Tensor, W: tuple[Tensor, Tensor], margin: float) -> Tensor:
+    """Return (RC(f) + RC(g)) / 2 + KL by the formulas; ``W`` has the similarity for each of the two RC."""
+    relaxed = [_relaxed(rows, similarity, margin) for rows, similarity in zip((f, g), W, strict=True)]
+    learned = torch.log_softmax(-_relative(f), 1)
+    taught = torch.softmax(-_relative(g).detach(), 1)
+    distilled = torch.nn.functional.kl_div(learned, taught, reduction="sum") / len(f)
+    return (relaxed[0] + relaxed[1]) / 2 + distilled
+
+
+def _relaxed(rows: Tensor, W: Tensor, margin: float) -> Tensor:
+    relative = _relative(rows)
+    others = 1 - torch.eye(len(rows), dtype=rows.dtype)
+    terms = W * others * relative**2 + (1 - W) * others * torch.relu(margin - relative) ** 2
+    return terms.sum() / (len(rows) * (len(rows) - 1))
 
 
 def _relative(rows: Tensor) -> Tensor:
-    squared = _squared(rows)
-    # A root of 0 has no slope.
-    distances = torch.where(squared > 0, squared.clamp_min(1e-30).sqrt(), squared)
+    distances = torch.cdist(rows, rows)
     return distances / distances.mean(1, keepdim=True)
-
-
-def _squared(rows: Tensor) -> Tensor:
-    norms = (rows**2).sum(1)
-    squared = (norms[:, None] + norms[None, :] - 2 * rows @ rows.T).clamp_min(0)
-    return squared * (1 - torch.eye(len(rows), dtype=rows.dtype))

@@ -23,7 +23,7 @@ __all__ = ["doctor", "examine"]
 
 _PACKAGES = {
     "numpy": "", "scipy": "", "scikit-learn": "", "numba": "", "torch": "", "openTSNE": "", "pynndescent": "",
-    "grpcio": "", "protobuf": "", "pyarrow": "", "safetensors": "", "kornia": "",
+    "grpcio": "", "protobuf": "", "pyarrow": "", "safetensors": "",
     "cupy-cuda12x": 'only for GPUs: pip install "fastclust[gpu]"',
     "triton": "only for GPUs: comes with torch's CUDA builds",
     "ray": 'only for clusters: pip install "fastclust[ray]"',

@@ -72,10 +72,21 @@ class Spectrum(NamedTuple):
     #: float64 [n]: sums of affinities.
     degree: NDArray[np.float64]
     exponent: float
+    #: alpha of the weights 1 / (1 - alpha lambda) that eigenvectors count with.
+    damping: float = 0.0
 
     def coordinates(self) -> NDArray[np.float64]:
-        """Return the fitted rows' coordinates, of length 1 (Ng, Jordan, Weiss, NIPS 2001): ``[n, p]``."""
-        return _directions(self.vectors)
+        """Return the fitted rows' coordinates, of length 1: ``[n, p]``.
+
+        With alpha = 0 those of Ng, Jordan, Weiss (NIPS 2001). Above, inner products of coordinates before they are
+        brought to length 1 are those of the rows of (I - alpha S)^-1, as near as p eigenvectors come to it.
+        """
+        return _directions(self.vectors * self._weights())
+
+    def _weights(self) -> NDArray[np.float64]:
+        # Eigenvalues are at most 1, but for rounding.
+        weights: NDArray[np.float64] = 1 / (1 - self.damping * np.minimum(self.values, 1))
+        return weights
 
     def extend(self, indices: NDArray[np.int64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return coordinates ``[q, p]`` of new rows by the Nystrom formula, of length 1.
@@ -90,18 +101,24 @@ class Spectrum(NamedTuple):
         placed = np.einsum("qk,qkp->qp", weights, self.vectors[indices])
         # An eigenvalue of 0 says nothing of the graph, and its column nothing of a row.
         said = np.abs(self.values) > 1e-9
-        placed *= np.where(said, 1 / np.where(said, self.values, 1), 0)
+        placed *= np.where(said, self._weights() / np.where(said, self.values, 1), 0)
         return _directions(placed)
 
 
 def spectrum_of(
-    graph: sparse.csr_matrix, n_components: int, *, exponent: float, seed: int, tick: Callable[[], None]
+    graph: sparse.csr_matrix,
+    n_components: int,
+    *,
+    exponent: float,
+    seed: int,
+    tick: Callable[[], None],
+    damping: float = 0.0,
 ) -> Spectrum:
     """Return the leading eigenvectors of S = D^-1/2 A D^-1/2 of an affinity ``[n, n]`` without empty rows.
 
     Each connected component has one eigenvector of eigenvalue 1, known in closed form: D^1/2 on its rows. Lanczos from
-    one start would find one of these copies only, so they are taken out of S first. There are at least as many
-    eigenvectors as components.
+    one start would find one of these copies only, so they are first moved to -1, the other end of the spectrum. There
+    are at least as many eigenvectors as components.
     """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
@@ -119,12 +136,12 @@ def spectrum_of(
         transition = normalised(graph)
         roots, scale = np.sqrt(degree), 1 / np.bincount(component, degree)
         if len(degree) <= _DENSE or rest >= len(degree) - 1:
-            deflated: Any = transition - csr_matrix(known @ known.T)
+            deflated: Any = transition - 2 * csr_matrix(known @ known.T)
         else:
 
             def multiply(vector: NDArray[np.float64]) -> NDArray[np.float64]:
                 shares = np.bincount(component, roots * vector, minlength=count) * scale
-                product: NDArray[np.float64] = transition @ vector - roots * shares[component]
+                product: NDArray[np.float64] = transition @ vector - 2 * roots * shares[component]
                 return product
 
             deflated = LinearOperator(transition.shape, matvec=multiply, dtype=np.float64)
@@ -133,7 +150,7 @@ def spectrum_of(
         beside = beside * np.sign(beside[np.abs(beside).argmax(0), np.arange(rest)])
         values = np.concatenate([values, more[::-1]])
         vectors = np.concatenate([known, beside[:, ::-1]], axis=1)
-    return Spectrum(values, np.ascontiguousarray(vectors), degree, exponent)
+    return Spectrum(values, np.ascontiguousarray(vectors), degree, exponent, damping)
 
 
 def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from fastclust.learning.trainer import Trainer
 
 __all__ = ["Checkpoint", "said"]
 
 _KIND = "learner_checkpoint"
-_FILE = "checkpoint.safetensors"
+_FILE, _BEST = "checkpoint.safetensors", "best.safetensors"
 
 
 def said(value: Any) -> str:
@@ -36,7 +37,9 @@ def said(value: Any) -> str:
 
 
 class Checkpoint:
-    """One file in a folder: student, teacher, optimiser, the epoch's graph, and how far it is.
+    """A file in a folder: student, teacher, optimiser, the epoch's graph, and how far it is.
+
+    Where rows are held out, ``best.safetensors`` beside it has the student after the epoch that did best on them.
 
     Random numbers are drawn from the seed, the epoch and the batch's number: no generator's state is needed.
 
@@ -51,7 +54,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike[str], about: dict[str, str], *, every: int = 100) -> None:
-        self._path = Path(folder) / _FILE
+        self._path, self._best = Path(folder) / _FILE, Path(folder) / _BEST
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._about, self._every = about, every
 
@@ -74,9 +77,17 @@ class Checkpoint:
         tensors |= {"neighbors": context.neighbors, "coordinates": context.coordinates, "first": first}
         if context.spread is not None:
             tensors |= {"spread_labels": context.spread[0], "spread_confidence": context.spread[1]}
-        exact = {"total": repr(trainer.total), "history": [repr(loss) for loss in trainer.history]}
+        exact: dict[str, Any] = {"total": repr(trainer.total), "history": [repr(loss) for loss in trainer.history]}
+        exact["scores"] = [repr(score) for score in trainer.scores]
         params = {"about": self._about, "epoch": trainer.epoch, "step": trainer.step, **exact}
         save_model(self._path, _KIND, params, tensors)
+
+    def keep_best(self, student: dict[str, Tensor], epoch: int, score: float) -> None:
+        """Write the student of the best epoch so far, before the state that knows of it; the first process does."""
+        if ranks.rank() != 0:
+            return
+        params = {"about": self._about, "epoch": epoch, "score": repr(score)}
+        save_model(self._best, _KIND, params, {name: value.numpy() for name, value in student.items()})
 
     def restore(self, trainer: Trainer) -> None:
         """Bring the trainer to the state kept, if there is one.
@@ -106,5 +117,10 @@ class Checkpoint:
             spread = tensors["spread_labels"], tensors["spread_confidence"]
         trainer.context = Context(tensors["neighbors"], tensors["coordinates"], spread)
         trainer.first = tensors["first"]
+        trainer.scores = [float(score) for score in params.get("scores", [])]
+        if trainer.scores:
+            # It may be of the epoch that was not over when the state was kept: that epoch will write it again.
+            _, best = load_model(self._best, _KIND)
+            trainer.best = {name: torch.from_numpy(np.array(value)) for name, value in best.items()}
         trainer.epoch, trainer.step = params["epoch"], params["step"]
         trainer.total, trainer.history = float(params["total"]), [float(loss) for loss in params["history"]]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_params"]
 
-_TINY, _HUGE = sys.float_info.min, sys.float_info.max
+_TINY, _HUGE, _BELOW = sys.float_info.min, sys.float_info.max, 1 - sys.float_info.epsilon
 _LEAST = {
     "embedding_dim": 1,
     "teacher_dim": 1,
@@ -37,6 +37,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 }
 _ABOVE_ZERO = ("sigma", "margin", "temperature", "learning_rate")
 _SHARES = ("context_weight", "momentum")
+_BELOW_ONE = ("validation",)
 _FROM_ZERO = ("weight_decay", "augment")
 
 
@@ -56,6 +57,7 @@ def check_params(learner: SelfTaughtLearner, epochs: int | str | None = None) ->
     for names, lowest, highest, allowed in (
         (_ABOVE_ZERO, _TINY, _HUGE, "a number above 0"),
         (_SHARES, 0.0, 1.0, "a number in 0..1"),
+        (_BELOW_ONE, 0.0, _BELOW, "a number from 0 to below 1"),
         (_FROM_ZERO, 0.0, _HUGE, "a number of at least 0"),
     ):
         for name in names:

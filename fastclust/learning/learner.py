@@ -22,6 +22,7 @@ from fastclust.learning.objectives import Supervision
 from fastclust.learning.plan import Plan
 from fastclust.learning.seeds import seed_of
 from fastclust.learning.sessions import train
+from fastclust.learning.validation import held_out, split
 from fastclust.progress import as_part
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         its share of ``accumulate * processes`` batches.
     precision
         "full", or "bf16": mixed precision by torch.autocast.
+    validation
+        Share of the rows that is held out of training, of fit and of fine_tune alike. What is kept is then the state
+        after the epoch that did best on them, by recall@1 of the labels where there are some, else by how many changed
+        copies find their row again; 0: the state after the last epoch.
     use_context, use_g, use_distillation
         Parts of the self-taught loss that may be left out: W^C, the second head, its distillation.
     device
@@ -107,6 +112,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         Where views came from: "images", "given" or "neighbors" (each row moved towards a random near neighbour).
     loss_curve_
         Mean loss of each epoch.
+    validation_curve_
+        Score of each epoch on the rows held out; empty without any.
     """
 
     def __init__(
@@ -133,6 +140,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         augment: float = 1.0,
         accumulate: int = 1,
         precision: str = "full",
+        validation: float = 0.0,
         use_context: bool = True,
         use_g: bool = True,
         use_distillation: bool = True,
@@ -160,6 +168,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         self.augment = augment
         self.accumulate = accumulate
         self.precision = precision
+        self.validation = validation
         self.use_context = use_context
         self.use_g = use_g
         self.use_distillation = use_distillation
@@ -194,7 +203,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
             as ``random_state``), it goes on from there to the same bits.
         log
             A folder for TensorBoard (needs the package tensorboard), or a callable (name, value, step). Figures:
-            "loss" and "learning_rate" of each step; "mining_seconds" and, with them, "epoch_seconds" of each epoch.
+            "loss" and "learning_rate" of each step; "mining_seconds", "epoch_seconds" (with these) and "validation"
+            (where rows are held out) of each epoch.
 
         Raises
         ------
@@ -212,13 +222,15 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
             raise InputError("X", f"{len(rows)} row", "at least 2 rows")
         name, trained = encoders.choose(self.encoder, self.train_encoder, inputs)
         seed = seed_of(self.random_state)
+        given = inputs
+        inputs, held = split(inputs, self.validation, seed)
         widths = encoders.Widths(self.hidden, self.embedding_dim, self.teacher_dim, self._components(name))
         with as_part("learn", "kmeans", 0.0, _ENCODER_SHARE):
             net = encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed)
-        plan = self._plan(len(rows), seed)
-        keeper = self._keeper(checkpoint, inputs)
+        plan = self._plan(len(inputs.rows), seed)
+        keeper = self._keeper(checkpoint, given)
         with as_part("learn", "learn", _ENCODER_SHARE, 1.0):
-            curve = train(net, inputs, plan, augment=self.augment, checkpoint=keeper, log=log)
+            curve, scores = train(net, inputs, plan, augment=self.augment, checkpoint=keeper, log=log, held=held)
         self._net = net
         self.encoder_, self.trained_ = name, trained
         self.device_ = "cpu"
@@ -228,7 +240,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         self.image_size_ = inputs.image_size
         self.image_shape_ = inputs.image_shape
         self.views_ = _views_name(inputs)
-        self.loss_curve_ = curve
+        self.loss_curve_, self.validation_curve_ = curve, scores
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -302,10 +314,23 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         if len(inputs.rows) < 2:
             raise InputError("X", f"{len(inputs.rows)} row", "at least 2 rows")
         known = check_labels(labels, len(inputs.rows))
-        supervision = Supervision(losses[loss](), known)
-        plan = replace(self._plan(len(inputs.rows), seed_of(self.random_state), epochs), objective="self_taught")
+        seed = seed_of(self.random_state)
         keeper = self._keeper(checkpoint, inputs, labels=known, loss=loss)
-        self.loss_curve_ = train(self._net, inputs, plan, supervision, augment=self.augment, checkpoint=keeper, log=log)
+        chosen = held_out(len(known), self.validation, seed)
+        inputs, held = split(inputs, self.validation, seed)
+        supervision = Supervision(losses[loss](), check_labels(known[~chosen], len(inputs.rows)))
+        plan = replace(self._plan(len(inputs.rows), seed, epochs), objective="self_taught")
+        self.loss_curve_, self.validation_curve_ = train(
+            self._net,
+            inputs,
+            plan,
+            supervision,
+            augment=self.augment,
+            checkpoint=keeper,
+            log=log,
+            held=held,
+            held_labels=known[chosen],
+        )
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -171,13 +172,23 @@ class EmbeddingNet(nn.Module):
         return nn.functional.normalize(found, dim=1)
 
 
-@torch.no_grad()
 def through(module: Callable[[Tensor], Tensor], rows: Tensor, message: str = "", *, chunk: int = _CHUNK) -> Tensor:
-    """Return ``module`` of all rows, a few at a time and on one thread: the same bits on every machine."""
-    parts = []
-    with one_thread():
-        for start in range(0, len(rows), chunk):
-            parts.append(module(rows[start : start + chunk]))
-            if message and start // chunk % 64 == 0:
-                report("encode", start, len(rows), message)
+    """Return ``module`` of all rows, a few at a time and each time on one thread: the same bits on every machine.
+
+    As many threads as torch has work at different rows.
+    """
+
+    @torch.no_grad()
+    def part(start: int) -> Tensor:
+        return module(rows[start : start + chunk])
+
+    parts: list[Tensor] = []
+    threads = torch.get_num_threads()
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        # A stretch at a time: a listener that raises stops the work there.
+        stretch = chunk * 64
+        for first in range(0, len(rows), stretch):
+            if message:
+                report("encode", first, len(rows), message)
+            parts += pool.map(part, range(first, min(first + stretch, len(rows)), chunk))
     return torch.cat(parts)

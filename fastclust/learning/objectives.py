@@ -9,13 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclust.errors import PreconditionError
-from fastclust.learning.losses import (
-    ContrastiveLoss,
-    RelaxedContrastiveLoss,
-    SelfDistillationLoss,
-    TripletLoss,
-    contextual_similarity,
-)
+from fastclust.learning.losses import ContrastiveLoss, SelfTaughtLoss, TripletLoss, contextual_similarity
 from fastclust.learning.samplers import NeighborhoodSampler, TripletSampler
 
 if TYPE_CHECKING:
@@ -55,8 +49,9 @@ class Batch:
 class Objective(Protocol):
     """What a trainer asks of an objective."""
 
-    #: Whether the loss looks at the teacher.
+    #: Whether the loss looks at the teacher, and at each epoch's graph.
     needs_teacher: bool
+    needs_context: bool
 
     def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:
         """Take an epoch's context and a function that gives its embedding; return the number of batches."""
@@ -74,14 +69,15 @@ class Objective(Protocol):
 class SelfTaught:
     """(RC(f) + RC(g)) / 2 + KL (Kim et al., CVPR 2022), with similarity along the data set's graph mixed in."""
 
-    needs_teacher = True
+    needs_teacher = needs_context = True
 
     def __init__(self, plan: Plan, supervision: Supervision | None) -> None:
         self._plan = plan
         self._supervision = supervision
         self._sampler = NeighborhoodSampler(plan.n_queries, plan.n_nearest, plan.seed)
-        self._relaxed = RelaxedContrastiveLoss(plan.margin)
-        self._distilled = SelfDistillationLoss(plan.temperature)
+        self._loss = SelfTaughtLoss(
+            plan.margin, plan.temperature, use_g=plan.use_g, use_distillation=plan.use_distillation
+        )
 
     def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:  # noqa: ARG002 - other objectives look at it
         """Take the epoch's graph."""
@@ -106,11 +102,7 @@ class SelfTaught:
             contextual=plan.use_context,
         )
         similarity = with_dataset(similarity, self._coordinates[rows], plan.context_weight)
-        loss: Tensor = self._relaxed(f, similarity)
-        if plan.use_g:
-            loss = (loss + self._relaxed(g, similarity)) / 2
-            if plan.use_distillation:
-                loss = loss + self._distilled(f, g)
+        loss: Tensor = self._loss(f, g, similarity)
         if self._supervision is not None and self._context.spread is not None:
             labels, confidence = (torch.from_numpy(values)[rows] for values in self._context.spread)
             weights = confidence[:, None] * confidence[None, :]
@@ -121,12 +113,13 @@ class SelfTaught:
 class Mined:
     """Triplets or pairs of hard positives and negatives that mining on the manifold found before training."""
 
-    needs_teacher = False
+    needs_teacher = needs_context = False
 
     def __init__(self, plan: Plan, start: NDArray[np.float32]) -> None:
         self._plan = plan
         self._start = start
-        self._sampler = TripletSampler(max(1, plan.n_queries * plan.n_nearest // 3), plan.seed)
+        self._n_anchors = max(1, plan.n_queries * plan.n_nearest // 3)
+        self._sampler = TripletSampler(self._n_anchors, plan.seed)
         self._pools: Any = None
         self._loss: nn.Module = (
             TripletLoss(_TRIPLET_MARGIN, squared_distances=True)
@@ -145,7 +138,7 @@ class Mined:
                 'Use objective="self_taught", or more rows.'
             )
         self._sampler.set_epoch(epoch, self._pools, embedding)
-        return max(1, len(embedding) // (self._plan.n_queries * self._plan.n_nearest))
+        return max(1, len(embedding) // self._n_anchors)
 
     def batch(self, number: int) -> Batch:
         """Return anchors, positives and negatives, one view of each."""

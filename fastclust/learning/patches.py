@@ -71,7 +71,13 @@ class PatchEncoder(nn.Module):
         images = nn.functional.pad(images, (self._side // 2,) * 4)
         found = images.unfold(2, self._side, 1).unfold(3, self._side, 1)  # [b, c, y, x, side, side]
         flat = found.permute(0, 2, 3, 1, 4, 5).reshape(-1, self.weight.shape[1])
-        return flat, torch.rsqrt(flat.var(1, correction=0, keepdim=True) + self._contrast)
+        return flat, torch.rsqrt(self._variances(images) + self._contrast)
+
+    def _variances(self, images: Tensor) -> Tensor:
+        """Return the variance of each patch of padded images, ``[b * positions, 1]``, from means of its squares."""
+        both = torch.stack([images.mean(1), images.square().mean(1)], 1)
+        mean, square = nn.functional.avg_pool2d(both, self._side, 1).unbind(1)
+        return (square - mean.square()).clamp_min(0).reshape(-1, 1)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return features of rows ``[b, height * width * channels]``."""

@@ -12,6 +12,7 @@ from fastclust.errors import MissingPackageError
 from fastclust.learning.networks import through
 from fastclust.learning.patches import PatchEncoder
 from fastclust.learning.trainer import Trainer
+from fastclust.learning.validation import Validation
 from fastclust.learning.views import GivenViews, ImageViews, MixedViews, Views
 
 if TYPE_CHECKING:
@@ -42,17 +43,39 @@ def train(
     augment: float = 1.0,
     checkpoint: Checkpoint | None = None,
     log: Any = None,
-) -> list[float]:
-    """Train the student of ``net`` in place; return each epoch's mean loss. Raises MissingPackageError for the log."""
+    held: Inputs | None = None,
+    held_labels: NDArray[np.int64] | None = None,
+) -> tuple[list[float], list[float]]:
+    """Train the student of ``net`` in place; return each epoch's mean loss, and its score on the rows held out.
+
+    With rows held out the student is left as it was after the epoch that did best on them. Raises MissingPackageError
+    for the log.
+    """
     record, close = _logger(log)
     raw = torch.from_numpy(inputs.rows)
     rows = net.prepared(raw, "images")
     start = through(net.student.body, rows, "a start") if _tells(net.student.body) else rows
     make_views = _views(net, inputs, raw, rows, plan, augment)
+    validation = None if held is None else _validation(net, held, plan, augment, held_labels)
     try:
-        return Trainer(net.student, rows, start.numpy(), make_views, plan, supervision, record).run(checkpoint)
+        trainer = Trainer(net.student, rows, start.numpy(), make_views, plan, supervision, record, validation)
+        return trainer.run(checkpoint), trainer.scores
     finally:
         close()
+
+
+def _validation(
+    net: EmbeddingNet, held: Inputs, plan: Plan, augment: float, labels: NDArray[np.int64] | None
+) -> Validation:
+    """Return what judges an epoch: the rows held out and one view of each, drawn by the plan's seed."""
+    from fastclust.neighbors import knn_graph
+
+    raw = torch.from_numpy(held.rows)
+    rows = net.prepared(raw, "rows held out")
+    neighbors = knn_graph(held.rows, n_neighbors=min(plan.n_nearest - 1, len(rows) - 1)).indices
+    views = _views(net, held, raw, rows, plan, augment)(neighbors)
+    generator = torch.Generator().manual_seed(plan.seed)
+    return Validation(rows, views.draw(torch.arange(len(rows)), generator), labels)
 
 
 def _tells(body: nn.Module) -> bool:

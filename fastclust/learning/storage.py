@@ -30,6 +30,7 @@ _FITTED = (
     "image_shape_",
     "views_",
     "loss_curve_",
+    "validation_curve_",
 )
 
 
@@ -56,7 +57,7 @@ def load_into(learner: SelfTaughtLearner, path: str | os.PathLike[str], encoder:
         learner.set_params(**params)
         fitted = stored["fitted"]
         for name in _FITTED:
-            setattr(learner, name, fitted[name])
+            setattr(learner, name, fitted.get(name, []) if name == "validation_curve_" else fitted[name])
         if learner.image_shape_ is not None:
             height, width, channels = learner.image_shape_
             learner.image_shape_ = (height, width, channels)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastclust.learning.checkpoint import Checkpoint
     from fastclust.learning.networks import Student
     from fastclust.learning.plan import Plan
+    from fastclust.learning.validation import Validation
     from fastclust.learning.views import Views
 
 __all__ = ["Trainer"]
@@ -55,7 +56,9 @@ class Trainer:
         See :class:`Plan` and :class:`Supervision`.
     log
         Called with (name, value, step) for each figure, where given: "loss" and "learning_rate" of each step, and of
-        each epoch "mining_seconds" (graph, coordinates, pools) and "epoch_seconds" (with mining).
+        each epoch "mining_seconds" (graph, coordinates, pools) and "epoch_seconds" (with mining), and "validation".
+    validation
+        What judges an epoch; the student ends as it was after the best one, the first of equals.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Trainer:
         plan: Plan,
         supervision: Supervision | None = None,
         log: Callable[[str, float, int], None] | None = None,
+        validation: Validation | None = None,
     ) -> None:
         self.student, self.teacher = student, teacher_of(student)
         self.rows, self.plan = rows, plan
@@ -76,6 +80,10 @@ class Trainer:
         self.objective = make_objective(plan, supervision, start)
         self.epoch, self.step, self.total = 0, 0, 0.0
         self.history: list[float] = []
+        #: Of each epoch, where there is something to judge it by; and the student after the best one.
+        self.scores: list[float] = []
+        self.best: dict[str, Tensor] | None = None
+        self._validation = validation
         #: The epoch's context, and the neighbours of the first one.
         self.context: Context | None = None
         self.first: NDArray[np.int64] | None = None
@@ -101,7 +109,10 @@ class Trainer:
                 if checkpoint is not None:
                     checkpoint.keep(self)
             self._run_epoch(checkpoint)
+            self._judge(checkpoint)
             self.epoch, self.step, self.total, self.context = self.epoch + 1, 0, 0.0, None
+        if self.best is not None:
+            self.student.load_state_dict(self.best)
         self.student.eval()
         return self.history
 
@@ -140,6 +151,18 @@ class Trainer:
             self._log("epoch_seconds", self._looked + time.perf_counter() - started, self.epoch + 1)
         self._looked = 0.0
 
+    def _judge(self, checkpoint: Checkpoint | None) -> None:
+        if self._validation is None:
+            return
+        score = self._validation.score(self.student)
+        if self._log is not None:
+            self._log("validation", score, self.epoch + 1)
+        if not self.scores or score > max(self.scores):
+            self.best = {name: value.clone() for name, value in self.student.state_dict().items()}
+            if checkpoint is not None:
+                checkpoint.keep_best(self.best, self.epoch, score)
+        self.scores.append(score)
+
     def _update(self, numbers: list[int], rate: float) -> float:
         """One step of the optimiser over some batches, of which this process does its share; return its mean loss."""
         for group in self.optimiser.param_groups:
@@ -177,13 +200,19 @@ class Trainer:
         return nullcontext()
 
     def _look(self, epoch: int) -> Context:
-        """Build the epoch's graph from the teacher's g, the first one from what rows are known by before."""
+        """Build the epoch's graph from the teacher's g, the first one from what rows are known by before.
+
+        An objective that looks at none has the first one, whose neighbours views may be made from, for all epochs.
+        """
+        needed = self.objective.needs_context
+        if self.first is not None and not needed:
+            return Context(self.first, np.empty((len(self.first), 0), np.float32))
         tick = partial(report, "learn", epoch, self.plan.epochs, f"epoch {epoch + 1} graph")
         tick()
         return dataset_context(
             self._start if epoch == 0 else self._embedded(self.teacher, 1),
             n_neighbors=max(GRAPH_NEIGHBORS, self.plan.n_nearest - 1),
-            n_coordinates=_COORDINATES,
+            n_coordinates=_COORDINATES if needed else 0,
             seed=self.plan.seed,
             tick=tick,
             labels=None if self._supervision is None else self._supervision.labels,

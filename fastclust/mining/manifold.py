@@ -5,6 +5,7 @@ Source: Iscen, Tolias, Avrithis, Chum, "Mining on Manifolds: Metric Learning wit
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastclust.mining.neighbourhood import Neighbourhood
 from fastclust.mining.pools import ManifoldPools, Ragged
 from fastclust.neighbors.affinity import affinity, normalised
 from fastclust.progress import report
+from fastclust_kernels.dispatch import threads_given
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +28,8 @@ __all__ = ["mine_manifold"]
 
 #: Up to this many rows, every row is an anchor where nothing else is asked.
 _SMALL = 3000
-#: Numbers in one block of right-hand sides.
-_BLOCK = 1 << 22
+#: Right-hand sides that are solved for at once, so that a block of them stays in the cache; numbers in it at most.
+_COLUMNS, _BLOCK = 64, 1 << 21
 
 
 def mine_manifold(
@@ -91,27 +93,35 @@ def mine_manifold(
     transition = normalised(graph)
     kept: list[int] = []
     positives, negatives, weights = [], [], []
-    width = max(1, _BLOCK // space.n_rows)
-    for start in range(0, len(chosen), width):
-        report("mine", start, len(chosen), f"{start} of {len(chosen)} anchors")
+    width = max(1, min(_COLUMNS, _BLOCK // space.n_rows))
+    starts = range(0, len(chosen), width)
+    marks = np.zeros(space.n_rows, bool)
+
+    def solved(start: int) -> NDArray[np.float64]:
         part = chosen[start : start + width]
         similar = manifold_similarity(transition, part, alpha=alpha, iterations=iterations, tolerance=tolerance)
-        for column, anchor in enumerate(part):
-            row = start + column
-            f = similar[:, column].copy()
-            f[anchor] = 0.0
-            top = _top(f, wide)
-            near, near_cosines = _without(direct[row], cosines[row], anchor)
-            positive = top[:k_positive][~np.isin(top[:k_positive], near[:k_positive])][:pool_size]
-            outside = ~np.isin(near[:k_negative], top[:k_negative])
-            negative = near[:k_negative][outside][
-                np.argsort(-near_cosines[:k_negative][outside], kind="stable")[:pool_size]
-            ]
-            if len(positive) and len(negative):
-                kept.append(row)
-                positives.append(positive)
-                negatives.append(negative)
-                weights.append(f[positive] / f[top[0]])
+        return np.ascontiguousarray(similar.T)
+
+    threads = threads_given()
+    with ThreadPoolExecutor(threads) as pool:
+        # A few blocks at a time: a listener that raises stops the work there.
+        for first in range(0, len(starts), threads):
+            report("mine", starts[first], len(chosen), f"{starts[first]} of {len(chosen)} anchors")
+            some = starts[first : first + threads]
+            for start, similar in zip(some, pool.map(solved, some), strict=True):
+                for row, f in enumerate(similar, start):
+                    anchor = chosen[row]
+                    f[anchor] = 0.0
+                    top = _top(f, wide)
+                    near, near_cosines = _without(direct[row], cosines[row], anchor)
+                    positive = _missing(top[:k_positive], near[:k_positive], marks)[:pool_size]
+                    order = np.argsort(-near_cosines[:k_negative], kind="stable")
+                    negative = _missing(near[:k_negative][order], top[:k_negative], marks)[:pool_size]
+                    if len(positive) and len(negative):
+                        kept.append(row)
+                        positives.append(positive)
+                        negatives.append(negative)
+                        weights.append(f[positive] / f[top[0]])
     report("mine", 1, 1, f"{len(kept)} of {len(chosen)} anchors kept")
     return ManifoldPools(
         anchors=chosen[kept],
@@ -131,6 +141,14 @@ def _top(f: NDArray[np.float64], k: int) -> NDArray[np.int64]:
         rows = rows[f[rows] >= np.partition(f[rows], len(rows) - k)[len(rows) - k]]
     order: NDArray[np.int64] = rows[np.argsort(-f[rows], kind="stable")][:k]
     return order
+
+
+def _missing(rows: NDArray[np.int64], others: NDArray[np.int64], marks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the rows that are not among ``others``, in their order; ``marks`` is all False, and is so again after."""
+    marks[others] = True
+    found = rows[~marks[rows]]
+    marks[others] = False
+    return found
 
 
 def _without(

@@ -42,14 +42,15 @@ def silent():
     pass
 
 
-@pytest.mark.parametrize("n", [300, 1000])
-def test_the_embedding_is_that_of_the_dense_eigensolver(digits, n):
+@pytest.mark.parametrize(("n", "damping"), [(300, 0.0), (1000, 0.0), (1000, 0.9)])
+def test_the_embedding_is_that_of_the_dense_eigensolver(digits, n, damping):
     """300 rows go through the dense solver, 1,000 through Lanczos."""
     X = digits[0][:n]
-    model = fc.ManifoldKMeans(6, n_components=6, random_state=0).fit(X)
+    model = fc.ManifoldKMeans(6, n_components=6, damping=damping, random_state=0).fit(X)
     values, vectors = dense_vectors(dense(X, 15), 6)
     assert model.n_placed_ == 0
     np.testing.assert_allclose(model.eigenvalues_, values, atol=1e-6)
+    vectors = vectors / (1 - damping * values)
     rows = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     # Eigenvectors are free in sign: what k-means sees are the inner products.
     np.testing.assert_allclose(model.embedding_ @ model.embedding_.T, rows @ rows.T, atol=2e-3)
@@ -57,7 +58,7 @@ def test_the_embedding_is_that_of_the_dense_eigensolver(digits, n):
 
 def test_labels_agree_with_scikit_learns_spectral_clustering(digits):
     X, y = digits
-    ours = fc.ManifoldKMeans(10, random_state=0).fit(X)
+    ours = fc.ManifoldKMeans(10, damping=0, random_state=0).fit(X)
     theirs = SpectralClustering(10, affinity="precomputed", random_state=0).fit(dense(X, 15))
     assert adjusted_rand_score(ours.labels_, theirs.labels_) > 0.8
     plain = SklearnKMeans(10, n_init=5, random_state=0).fit(X)
@@ -66,22 +67,35 @@ def test_labels_agree_with_scikit_learns_spectral_clustering(digits):
 
 def test_new_rows_are_placed_by_the_nystrom_formula(digits):
     X, new = digits[0][:900], digits[0][900:1000]
-    model = fc.ManifoldKMeans(8, n_neighbors=10, random_state=0).fit(X)
+    model = fc.ManifoldKMeans(8, n_neighbors=10, n_components=8, damping=0.9, random_state=0).fit(X)
     A = dense(X, 10)
     values, vectors = dense_vectors(A, 8)
+    weights = 1 / (1 - 0.9 * values)
     unit, other = (item.astype(np.float64) / np.linalg.norm(item, axis=1, keepdims=True) for item in (X, new))
     expected = []
     for row in other @ unit.T:
         near = np.argsort(-row)[:10]
         a = np.zeros(900)
         a[near] = row[near] ** 3
-        u = (a / np.sqrt(a.sum() * A.sum(1))) @ vectors / values
+        u = (a / np.sqrt(a.sum() * A.sum(1))) @ vectors / values * weights
         expected.append(u / np.linalg.norm(u))
     expected = np.array(expected)
     found = model.coordinates(new)
+    vectors = vectors * weights
     own = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(found @ model.embedding_.T, expected @ own.T, atol=2e-3)
     assert np.mean(model.predict(X) == model.labels_) > 0.97
+
+
+def test_with_all_eigenvectors_rows_are_compared_by_their_manifold_similarity(digits):
+    X = digits[0][:200]
+    model = fc.ManifoldKMeans(5, n_components=200, damping=0.9, random_state=0).fit(X)
+    A = dense(X, 15)
+    scale = 1 / np.sqrt(A.sum(1))
+    similar = np.linalg.inv(np.eye(200) - 0.9 * scale[:, None] * A * scale[None, :])
+    similar /= np.linalg.norm(similar, axis=1, keepdims=True)
+    np.testing.assert_allclose(model.embedding_ @ model.embedding_.T, similar @ similar.T, atol=1e-6)
+    assert fc.ManifoldKMeans(5, damping=0.9, random_state=0).fit(X).embedding_.shape == (200, 15)
 
 
 def test_moons_that_k_means_cannot_part():
@@ -173,6 +187,7 @@ def test_a_row_that_no_fitted_row_resembles_takes_its_nearest(digits):
         ({"n_neighbors": 1.5}, np.eye(9), InputError, "n_neighbors"),
         ({"n_components": 0}, np.eye(9), InputError, "n_components"),
         ({"exponent": -1}, np.eye(9), InputError, "exponent"),
+        ({"damping": 1}, np.eye(9), InputError, "damping"),
         ({"n_clusters": 2}, np.zeros((9, 2)), InputError, "not all zeros"),
         ({"n_clusters": 2}, np.full((9, 2), np.nan), InputError, "NaN"),
         ({"n_clusters": 2}, csr_matrix(np.eye(9)), InputTypeError, "toarray"),

@@ -13,6 +13,7 @@ from fastclust.learning.losses import (
     ContrastiveLoss,
     RelaxedContrastiveLoss,
     SelfDistillationLoss,
+    SelfTaughtLoss,
     TripletLoss,
     contextual_similarity,
 )
@@ -201,6 +202,7 @@ def test_slopes_agree_with_finite_differences(rng):
 def test_equal_rows_have_finite_slopes():
     e = torch.ones(5, 3, requires_grad=True)
     loss = RelaxedContrastiveLoss()(e, torch.rand(5, 5)) + SelfDistillationLoss()(e, torch.rand(5, 2))
+    loss = loss + SelfTaughtLoss()(e, e, torch.rand(5, 5))
     (loss + ContrastiveLoss()(e, torch.tensor([0, 0, 1, 1, 1]))).backward()
     assert torch.isfinite(e.grad).all()
 
@@ -233,6 +235,9 @@ def test_the_order_of_the_batch_does_not_matter(rng):
         (lambda: RelaxedContrastiveLoss()(torch.ones(3, 2), torch.ones(2, 2)), "W"),
         (lambda: RelaxedContrastiveLoss()(torch.ones(1, 2), torch.ones(1, 1)), "embeddings"),
         (lambda: SelfDistillationLoss()(torch.ones(3, 2), torch.ones(2, 2)), "student_g"),
+        (lambda: SelfTaughtLoss()(torch.ones(3, 2), torch.ones(2, 2), torch.ones(3, 3)), "student_g"),
+        (lambda: SelfTaughtLoss()(torch.ones(3, 2), torch.ones(3, 2), torch.ones(2, 2)), "W"),
+        (lambda: SelfTaughtLoss(temperature=0.0), "temperature"),
         (lambda: ContrastiveLoss()(torch.ones(3, 2)), "labels"),
         (lambda: TripletLoss()(torch.ones(3, 2), torch.arange(2)), "labels"),
         (lambda: ContrastiveLoss(hinge="round"), "hinge"),
@@ -247,3 +252,50 @@ def test_what_does_not_fit_is_named(call, field):
 def test_an_index_tuple_of_another_length_is_refused():
     with pytest.raises(InputTypeError, match="indices_tuple"):
         TripletLoss()(torch.ones(3, 2), indices_tuple=(torch.arange(2),) * 2)
+
+
+@pytest.mark.parametrize(("use_g", "use_distillation"), [(True, True), (True, False), (False, False)])
+def test_the_loss_in_one_is_the_sum_of_its_parts_with_their_slopes(rng, use_g, use_distillation):
+    f, g = (torch.from_numpy(rng.normal(size=(9, d))).requires_grad_() for d in (4, 6))
+    w = torch.from_numpy(rng.uniform(size=(9, 9)))
+    found = SelfTaughtLoss(0.9, 0.7, use_g=use_g, use_distillation=use_distillation)(f, g, w)
+    relaxed = [loop_relaxed(rows.detach().numpy(), w.numpy(), 0.9) for rows in (f, g)]
+    expected = (relaxed[0] + relaxed[1]) / 2 if use_g else relaxed[0]
+    if use_distillation:
+        expected += loop_distillation(f.detach().numpy(), g.detach().numpy(), 0.7)
+    assert found.item() == pytest.approx(expected, rel=RTOL)
+    slopes = torch.autograd.grad(found, [f, g], allow_unused=True)
+    parts = RelaxedContrastiveLoss(0.9)(f, w)
+    if use_g:
+        parts = (parts + RelaxedContrastiveLoss(0.9)(g, w)) / 2
+    if use_distillation:
+        parts = parts + SelfDistillationLoss(0.7)(f, g)
+    for mine, theirs in zip(slopes, torch.autograd.grad(parts, [f, g], allow_unused=True), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-14)
+
+
+def test_the_loss_in_one_agrees_with_finite_differences(rng):
+    f, g = (torch.from_numpy(rng.normal(size=(6, d))).requires_grad_() for d in (3, 4))
+    w, loss = torch.from_numpy(rng.uniform(size=(6, 6))), SelfTaughtLoss(0.8, use_distillation=False)
+    assert torch.autograd.gradcheck(lambda f, g: 3 * loss(f, g, w), (f, g))
+    other = g.detach()  # the distillation holds g fixed
+    assert torch.autograd.gradcheck(lambda f: SelfTaughtLoss(0.8, 0.7)(f, other, w), (f,))
+
+
+def test_many_neighbours_and_few_share_by_the_same_rule(rng, monkeypatch):
+    teacher, groups = torch.from_numpy(rng.normal(size=(30, 3))), torch.from_numpy(np.tile(np.arange(15), 2))
+    for pairs in (0, 1000):
+        monkeypatch.setattr("fastclust.learning.losses.contextual._PAIRS", pairs)
+        found = contextual_similarity(teacher, groups, k=12, sigma=3.0)
+        expected = loop_contextual(teacher.numpy(), groups.numpy(), 12, 3.0)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=RTOL, atol=1e-12)
+
+
+def test_equal_rows_tie_however_many_they_are(rng, monkeypatch):
+    teacher = np.repeat(rng.normal(size=(6, 50)), 4, axis=0)
+    groups = np.arange(24)
+    for close in (0, 16):
+        monkeypatch.setattr("fastclust.learning.losses.contextual._CLOSE", close)
+        found = contextual_similarity(torch.from_numpy(teacher).float(), torch.from_numpy(groups), k=3, sigma=3.0)
+        expected = loop_contextual(teacher.astype(np.float32), groups, 3, 3.0)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-6)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["contextual_similarity", "top_k"]
 
+#: Up to this many pairs of neighbours of a row, per row of the batch, they are looked up one by one.
+_PAIRS = 8
+#: Up to this many pairs that rounding might have torn apart, per row of the batch, their distances are made one by one.
+_CLOSE = 16
+
 
 @torch.no_grad()
 def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: float, contextual: bool = True) -> Tensor:
@@ -54,28 +59,55 @@ def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: flo
     if not sigma > 0:
         raise InputError("sigma", sigma, "a number above 0")
     unit = torch.nn.functional.normalize(teacher, dim=1)
-    near = torch.exp(-_squares(unit) / sigma)
+    near = _squares(unit).div_(-sigma).exp_()
     if not contextual:
         return near
     order = top_k(near.masked_fill(groups[:, None] == groups[None, :], 1), k)  # [N, k]
-    chosen = torch.zeros_like(near).scatter_(1, order, 1)
-    mutual = chosen * chosen.T
-    # A row is missing from its own neighbours where k others tie with it at 1; its set may then be empty.
-    shared = mutual * (mutual @ mutual) / mutual.sum(1, keepdim=True).clamp_min(1)
     first = max(1, round(k / 2))
-    expanded = torch.zeros_like(near).scatter_(1, order[:, :first], 1 / first) @ shared
-    return (near + (expanded + expanded.T) / 2) / 2
+    shared = _shared_by_pairs if k * k <= _PAIRS * rows else _shared_by_product
+    expanded = shared(order, first, near)
+    return near.add_(expanded + expanded.T, alpha=0.5).div_(2)
+
+
+def _shared_by_pairs(order: Tensor, first: int, like: Tensor) -> Tensor:
+    """Return the mean of C over the ``first`` neighbours of each row, ``[N, N]``, from pairs of a row's neighbours.
+
+    C_ij = |R(i) & R(j)| / |R(i)| for j in R(i), the mutual neighbours of i, has at most k entries a row. They need
+    k^2 look-ups a row.
+    """
+    rows = len(order)
+    chosen = torch.zeros(rows, rows, dtype=torch.bool, device=order.device).scatter_(1, order, value=True)
+    mutual = chosen & chosen.T
+    own = mutual.gather(1, order)  # [N, k]
+    both = mutual[order[:, :, None], order[:, None, :]] & own[:, None, :]
+    # A row is missing from its own neighbours where k others tie with it at 1; its set may then be empty.
+    entries = (own * both.sum(2)).to(like) / own.sum(1, keepdim=True).clamp_min(1)
+    near = order[:, :first]
+    columns = order[near].view(rows, -1)  # [N, first * k]
+    return torch.zeros_like(like).scatter_add_(1, columns, entries[near].view(rows, -1) / first)
+
+
+def _shared_by_product(order: Tensor, first: int, like: Tensor) -> Tensor:
+    """Return the same from products of ``[N, N]`` matrices, for a ``k`` that is much of the batch."""
+    chosen = torch.zeros_like(like).scatter_(1, order, 1)
+    mutual = chosen * chosen.T
+    shared = mutual * (mutual @ mutual) / mutual.sum(1, keepdim=True).clamp_min(1)
+    return torch.zeros_like(like).scatter_(1, order[:, :first], 1 / first) @ shared
 
 
 def _squares(unit: Tensor) -> Tensor:
     """Squared distances of unit rows, exactly zero for equal ones: a tie that rounding breaks is another neighbour."""
     square = pairwise_distances(unit, squared=True)
     within_rounding = square <= 2 * (unit.shape[1] + 8) * torch.finfo(unit.dtype).eps
-    # More than the diagonal? A GPU is not asked: the answer would cost more than the distances.
-    if unit.device.type != "cpu" or int(within_rounding.sum()) > len(unit):
-        exact = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist").square()
-        square = torch.where(within_rounding, exact, square)
-    return square
+    if unit.device.type == "cpu":
+        pairs = within_rounding.nonzero()
+        if len(pairs) <= _CLOSE * len(unit):
+            left, right = pairs.unbind(1)
+            square[left, right] = (unit[left] - unit[right]).square().sum(1)
+            return square
+    # A GPU is not asked how many pairs there are: the answer would cost more than all distances.
+    exact = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return torch.where(within_rounding, exact, square)
 
 
 def top_k(similarity: Tensor, k: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["pairwise_distances", "relative_distances"]
+__all__ = ["pairwise_distances", "relative_distances", "squares_within"]
 
 
 def pairwise_distances(rows: Tensor, others: Tensor | None = None, *, squared: bool = False) -> Tensor:
@@ -20,6 +20,8 @@ def pairwise_distances(rows: Tensor, others: Tensor | None = None, *, squared: b
     """
     centre = rows.mean(0)
     left = rows - centre
+    if others is None and not rows.requires_grad:
+        return squares_within(left) if squared else squares_within(left).sqrt_()
     right = left if others is None else others - centre
     square = left.square().sum(1)[:, None] + right.square().sum(1)[None, :] - 2 * left @ right.T
     square = square.clamp_min(0)
@@ -36,3 +38,13 @@ def relative_distances(embeddings: Tensor) -> Tensor:
     """Return D_ij = |s_i - s_j| / mean_j |s_i - s_j|, ``[N, N]``; the mean includes j = i and carries gradient."""
     distances = pairwise_distances(embeddings)
     return distances / distances.mean(1, keepdim=True).clamp_min(torch.finfo(distances.dtype).tiny)
+
+
+def squares_within(centred: Tensor) -> Tensor:
+    """Return squared distances ``[N, N]`` among rows whose mean was taken out, a new tensor; no gradient flows.
+
+    The diagonal is exactly zero.
+    """
+    squares = centred.square().sum(1)
+    found = torch.addmm(squares[None, :], centred, centred.T, alpha=-2).add_(squares[:, None])
+    return found.clamp_min_(0).fill_diagonal_(0)

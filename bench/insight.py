@@ -49,12 +49,12 @@ def main(n_rows: int, out: Path | None, learn_rows: int | None = None, *, fine_t
     found.setdefault("machine", machine.describe({"numpy", "scikit-learn", "torch"}, machine.threads_available()))
     images, truth = _load(n_rows)
     parts: dict[str, Callable[[], Any]] = {
-        "duplicates": lambda: _duplicates(images),
-        "outliers": lambda: _outliers(images),
-        "choose_k": _choices,
         "labels": lambda: _labels(
             images, truth, learn_rows or n_rows, fine_tune, found.setdefault("labels so far", []), keep
         ),
+        "duplicates": lambda: _duplicates(images),
+        "outliers": lambda: _outliers(images),
+        "choose_k": _choices,
     }
     for name, work in parts.items():
         if name not in found:

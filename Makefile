@@ -8,11 +8,15 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+USABLE := $(VENV)/.usable
 
 .PHONY: demo test test-full crash check docs bench bench-full env format protos clean
 .DEFAULT_GOAL := demo
+# Two recipes make one environment.
+.NOTPARALLEL:
 
-demo: $(READY)
+# What tests and documents need is left out, unless it is there: the first map comes sooner.
+demo: $(or $(wildcard $(READY)),$(USABLE))
 	$(BIN)/fastclust demo --data $(DATA) -o $(OUT)
 
 # In JOBS processes, a file of tests to one of them; their threads are more than the cores, so they wait asleep.
@@ -66,12 +70,14 @@ bench-full: $(READY)
 
 env: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): EXTRAS := cpu,server,files,ray,dev
+$(USABLE): EXTRAS := cpu,server,files
+$(READY) $(USABLE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) lacks venv (Debian: apt-get install python3-venv)"; exit 1; }
 	@echo "Making $(VENV): a minute or two, once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[cpu,server,files,ray,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $@
 
 clean:

@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     learn.add_argument("--seeds", type=int, nargs="*")
     seen = verbs.add_parser("insight", help="planted copies and oddities, choice of k, labels asked for well; an hour")
     seen.add_argument("--rows", type=int, default=10_000, help="images of Fashion-MNIST")
+    seen.add_argument("--learn-rows", type=int, help="images of them that are learned from; all if not given")
+    seen.add_argument("--no-fine-tune", action="store_true", help="labels are spread only: minutes instead of an hour")
     seen.add_argument("--out", type=Path, help="JSON to write and to go on from")
     verbs.add_parser(
         "report", help="write the tables, plots, targets and the rows in README.md from the stored results"
@@ -69,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.verb == "insight":
         from bench import insight
 
-        return insight.main(chosen.rows, chosen.out)
+        return insight.main(chosen.rows, chosen.out, chosen.learn_rows, fine_tune=not chosen.no_fine_tune)
     try:
         return _convert(chosen) if chosen.verb == "convert" else _run(chosen)
     except ValueError as error:

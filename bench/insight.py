@@ -1,13 +1,14 @@
 """What insight is worth on Fashion-MNIST: planted copies and oddities, the choice of k, and labels asked for well.
 
-``python -m bench insight [--rows N] [--out FILE]``. Peers see the same rows. Figures are stored part by part, so that a
-run that is stopped goes on.
+``python -m bench insight [--rows N] [--learn-rows N] [--no-fine-tune] [--out FILE]``. Peers see the same rows. Figures
+are stored part by part, labels line by line, so that a run that is stopped goes on.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,25 +32,38 @@ _SEEDS = (0, 1, 2)
 _CLASSES = 10
 
 
-def main(n_rows: int, out: Path | None) -> int:
-    """Do the parts that ``out`` does not hold yet; returns 0."""
+def main(n_rows: int, out: Path | None, learn_rows: int | None = None, *, fine_tune: bool = True) -> int:
+    """Do the parts that ``out`` does not hold yet; returns 0. Of ``n_rows`` images ``learn_rows`` are learned from."""
     path = out or _RESULTS / f"insight-{datetime.now(UTC).date().isoformat()}.json"
     found = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    found.setdefault("command", f"python -m bench insight --rows {n_rows}")
+    command = f"python -m bench insight --rows {n_rows}"
+    command += f" --learn-rows {learn_rows}" if learn_rows else ""
+    command += "" if fine_tune else " --no-fine-tune"
+    if found.setdefault("command", command) != command:
+        print(f"{path} holds figures of another command: {found['command']}", file=sys.stderr)
+        return 2
+
+    def keep() -> None:
+        path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
     found.setdefault("machine", machine.describe({"numpy", "scikit-learn", "torch"}, machine.threads_available()))
     images, truth = _load(n_rows)
     parts: dict[str, Callable[[], Any]] = {
+        "labels": lambda: _labels(
+            images, truth, learn_rows or n_rows, fine_tune, found.setdefault("labels so far", []), keep
+        ),
         "duplicates": lambda: _duplicates(images),
         "outliers": lambda: _outliers(images),
         "choose_k": _choices,
-        "labels": lambda: _labels(images, truth),
     }
     for name, work in parts.items():
         if name not in found:
             started = time.monotonic()
             found[name] = work()
             print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-            path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+            keep()
+    if found.pop("labels so far", None):
+        keep()
     path.with_suffix(".md").write_text(_markdown(found), "utf-8")
     print(_markdown(found))
     return 0
@@ -164,31 +178,44 @@ def _choices() -> list[dict[str, Any]]:
     return lines
 
 
-def _labels(images: NDArray[np.uint8], truth: NDArray[np.int64]) -> list[dict[str, Any]]:
+def _labels(
+    images: NDArray[np.uint8],
+    truth: NDArray[np.int64],
+    learn_rows: int,
+    fine_tune: bool,
+    lines: list[dict[str, Any]],
+    keep: Callable[[], None],
+) -> list[dict[str, Any]]:
     """Accuracy of the rows that nobody labelled: those labelled were chosen by representatives, or at random."""
     import fastclust as fc
 
-    learner = fc.SelfTaughtLearner(random_state=0).fit(images)
+    learner = fc.SelfTaughtLearner(random_state=0).fit(images[:: -(-len(images) // learn_rows)])
     learned = learner.transform(images)
     graph = fc.knn_graph(learned, 15)
-    lines = []
+    done = {(line["budget"], line["seed"], line["chosen"]) for line in lines}
     for budget in _BUDGETS:
         for seed in _SEEDS:
             asked = {
-                "one a cluster": _representatives(learned, budget, 1, seed),
-                "four a cluster": _representatives(learned, budget, 4, seed),
-                "random": np.random.default_rng(seed).choice(len(truth), budget, replace=False),
+                "one a cluster": lambda seed=seed, budget=budget: _representatives(learned, budget, 1, seed),
+                "four a cluster": lambda seed=seed, budget=budget: _representatives(learned, budget, 4, seed),
+                "random": lambda seed=seed, budget=budget: np.random.default_rng(seed).choice(
+                    len(truth), budget, replace=False
+                ),
             }
-            for name, rows in asked.items():
+            for name, choose in asked.items():
+                if (budget, seed, name) in done:
+                    continue
+                rows = choose()
                 known = np.full(len(truth), -1, np.int64)
                 known[rows] = truth[rows]
                 line = {"budget": budget, "labels": len(rows), "chosen": name, "seed": seed}
                 line["spread"] = _accuracy(graph, known, truth)
-                if seed == 0:
+                if seed == 0 and fine_tune:
                     tuned = copy.deepcopy(learner).fine_tune(images, known).transform(images)
                     line["fine_tuned"] = _accuracy(fc.knn_graph(tuned, 15), known, truth)
                 print(line, flush=True)
                 lines.append(line)
+                keep()
     return lines
 
 
@@ -242,5 +269,5 @@ def _markdown(found: dict[str, Any]) -> str:
             spread = [row["spread"] for row in own]
             tuned = [row["fine_tuned"] for row in own if "fine_tuned" in row]
             around = f"{np.mean(spread):.3f} ({min(spread):.3f}-{max(spread):.3f})"
-            lines.append(f"| {budget} | {name} | {around} | {np.mean(tuned):.3f} |")
+            lines.append(f"| {budget} | {name} | {around} | {f'{np.mean(tuned):.3f}' if tuned else 'not run'} |")
     return "\n".join(lines) + "\n"

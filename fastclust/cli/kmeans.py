@@ -11,7 +11,7 @@ from fastclust.cli.output import displaying
 from fastclust.cli.run import Json, Out, Server
 from fastclust.cli.sources import Columns, DatasetName, Memory, Sources, open_files
 from fastclust.cli.timeleft import KMeansDisplay
-from fastclust.cli.verbs import Metric, Seed, do, one_of, tell
+from fastclust.cli.verbs import Metric, Seed, counted, do, one_of, tell
 from fastclust.errors import InputError, OperationCancelledError, PreconditionError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _files(source: RowSource, out: Path, params: dict[str, Any], on: dict[str, A
         file.unlink()
     if state.is_dir():
         state.rmdir()
-    names = [str(file.relative_to(out)) for file in files] if json else [f"{len(files)} files in {_LABELS}/"]
+    names = [str(file.relative_to(out)) for file in files] if json else [f"{counted(len(files))} in {_LABELS}/"]
     tell(out, json, _notes(model), ["cluster_centers.npy", _MODEL, *names])
 
 

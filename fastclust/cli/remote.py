@@ -68,9 +68,12 @@ def follow(job: Job, display: Display) -> None:
     """Show a job's progress until it has ended."""
     told = Pace()
     for state in job.watch():
+        under_way = state.step if state.step and not state.ended else ""
         for step in state.steps:
-            display.step(step.name, step.fraction, "taken over" if step.reused else "")
-        if state.step and not state.ended:
+            # The one under way is shown once, below: a log takes one line of it every few seconds, with what is left.
+            if step.name != under_way:
+                display.step(step.name, step.fraction, "taken over" if step.reused else "")
+        if under_way:
             now = next((step.fraction for step in state.steps if step.name == state.step), state.fraction)
             told.show(display, Progress(state.step, now, state.message))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastclust.client import Client, Dataset, Job
     from fastclust.data import RowSource
 
-__all__ = ["Metric", "Seed", "do", "one_of", "rows_of", "tell", "write_parts"]
+__all__ = ["Metric", "Seed", "counted", "do", "one_of", "rows_of", "tell", "write_parts"]
 
 Metric = Annotated[str, typer.Option(help="euclidean, cosine or inner_product.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
@@ -97,7 +97,12 @@ def write_parts(
                 f"whole files in {out} are kept. The same command goes on from there."
             ) from None
     names = [str(file.relative_to(out)) for file in files]
-    tell(out, json, {"rows": len(rows), **notes}, names if json else [f"{len(names)} files"])
+    tell(out, json, {"rows": len(rows), **notes}, names if json else [counted(len(names))])
+
+
+def counted(files: int) -> str:
+    """How many files, in words."""
+    return "1 file" if files == 1 else f"{files} files"
 
 
 def one_of(sources: list[str]) -> str:

@@ -76,6 +76,8 @@ def compare(
     """Put two runs of the same rows beside each other: figures, parameters, clusters and maps."""
     from fastclust.report import write_comparison
 
+    for folder in (run, other):
+        _check_run(folder)
     target = out or other / "compare.html"
     found = write_comparison(run, other, target, labels=labels)
     if json:
@@ -88,12 +90,17 @@ def compare(
     say(f"wrote {target}")
 
 
+def _check_run(folder: Path) -> None:
+    """Raise NotFoundError, with what to do, where no run is."""
+    if not (folder / "run.json").is_file():
+        raise NotFoundError(f"{folder}: no run here (no run.json). Run: fastclust run SOURCE -o {folder}")
+
+
 def _page(run: Path) -> Path:
     from fastclust.report import write_report
 
-    record, page = run / "run.json", run / "report.html"
-    if not record.is_file():
-        raise NotFoundError(f"{run}: no run here (no run.json). Run: fastclust run SOURCE -o {run}")
+    _check_run(run)
+    page = run / "report.html"
     parts = [
         path for name in ("map.npy", "labels.npy", "insight.json", "quality.json") if (path := run / name).is_file()
     ]

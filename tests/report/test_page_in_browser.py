@@ -27,13 +27,14 @@ def run(run_folder):
     return read_run(run_folder)
 
 
-def opened(browser, path, **context):
-    """A page that keeps what went wrong and what was asked for."""
+def opened(browser, path, before="", **context):
+    """A page that keeps what went wrong and what was asked for; the script ``before`` runs before its own."""
     page = browser.new_page(**{"viewport": {"width": 1200, "height": 800}, "color_scheme": "light", **context})
     page.problems, page.requests = [], []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
     page.on("request", lambda request: page.requests.append(request.url))
+    page.add_init_script(before)
     page.goto(f"file://{path}")
     page.wait_for_function("document.documentElement.dataset.ready === 'true'")
     return page

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastclust.cli.output import say
 from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.run import Json, Out, Server, Source
 from fastclust.cli.verbs import Metric, Seed, do, tell
@@ -39,7 +40,12 @@ def choose_k(
         choice = choose_k(rows, **params)
         names = ("silhouette", "calinski_harabasz", "stability", "inertia")
         arrays = {name: np.array([getattr(point, name) for point in choice.curve]) for name in names}
-        return {"ks": np.array([point.k for point in choice.curve]), **arrays}, {"k": choice.k}
+        curve = [{"k": point.k, **{name: float(getattr(point, name)) for name in names}} for point in choice.curve]
+        if not json:
+            say("    k  silhouette  stability")
+            for point in choice.curve:
+                say(f"{point.k:5d}  {point.silhouette:10.3f}  {point.stability:9.3f}")
+        return {"ks": np.array([point.k for point in choice.curve]), **arrays}, {"k": choice.k, "curve": curve}
 
     do(source, out, server, json, here, lambda client, data: client.choose_k(data, **params))
 
@@ -87,5 +93,7 @@ def _numbers(text: str) -> list[int] | str:
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
             raise InputError("ks", repr(text[:100]), 'auto, or numbers and ranges such as "2-10,20"')
+        if int(last or first) < int(first):
+            raise InputError("ks", repr(part.strip()), f'a range from the smaller to the larger, "{last}-{first}"')
         found += range(int(first), int(last or first) + 1)
     return found

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import NoReturn
 
 import typer
 
 from fastclust import __version__
 from fastclust.cli import demo, doctor, estimators, insight, jobs, kmeans, run, serve, view
-from fastclust.cli.output import say
-from fastclust.errors import FastclustError, InputError, InputTypeError, OperationCancelledError
+from fastclust.cli.output import print_json, say
+from fastclust.errors import (
+    DataError,
+    FastclustError,
+    InputError,
+    InputTypeError,
+    NotFoundError,
+    OperationCancelledError,
+)
 
 __all__ = ["app", "main"]
 
@@ -47,18 +56,32 @@ def _top(*, version: bool = _VERSION) -> None:
 
 
 def main() -> None:
-    """Run the command. Ends with 0; 2 for bad input; 130 for Ctrl-C; 1 for everything else that went wrong."""
+    """Run the command. Ends with 0; 2 for bad input; 130 for Ctrl-C; 1 for everything else that went wrong.
+
+    Bad input is an argument, a file or a name. With ``--json`` an error is an object on standard output too.
+    """
+    warnings.showwarning = _warn  # type: ignore[assignment]
     try:
         app()
-    except (InputError, InputTypeError) as error:
-        say(f"error: {error}")
-        sys.exit(2)
+    except (InputError, InputTypeError, DataError, NotFoundError) as error:
+        _fail(error, 2)
     except OperationCancelledError as error:
         say(f"stopped: {error}")
         sys.exit(130)
     except FastclustError as error:
-        say(f"error: {error}")
-        sys.exit(1)
+        _fail(error, 1)
     except KeyboardInterrupt:
         say("stopped")
         sys.exit(130)
+
+
+def _fail(error: FastclustError, status: int) -> NoReturn:
+    say(f"error: {error}")
+    if "--json" in sys.argv:
+        print_json({"error": {"reason": error.reason, "message": str(error)}})
+    sys.exit(status)
+
+
+def _warn(message: Warning | str, *_where: object) -> None:
+    """Say what a warning says, without the line of code it comes from."""
+    say(f"warning: {message}")

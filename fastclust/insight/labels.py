@@ -73,6 +73,7 @@ def propagate_labels(graph: NeighborGraph, labels: ArrayLike, *, n_neighbors: in
     found, confidence = spread_labels(
         transition, given.astype(np.int64), lambda share: progress.report("propagate", share, 1.0)
     )
+    progress.report("propagate", 1, 1)
     return PropagatedLabels(found, confidence)
 
 

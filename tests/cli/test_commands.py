@@ -143,11 +143,12 @@ def test_jobs_are_listed_shown_and_cancelled(rows_file, tmp_path, address):
     ("arguments", "status", "words"),
     [
         (["kmeans", "ROWS", "-o", "OUT", "-k", "201"], 2, "n_clusters: got 201; allowed: 1..200"),
-        (["kmeans", "nothing.npy", "-o", "OUT"], 1, "nothing.npy"),
+        (["kmeans", "nothing.npy", "-o", "OUT"], 2, "nothing.npy"),
         (["kmeans", "ROWS", "-o", "OUT", "--metric", "manhattan"], 2, "metric: got 'manhattan'"),
         (["choose-k", "ROWS", "-o", "OUT", "--ks", "2-x"], 2, "ks: got '2-x'"),
         (["jobs", "ls", "--server", "127.0.0.1:1"], 1, "fastclust serve"),
-        (["compare", "OUT", "OUT"], 1, "Run: fastclust run SOURCE -o"),
+        (["choose-k", "ROWS", "-o", "OUT", "--ks", "9-2"], 2, '"2-9"'),
+        (["compare", "OUT", "OUT"], 2, "Run: fastclust run SOURCE -o"),
     ],
 )
 def test_errors_are_a_sentence_and_a_status(rows_file, tmp_path, arguments, status, words):
@@ -195,3 +196,19 @@ def test_serve_refuses_a_public_address_without_keys(tmp_path):
     done = command("serve", "--listen", "0.0.0.0:0", "--data", tmp_path)
     assert done.returncode == 2
     assert "--tokens" in done.stderr
+
+
+def test_errors_are_objects_for_programs(rows_file, tmp_path):
+    done = command("kmeans", str(rows_file), "-o", str(tmp_path), "-k", "201", "--json")
+    assert done.returncode == 2
+    told = json.loads(done.stdout)["error"]
+    assert told["reason"] == "INVALID_INPUT"
+    assert told["message"] in done.stderr.replace("\n", " ")
+
+
+def test_warnings_are_sentences(tmp_path):
+    np.save(tmp_path / "equal.npy", np.ones((20, 3), np.float32))
+    done = command("kmeans", str(tmp_path / "equal.npy"), "-o", str(tmp_path / "out"), "-k", "3")
+    assert done.returncode == 0, done.stderr
+    assert "warning: " in done.stderr
+    assert ".py:" not in done.stderr

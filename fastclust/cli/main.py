@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
 from fastclust import __version__
 from fastclust.cli import demo, doctor, estimators, insight, jobs, kmeans, run, serve, view
 from fastclust.cli.output import say
-from fastclust.errors import FastclustError, InputError, InputTypeError, OperationCancelledError
+from fastclust.errors import DataError, FastclustError, InputError, InputTypeError, OperationCancelledError
 
 __all__ = ["app", "main"]
 
@@ -48,9 +49,11 @@ def _top(*, version: bool = _VERSION) -> None:
 
 def main() -> None:
     """Run the command. Ends with 0; 2 for bad input; 130 for Ctrl-C; 1 for everything else that went wrong."""
+    # A sentence, not the line of code that it came from.
+    warnings.showwarning = lambda message, *_: say(f"warning: {message}")
     try:
         app()
-    except (InputError, InputTypeError) as error:
+    except (InputError, InputTypeError, DataError) as error:
         say(f"error: {error}")
         sys.exit(2)
     except OperationCancelledError as error:

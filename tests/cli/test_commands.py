@@ -147,11 +147,13 @@ def test_jobs_are_listed_shown_and_cancelled(rows_file, tmp_path, address):
         (["kmeans", "ROWS", "-o", "OUT", "--metric", "manhattan"], 2, "metric: got 'manhattan'"),
         (["choose-k", "ROWS", "-o", "OUT", "--ks", "2-x"], 2, "ks: got '2-x'"),
         (["jobs", "ls", "--server", "127.0.0.1:1"], 1, "fastclust serve"),
+        (["propagate-labels", "ROWS", "-o", "OUT", "--labels", "LABELS"], 2, "the header id,label"),
         (["compare", "OUT", "OUT"], 1, "Run: fastclust run SOURCE -o"),
     ],
 )
 def test_errors_are_a_sentence_and_a_status(rows_file, tmp_path, arguments, status, words):
-    swap = {"ROWS": rows_file, "OUT": tmp_path}
+    (tmp_path / "labels.csv").write_text("3 7\n")
+    swap = {"ROWS": rows_file, "OUT": tmp_path, "LABELS": tmp_path / "labels.csv"}
     done = command(*[swap.get(word, word) for word in arguments])
     assert done.returncode == status, done.stderr
     assert words in done.stderr.replace("\n", " ")

@@ -36,7 +36,8 @@ class RunContext:
     path: Path
     source: RunSource
     params: RunParams
-    train_labels: Any
+    #: The labels to train on, -1 where unknown, and their names.
+    training: Labels | None
     #: Whether "learn" is one of the steps; without it the features are the embedding.
     learned: bool
     #: Notes of the steps done so far, by name.
@@ -48,15 +49,6 @@ class RunContext:
         """Hash of the labels to train on; empty without any."""
         found = self.training
         return "" if found is None else key_of(found.labels.tolist(), found.names)
-
-    @property
-    def training(self) -> Labels | None:
-        """The labels to train on, -1 where unknown, and their names."""
-        if self.train_labels is None:
-            return None
-        from fastclust.data import read_labels
-
-        return self._once("train_labels", lambda: read_labels(self.train_labels, self.source.ids))
 
     @property
     def features(self) -> NDArray[np.float32]:

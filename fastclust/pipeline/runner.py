@@ -13,7 +13,7 @@ from fastclust.errors import InputError, InputTypeError
 from fastclust.pipeline.context import RunContext
 from fastclust.pipeline.folder import RunFolder, key_of
 from fastclust.pipeline.params import RunParams
-from fastclust.pipeline.source import open_source
+from fastclust.pipeline.source import labels_of, open_source
 from fastclust.pipeline.steps import STEPS, Step
 
 if TYPE_CHECKING:
@@ -89,12 +89,14 @@ def run(
     wanted = _plan(steps)
     data = open_source(source, labels)
     checked.check_rows(data.n_rows)
+    # Here and not where they are used: learning, which comes first, takes minutes.
+    training = None if train_labels is None else labels_of(train_labels, data.ids, "train_labels")
     folder = RunFolder(out)
     with folder.locked():
         title = checked.title or _title(source)
         folder.begin(title=title, n_rows=data.n_rows, kind=data.kind, params=checked.as_dict())
         learned = any(step.name == "learn" for step in wanted)
-        context = RunContext(folder.path, data, checked, train_labels, learned)
+        context = RunContext(folder.path, data, checked, training, learned)
         keys: dict[str, str] = {}
         for place, step in enumerate(wanted):
             keys[step.name] = _key(step, context, keys)

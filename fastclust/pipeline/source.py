@@ -17,7 +17,9 @@ from fastclust.pipeline.folder import key_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RunSource", "open_source"]
+    from fastclust.data import Labels
+
+__all__ = ["RunSource", "labels_of", "open_source"]
 
 _BUILT_IN = ("digits", "fashion-mnist")
 _BLOCK = 4096
@@ -77,11 +79,23 @@ def open_source(source: Any, labels: Any = None) -> RunSource:
         ids = [str(row) for row in range(rows.shape[0])]
         own, names = None, None
     if labels is not None:
-        own, names = read_labels(labels, ids)
-        if len(own) != len(ids):
-            raise InputError("labels", f"{len(own)} labels", f"{len(ids)}, one for each row")
+        own, names = labels_of(labels, ids, "labels")
     about_labels = "" if own is None else key_of(own.tolist(), names)
     return RunSource(images, rows, ids, own, names, _fingerprint(source, images, rows), about_labels)
+
+
+def labels_of(given: Any, ids: list[str], name: str) -> Labels:
+    """Read the labels of the rows with these ids: int64 [n], -1 where unknown, and their names.
+
+    Raises InputError, under the parameter's name, for another number of them; else as ``load_labels`` does.
+    """
+    try:
+        found = read_labels(given, ids)
+    except InputError as error:
+        raise InputError(name, error.came, error.allowed, error.fix) from error
+    if len(found.labels) != len(ids):
+        raise InputError(name, f"{len(found.labels)} labels", f"{len(ids)}, one for each row")
+    return found
 
 
 def _is_images(source: Any) -> bool:

@@ -149,10 +149,12 @@ def test_jobs_are_listed_shown_and_cancelled(rows_file, tmp_path, address):
         (["jobs", "ls", "--server", "127.0.0.1:1"], 1, "fastclust serve"),
         (["choose-k", "ROWS", "-o", "OUT", "--ks", "9-2"], 2, '"2-9"'),
         (["compare", "OUT", "OUT"], 2, "Run: fastclust run SOURCE -o"),
+        (["propagate-labels", "ROWS", "-o", "OUT", "--labels", "LABELS"], 2, "the header id,label"),
     ],
 )
 def test_errors_are_a_sentence_and_a_status(rows_file, tmp_path, arguments, status, words):
-    swap = {"ROWS": rows_file, "OUT": tmp_path}
+    (tmp_path / "labels.csv").write_text("3 7\n")
+    swap = {"ROWS": rows_file, "OUT": tmp_path, "LABELS": tmp_path / "labels.csv"}
     done = command(*[swap.get(word, word) for word in arguments])
     assert done.returncode == status, done.stderr
     assert words in done.stderr.replace("\n", " ")

@@ -228,6 +228,19 @@ def test_an_unknown_parameter_is_named(images, tmp_path):
         fc.run(images[0], tmp_path, n_cluster=3)
 
 
+@pytest.mark.parametrize("given", [np.arange(3), "id,label\nnobody,shoe\n"])
+def test_bad_labels_to_train_on_fail_before_any_work(tmp_path, given):
+    rows = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    if isinstance(given, str):
+        (tmp_path / "labels.csv").write_text(given)
+        given = tmp_path / "labels.csv"
+    heard = []
+    with listening(heard.append), pytest.raises(ValueError, match=r"train_labels: got 3|the id 'nobody'"):
+        fc.run(rows, tmp_path / "run", n_clusters=2, n_neighbors=5, train_labels=given)
+    assert not heard
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_rows_that_are_not_finite_are_named(tmp_path, bad):
     rows = np.zeros((20, 3), np.float32)

@@ -31,7 +31,7 @@ def images():
 def folder(images, tmp_path_factory):
     """The run without learning: the page is the same, and a quarter of an hour is not spent."""
     out = tmp_path_factory.mktemp("fashion") / "run"
-    fc.run("fashion-mnist", out, n_clusters=10, steps=["report"])
+    fc.run("fashion-mnist", out, n_clusters=10, map_max_iter=400, steps=["report"])
     return out
 
 

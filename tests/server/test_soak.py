@@ -55,7 +55,7 @@ class Guest(threading.Thread):
             if job is None:
                 break
             self.made.append(job)
-            time.sleep(self.random.uniform(0, 60 * MINUTES / JOBS))
+            time.sleep(self.random.uniform(0, 2 * 60 * MINUTES / JOBS))  # all of them together last MINUTES, about
         for job in self.made:
             last = self.stubs.wait(job, timeout=900)
             self.ended += last.state in ENDED

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 DATA ?= digits
 OUT ?= demo
-JOBS ?= 2
+JOBS ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -19,7 +19,7 @@ USABLE := $(VENV)/.usable
 demo: $(or $(wildcard $(READY)),$(USABLE))
 	$(BIN)/fastclust demo --data $(DATA) -o $(OUT)
 
-# In JOBS processes, a file of tests to one of them; their threads are more than the cores, so they wait asleep.
+# JOBS=2: in two processes, a file of tests to one of them (CONTRIBUTING.md, Time).
 test: $(READY)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not full" --numprocesses $(JOBS) --dist loadfile $(ARGS)
 

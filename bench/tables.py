@@ -19,13 +19,19 @@ def groups(records: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str
 
 def caption(records: list[dict[str, Any]]) -> str:
     """How, when and where the records of one case came about."""
-    machine = records[0]["machine"]
-    # Problems may have been run again one by one.
-    when = ", ".join(sorted({f"{record['date']} (commit {record['machine']['commit']})" for record in records}))
+    # Problems may have been run again one by one, on another machine too.
+    runs = sorted({(record["date"], record["machine"]["commit"], _machine(record)) for record in records})
+    machines = {machine for _, _, machine in runs}
+    when = ", ".join(f"{date} (commit {commit}{f', {on}' if len(machines) > 1 else ''})" for date, commit, on in runs)
     tuning = {name: value for record in records for name, value in record["machine"].get("tuning", {}).items()}
     # Variables that change what the BLAS of all contenders and ceilings does.
     tuned = "".join(f", **{name}={value}**" for name, value in tuning.items())
-    return f"`{records[0]['command']}`, {when}, {machine['cpu']}, {machine['threads']} threads{tuned}."
+    where = f", {machines.pop()}" if len(machines) == 1 else ""
+    return f"`{records[0]['command']}`, {when}{where}{tuned}."
+
+
+def _machine(record: dict[str, Any]) -> str:
+    return f"{record['machine']['cpu']}, {record['machine']['threads']} threads"
 
 
 def markdown(records: list[dict[str, Any]]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cases, growth, learning, readme, report, targets
+from bench import cases, growth, learning, readme, report, tables, targets
 from bench.targets import Promise
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +129,14 @@ def test_a_row_of_the_learning_table_is_judged_by_its_mean(tmp_path, monkeypatch
     assert targets.judge(Promise("p", row="a", figure="f", over="c"), [])[0] == "missed"
     assert targets.judge(Promise("p", row="a", figure="f", over="none"), [])[0] == "not measured"
     assert targets.judge(Promise("p", why="3 s, file", verdict="missed"), []) == ("missed", "3 s, file")
+
+
+def test_a_caption_names_every_machine_that_rows_are_of():
+    first, second = timed("a"), timed("b")
+    second = {**second, "machine": {**second["machine"], "cpu": "another"}}
+    assert tables.caption([first, second]).count("threads") == 2
+    assert "another" in tables.caption([first, second])
+    assert tables.caption([first, first]).count("threads") == 1
 
 
 def test_full_sizes_decide_where_both_were_run():

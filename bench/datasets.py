@@ -10,7 +10,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["clustered", "fashion_mnist", "fashion_mnist_labels", "fashion_mnist_pca", "iid", "precision_with_condition"]
+__all__ = [
+    "clustered",
+    "fashion_mnist",
+    "fashion_mnist_labels",
+    "fashion_mnist_pca",
+    "fashion_mnist_tiled",
+    "iid",
+    "precision_with_condition",
+]
 
 
 @functools.cache
@@ -38,6 +46,15 @@ def fashion_mnist_pca(rows: int, d: int) -> NDArray[np.float32]:
 
     reduced: NDArray[np.float32] = PCA(d, random_state=0).fit_transform(fashion_mnist(rows))
     return np.ascontiguousarray(reduced, np.float32)
+
+
+@functools.cache
+def fashion_mnist_tiled(n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return ``n`` rows of 50 components, and labels: the 70,000 over and over, each with noise of its own."""
+    real = fashion_mnist_pca(70_000, 50)
+    noise = np.random.default_rng(0).normal(scale=0.1 * real.std(), size=(n, 50)).astype(np.float32)
+    place = np.arange(n) % len(real)
+    return real[place] + noise, fashion_mnist_labels(70_000)[place]
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """The certified assignment of GPUs, in Triton's interpreter where there is none: what the table's suites do not ask."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -130,13 +132,13 @@ def test_centres_that_left_the_range_of_the_first_ones_are_still_right():
 
 
 def test_a_new_number_of_rows_is_no_new_kernel():
-    from fastclust_kernels.assign import _triton
+    from fastclust_kernels.assign import _triton, _triton_exact
 
-    for kernel in (_triton.split_kernel, _triton.screen_kernel, _triton.own_kernel):
+    for kernel in (_triton.split_kernel, _triton.screen_kernel, _triton_exact.own_kernel):
         # Interpreted functions do not keep what they were decorated with.
         plain = _triton.triton.JITFunction(kernel.fn, do_not_specialize=["n"])
         assert next(each for each in plain.params if each.name == "n").do_not_specialize
-    source = __import__("inspect").getsource(_triton)
+    source = "".join(map(inspect.getsource, (_triton, _triton_exact)))
     assert source.count('@triton.jit(do_not_specialize=["n"])') == 3
     assert "n: tl.constexpr" not in source
 

@@ -1,4 +1,4 @@
-"""Assignment on a GPU: a screen in half precision that knows its error, and float64 for what it cannot decide.
+"""Assignment on a GPU: a screen in half precision that knows its error; ``_triton_exact`` decides what it cannot.
 
 README.md, On a GPU, has the bound. Imported only where it is asked for. With TRITON_INTERPRET=1 set before the import,
 the kernels run on the CPU.
@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING
 import triton
 import triton.language as tl
 
+from fastclust_kernels.assign import _triton_exact
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
 
-__all__ = ["CENTERS", "KERNELS", "ROWS", "own", "padded", "screen", "settle", "split"]
+__all__ = ["CENTERS", "KERNELS", "ROWS", "padded", "screen", "settle", "split"]
 
 #: Tile of the screen: rows, centres (a power of two, at most 256: a place in it is packed into the score).
 ROWS, CENTERS = 128, 128
 #: Rows that are at most this wide stay in shared memory; wider ones come in slices of _SLICE columns.
 _WHOLE, _SLICE = 256, 64
-#: Rows and columns of what is split, and rows, centres and columns of exact distances.
-_SPLIT_ROWS, _SPLIT_COLUMNS, _EXACT_CENTERS, _EXACT_COLUMNS, _OWN_ROWS, _OWN_COLUMNS = 32, 128, 64, 32, 16, 64
+#: Rows and columns of what is split.
+_SPLIT_ROWS, _SPLIT_COLUMNS = 32, 128
 #: Programs that work off a list; on a GPU four or so to a multiprocessor, each of which takes many rows.
 _WORKERS = {"cuda": 528, "cpu": 2}
 #: Score of what is no centre: far below all others, yet finite, so that packing leaves it a number.
@@ -210,63 +212,6 @@ def again_kernel(
         tl.store(rivals + place, tl.where(certain, rival, -1), mask=there)
 
 
-@triton.jit
-def _apart(X, i, centers, c, inside, d, CENTERS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Squared distances of row i to the centres ``c``, by differences in float64."""
-    total = tl.zeros([CENTERS], tl.float64)
-    for first in range(0, d, COLUMNS):
-        j = first + tl.arange(0, COLUMNS)
-        x = tl.load(X + i * d + j, mask=j < d, other=0.0).to(tl.float64)
-        y = tl.load(
-            centers + c.to(tl.int64)[:, None] * d + j[None, :], mask=inside[:, None] & (j < d)[None, :], other=0.0
-        ).to(tl.float64)
-        apart = x[None, :] - y
-        total += tl.sum(apart * apart, axis=1)
-    return tl.where(inside, total, float("inf"))
-
-
-@triton.jit
-def settle_kernel(
-    X, centers, k, d, open_rows, count, candidates, rivals, labels, CENTERS: tl.constexpr, COLUMNS: tl.constexpr
-):
-    """Labels of the listed rows by differences in float64: of two candidates or of all; the lowest on a tie."""
-    lane = tl.arange(0, CENTERS)
-    total = tl.load(count)
-    for place in range(tl.program_id(0), total, tl.num_programs(0)):
-        i = tl.load(open_rows + place).to(tl.int64)
-        one, two = tl.load(candidates + place), tl.load(rivals + place)
-        low, high = tl.minimum(one, two), tl.maximum(one, two)
-        few = two >= 0
-        # Two candidates are two lanes, the lower first; else all centres come by.
-        nearest = tl.full([], float("inf"), tl.float64)
-        label = tl.zeros([], tl.int32)
-        for first in range(0, tl.where(few, 2, k), CENTERS):
-            c = tl.where(few, tl.where(lane == 0, low, high), first + lane)
-            inside = first + lane < tl.where(few, 2, k)
-            apart = _apart(X, i, centers, c, inside, d, CENTERS, COLUMNS)
-            least = tl.min(apart, axis=0)
-            found = tl.min(tl.where(apart == least, c, 2147483647), axis=0)
-            label = tl.where(least < nearest, found, label)
-            nearest = tl.minimum(nearest, least)
-        tl.store(labels + i, label)
-
-
-@triton.jit(do_not_specialize=["n"])
-def own_kernel(X, n, d, centers, labels, distances, BLOCK: tl.constexpr, COLUMNS: tl.constexpr):
-    """Squared distance of each row to the centre of its label, by differences in float64."""
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    there = i < n
-    c = tl.load(labels + i, mask=there, other=0).to(tl.int64)
-    total = tl.zeros([BLOCK], tl.float64)
-    for first in range(0, d, COLUMNS):
-        j = first + tl.arange(0, COLUMNS)
-        inside = there[:, None] & (j < d)[None, :]
-        x = tl.load(X + i[:, None] * d + j[None, :], mask=inside, other=0.0).to(tl.float64)
-        apart = x - tl.load(centers + c[:, None] * d + j[None, :], mask=inside, other=0.0).to(tl.float64)
-        total += tl.sum(apart * apart, axis=1)
-    tl.store(distances + i, total, mask=there)
-
-
 def _shape(width: int) -> dict[str, int | bool]:
     """Slices of wide rows, or whole rows, and how deep loads run ahead."""
     slices = width > _WHOLE
@@ -348,25 +293,14 @@ def settle(
         **_shape(width),
         **_launch(width),
     )
-    settle_kernel[(2 * workers,)](
-        *(X, centers, len(centers), X.shape[1], open_rows, count, candidates[0], candidates[1], labels),
-        CENTERS=_EXACT_CENTERS,
-        COLUMNS=_EXACT_COLUMNS,
-    )
-
-
-def own(X: torch.Tensor, centers: torch.Tensor, labels: torch.Tensor, distances: torch.Tensor) -> None:
-    """Write squared distances, float64 ``[n]``, to the centres of the labels."""
-    own_kernel[(triton.cdiv(len(X), _OWN_ROWS),)](
-        X, len(X), X.shape[1], centers, labels, distances, BLOCK=_OWN_ROWS, COLUMNS=_OWN_COLUMNS
-    )
+    _triton_exact.decide(X, centers, labels, open_rows, count, candidates, 2 * workers)
 
 
 _TYPES = {
     "*fp16": ("half_rows", "half_centers"),
     "*i32": ("labels", "open_rows", "count", "candidates", "rivals"),
-    "*fp32": ("X", "centers", "norms", "losses", "halves", "figures", "seconds"),
-    "*fp64": ("shift", "scale", "distances"),
+    "*fp32": ("X", "norms", "losses", "halves", "figures", "seconds"),
+    "*fp64": ("shift", "scale"),
     "i32:16": ("width", "k"),
     "i32": ("n", "d"),
 }
@@ -393,11 +327,5 @@ KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int | bool], dict[
         for width in (16, 64, 128, 256, 320)
     },
     **{f"again_{width}": (again_kernel, _ARGUMENTS, _TILE | _shape(width), _launch(width)) for width in (128, 320)},
-    "settle": (
-        settle_kernel,
-        _ARGUMENTS | {"k": "i32"},
-        {"CENTERS": _EXACT_CENTERS, "COLUMNS": _EXACT_COLUMNS},
-        {},
-    ),
-    "own": (own_kernel, _ARGUMENTS, {"BLOCK": _OWN_ROWS, "COLUMNS": _OWN_COLUMNS}, {}),
+    **_triton_exact.KERNELS,
 }

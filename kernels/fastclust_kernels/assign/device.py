@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from fastclust_kernels.assign import _triton
+from fastclust_kernels.assign import _triton, _triton_exact
 
 __all__ = ["DeviceAssignment"]
 
@@ -75,7 +75,7 @@ class DeviceAssignment:
     def distances(self, centers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Squared distances to the centres of the labels, by differences: float64 ``[n]``."""
         found = torch.full((len(self._rows),), torch.nan, dtype=torch.float64, device=self._rows.device)
-        _triton.own(self._rows, centers.contiguous(), labels, found)
+        _triton_exact.own(self._rows, centers.contiguous(), labels, found)
         return found
 
     def beyond(self) -> torch.Tensor:

@@ -98,33 +98,22 @@ def _thread(  # type: ignore[no-untyped-def]
     room, values = np.empty(rank, np.float64), np.empty(capacity, np.float64)
     _blocks(
         X, Y, factor, left, right, borrowed(rounded), borrowed(panels), borrowed(halves), borrowed(norms), reach,
-        borrowed(drift), farthest, lost, other_lost, own, unit, share, rows, chunk, capacity,
+        borrowed(drift), farthest, lost, other_lost, own, unit, share, rows, chunk,
         borrowed(distances), borrowed(indices), thread, threads, blocks,
         borrowed(address), borrowed(hits), borrowed(counts), borrowed(scores), borrowed(floors), borrowed(doubt),
         borrowed(opened), borrowed(bests), borrowed(tops), borrowed(held), borrowed(numbers), room, values,
     )  # fmt: skip
-    # Arrays that are lent live until here.
-    return (
-        len(address)
-        + len(hits)
-        + len(counts)
-        + len(scores)
-        + len(floors)
-        + len(doubt)
-        + len(opened)
-        + len(bests)
-        + (len(tops) + len(held) + len(numbers) + len(room) + len(values))
-    )
+    # What is lent lives as long as its owner is used: until here.
+    return address, hits, counts, scores, floors, doubt, opened, bests, tops, held, numbers, room, values
 
 
 @numba.njit(cache=True, nogil=True)
 def _blocks(  # type: ignore[no-untyped-def]
     X, Y, factor, left, right, rounded, panels, halves, norms, reach, drift, farthest, lost, other_lost,
-    own, unit, share, rows, chunk, capacity, distances, indices, thread, threads, blocks,
+    own, unit, share, rows, chunk, distances, indices, thread, threads, blocks,
     address, hits, counts, scores, floors, doubt, opened, bests, tops, held, numbers, room, values,
 ):  # fmt: skip
-    n, m = len(X), len(Y)
-    k = distances.shape[1]
+    n, k = len(X), distances.shape[1]
     p, rank, lanes = panels.shape
     opening, sets = len(opened), len(bests)
     bins = bests.reshape(-1, lanes)
@@ -149,35 +138,22 @@ def _blocks(  # type: ignore[no-untyped-def]
                             continue
                         floors[i] = kth_of_bins(bins, r, among) - doubt[i]
                         for g in range(fresh):
-                            left_over = at_least(opened[g], r, floors[i])
-                            while left_over:
-                                left_over = _keep(
-                                    left_over, opened[g, r], g * lanes, m, own + start + i, doubt[i],
-                                    tops[i], held[i], numbers[i], counts, floors, i,
-                                )  # fmt: skip
-                                if counts[i] == capacity:
-                                    _thin(
-                                        X, Y, factor, left, right, lost, other_lost, start + i,
-                                        held[i], numbers[i], counts, floors, i, k,
-                                        drift[start + i] + farthest, room, values,
-                                    )  # fmt: skip
+                            _take(
+                                at_least(opened[g], r, floors[i]), opened[g, r], g * lanes, X, Y, factor, left, right,
+                                lost, other_lost, start + i, own, doubt[i], tops[i], held[i], numbers[i], counts,
+                                floors, i, drift[start + i] + farthest, room, values,
+                            )  # fmt: skip
                 for g in range(first + fresh, min(p, first + chunk)):
                     if not above(address, panels[g], halves[g], rank, floors[tile : tile + TILE], scores, hits):
                         continue
                     for r in range(there):
                         i = tile + r
-                        left_over = hits[r] if doubt[i] < np.inf else 0
-                        while left_over:
-                            left_over = _keep(
-                                left_over, scores[r], g * lanes, m, own + start + i, doubt[i],
-                                tops[i], held[i], numbers[i], counts, floors, i,
+                        if hits[r] and doubt[i] < np.inf:
+                            _take(
+                                hits[r], scores[r], g * lanes, X, Y, factor, left, right,
+                                lost, other_lost, start + i, own, doubt[i], tops[i], held[i], numbers[i], counts,
+                                floors, i, drift[start + i] + farthest, room, values,
                             )  # fmt: skip
-                            if counts[i] == capacity:
-                                _thin(
-                                    X, Y, factor, left, right, lost, other_lost, start + i,
-                                    held[i], numbers[i], counts, floors, i, k,
-                                    drift[start + i] + farthest, room, values,
-                                )  # fmt: skip
         for i in range(count):
             if doubt[i] == np.inf:
                 _all(X, Y, factor, start + i, own + start + i, room, distances[start + i], indices[start + i])
@@ -192,6 +168,21 @@ def _blocks(  # type: ignore[no-untyped-def]
             for c in range(k):
                 distances[start + i, c] = values[c]
                 indices[start + i, c] = numbers[i, c]
+
+
+@numba.njit(cache=True, nogil=True)
+def _take(  # type: ignore[no-untyped-def]
+    bits, scores, column, X, Y, factor, left, right, lost, other_lost, row, own, doubt, top, held, numbers, counts,
+    floors, i, drift, room, values,
+):  # fmt: skip
+    """Keep the columns of ``bits`` among the candidates of a row, and make room whenever they are too many."""
+    while bits:
+        bits = _keep(bits, scores, column, len(Y), own + row, doubt, top, held, numbers, counts, floors, i)
+        if counts[i] == len(held):
+            _thin(
+                X, Y, factor, left, right, lost, other_lost, row, held, numbers, counts, floors, i, len(top),
+                drift, room, values,
+            )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True)

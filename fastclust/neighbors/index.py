@@ -139,7 +139,7 @@ class NeighborIndex(BaseEstimator):
         before = self._engine.recomputed
         parts = [
             self._nearest(block, start, k, others=X is None)
-            for start, block in _numbered(queries.blocks(self._engine.queries))
+            for start, block in _numbered(queries.blocks(self._engine.together(k + (X is None))))
         ]
         self.recomputed_ = self._engine.recomputed - before
         distances, found = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -181,7 +181,8 @@ class NeighborIndex(BaseEstimator):
         fitted = open_rows(self._rows).identity()
         linear = [] if self._kind.map is None else [self._kind.map.components_, self._kind.map.mean_]
         what = f"{n_neighbors} neighbours in {fitted}, {self._kind.name} {self.index_} {digest_of(linear)}"
-        block = self._engine.queries if isinstance(self._engine, StreamedEngine) else _BLOCK
+        streamed = isinstance(self._engine, StreamedEngine)
+        block = self._engine.together(n_neighbors + (X is None)) if streamed else _BLOCK
         before = self._engine.recomputed
         written = write_results(ResultFolder(folder, queries, what), queries, compute, block=block, step="neighbors")
         self.recomputed_ = self._engine.recomputed - before

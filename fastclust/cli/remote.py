@@ -46,19 +46,23 @@ def connect(address: str) -> Client:
 
 def send(client: Client, source: str, labels: str | None = None) -> tuple[Dataset, Dataset | None]:
     """Upload a source as the command line names it: a file, a folder, a tar, or a data set by name."""
-    from fastclust.data import open_images, write_image_tar
+    import tempfile
+    from pathlib import Path
+
+    from fastclust.data import open_images, write_image_tar, write_labels
     from fastclust.data.builtin import NAMES
+    from fastclust.data.parquet_images import holds_images
 
-    if source in NAMES:
-        import tempfile
-        from pathlib import Path
-
-        images = open_images(source)
+    known = None
+    if source in NAMES or holds_images(source):
+        images, name = open_images(source), Path(source).stem
         with tempfile.TemporaryDirectory(prefix="fastclust-") as folder:
-            data = client.upload(write_image_tar(images, Path(folder) / "images.tar"), name=source)
-        known = client.upload_labels(images.labels, name=f"{source} labels") if labels is None else None
+            data = client.upload(write_image_tar(images, Path(folder) / "images.tar"), name=name)
+            if labels is None and images.labels is not None:
+                file = write_labels(images, Path(folder) / "labels.csv")
+                known = client.upload_labels(file, name=f"{name} labels")
     else:
-        data, known = client.upload(source), None
+        data = client.upload(source)
     if labels is not None:
         known = client.upload_labels(labels)
     return data, known

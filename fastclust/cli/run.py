@@ -14,7 +14,9 @@ from fastclust.errors import InputError
 
 __all__ = ["run"]
 
-Source = Annotated[str, typer.Argument(help="Folder of images, .tar, .npy, IDX file, digits or fashion-mnist.")]
+Source = Annotated[
+    str, typer.Argument(help="Folder, .tar or .parquet of images, .npy, IDX file, digits or fashion-mnist.")
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")]
 Server = Annotated[str | None, typer.Option("--server", help="host:port of a server to run on; here if not given.")]
 Index = Annotated[str, typer.Option(help="auto, exact, flat, ivf, ivfpq, hnsw, nndescent or a FAISS factory string.")]

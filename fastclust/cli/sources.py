@@ -15,7 +15,7 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         help="Files, folders, patterns or URLs of rows (.npy, .fbin, .fvecs, .parquet, .arrow, .zarr, .h5, ...); "
-        "or a folder or .tar of images, an IDX file, digits, fashion-mnist."
+        "or a folder, .tar or .parquet of images, an IDX file, digits, fashion-mnist."
     ),
 ]
 Columns = Annotated[str | None, typer.Option(help="Of Parquet and Arrow: columns, by commas.")]
@@ -28,13 +28,18 @@ def open_files(
 ) -> RowSource | None:
     """Open files of rows; None where the one source is something else, such as images.
 
+    A Parquet file with images beside its rows is one of images unless columns are named.
+
     Raises DataError, InputError, NotFoundError, MissingPackageError.
     """
     from fastclust.data import open_rows
     from fastclust.data.builtin import NAMES
+    from fastclust.data.parquet_images import holds_images
     from fastclust.data.rows import holds_rows
 
     if len(sources) == 1 and (sources[0] in NAMES or not holds_rows(sources[0])):
+        return None
+    if len(sources) == 1 and columns is None and holds_images(sources[0]):
         return None
     return open_rows(
         sources[0] if len(sources) == 1 else sources,

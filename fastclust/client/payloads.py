@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CHUNK", "Payload", "labels_payload", "payload_of"]
 
+#: What to do with files that the client does not read itself.
+_PARQUET = (
+    " Of Parquet, send fastclust.open_rows(path).read() or, where it holds images, the tar that "
+    "fastclust.data.write_image_tar(fastclust.open_images(path), ...) writes; or have the server import it."
+)
 #: Fastest size of a message for gRPC's Python streams.
 CHUNK = 2**20
 
@@ -93,7 +98,8 @@ def payload_of(source: Any, name: str | None) -> Payload:
         if path.suffix == ".tar":
             return _of_tar(path, name or path.stem)
         if path.suffix != ".npy":
-            raise DataError(f"{path}: allowed are a .npy file, a .tar of images, or a folder of images.")
+            fix = _PARQUET if path.suffix in (".parquet", ".pq") else ""
+            raise DataError(f"{path}: allowed are a .npy file, a .tar of images, or a folder of images.{fix}")
         try:
             source = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:

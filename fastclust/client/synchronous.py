@@ -123,7 +123,8 @@ class Client:
     def import_dataset(self, uri: str, *, kind: str = "tensor", name: str = "") -> Job:
         """Have the server read a data set from where it is allowed to: ``file:///path`` or ``https://host/path``.
 
-        ``kind`` is "tensor", "images" (a tar) or "labels". It runs as a job; ``job.dataset()`` is what it made.
+        ``kind`` is "tensor", "images" (a tar, or Parquet whose column "image" has bytes) or "labels". It runs as a job;
+        ``job.dataset()`` is what it made.
         """
         if kind not in _KINDS:
             raise InputError("kind", repr(kind), ", ".join(_KINDS))

@@ -113,8 +113,8 @@ def open_images(source: Any, *, size: int | None = None) -> ImageSource:
     Arrays are uint8 ``[n, h, w]`` or ``[n, h, w, c]`` with 1 or 3 channels. Folders are searched in depth; where all
     images stand in sub-folders, the first sub-folder's name is the label. In the folders of CUB-200-2011, Cars-196 and
     Stanford Online Products their own lists give images and labels, and ``learns`` says which classes train by custom.
-    Parquet holds bytes of image files in the column "image". Files that cannot be read as images are left out, listed
-    in ``skipped``, and warned of.
+    Parquet holds bytes of image files in the column "image" and, where there are some, labels in "label". Files that
+    cannot be read as images are left out, listed in ``skipped``, and warned of.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def open_images(source: Any, *, size: int | None = None) -> ImageSource:
 
 
 def _open_path(path: Path) -> ImageSource:
-    from fastclust.data import arrays, folder, layouts, tar
+    from fastclust.data import arrays, folder, layouts, parquet_images, tar
 
     if path.is_dir():
         lists = layouts.layout_of(path)
@@ -159,10 +159,8 @@ def _open_path(path: Path) -> ImageSource:
         from fastclust.data.npy import open_npy
 
         return arrays.ArrayImages(open_npy(path))
-    if path.suffix == ".parquet":
-        from fastclust.data.parquet_images import ParquetImages
-
-        return ParquetImages(path)
+    if path.suffix in parquet_images.SUFFIXES:
+        return parquet_images.ParquetImages(path)
     if "idx" in path.name:
         return arrays.ArrayImages(arrays.read_idx(path))
     raise DataError(f"{path}: allowed are a folder of images, a .tar, a .npy, a .parquet or an IDX file.")

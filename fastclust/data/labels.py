@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Labels", "load_labels", "read_labels"]
+    from fastclust.data.images import ImageSource
+
+__all__ = ["Labels", "load_labels", "read_labels", "write_labels"]
 
 
 class Labels(NamedTuple):
@@ -66,6 +68,21 @@ def read_labels(source: Any, ids: Sequence[str] | None = None) -> Labels:
     if ids is not None and len(labels) != len(ids):
         raise InputError("labels", f"{len(labels)} labels", f"{len(ids)}, one for each row")
     return Labels(labels.astype(np.int64), None)
+
+
+def write_labels(images: ImageSource, path: str | os.PathLike[str]) -> Path:
+    """Write the labels of images that have some as a CSV "id,label": row numbers, and names where there are names.
+
+    Rows without a label are left out.
+    """
+    labels, names = images.labels, images.label_names
+    assert labels is not None
+    target = Path(path)
+    with target.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerow(["id", "label"])
+        lines.writerows([row, names[labels[row]] if names else labels[row]] for row in np.flatnonzero(labels >= 0))
+    return target
 
 
 def _from_csv(path: Path, ids: Sequence[str] | None) -> Labels:

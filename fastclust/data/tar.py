@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import os
 
     from fastclust.data.images import ImageSource
+    from fastclust.data.parquet_images import ImageRows
 
 __all__ = ["TarImages", "write_image_tar"]
 
@@ -67,7 +68,9 @@ def _members(path: Path) -> dict[str, tuple[int, int]]:
     return places
 
 
-def write_image_tar(source: ImageSource, path: str | os.PathLike[str], *, include_labels: bool = False) -> Path:
+def write_image_tar(
+    source: ImageSource | ImageRows, path: str | os.PathLike[str], *, include_labels: bool = False
+) -> Path:
     """Write images into a tar, for an upload; members are named by id.
 
     With ``include_labels``, members of a source with labels stand in a folder named by their label, which is then read
@@ -81,15 +84,16 @@ def write_image_tar(source: ImageSource, path: str | os.PathLike[str], *, includ
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
             if row % 256 == 0:
-                progress.report("pack", row, len(source), "packing images")
+                progress.report("pack", row, len(source.ids), "packing images")
     progress.report("pack", 1, 1, "packing images")
     return target
 
 
-def _member_name(source: ImageSource, row: int, name: str, *, include_labels: bool) -> str:
+def _member_name(source: ImageSource | ImageRows, row: int, name: str, *, include_labels: bool) -> str:
     member = name if looks_like_image(name) else f"{name}.png"
     if include_labels and source.labels is not None and source.labels[row] >= 0:
         label = int(source.labels[row])
         top = source.label_names[label].replace("/", "_") if source.label_names else str(label)
+        top = f"_{top}" if top in ("", ".", "..") else top
         return f"{top}/{member}"
     return member

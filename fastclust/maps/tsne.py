@@ -30,8 +30,9 @@ __all__ = ["TSNE"]
 
 _EARLY = 12.0
 _PLACED_BY = 10
-#: Rows beyond which new ones are placed by an inverted file.
-_MANY = 20_000
+#: Rows, and new ones, beyond both of which new ones are placed by an inverted file: below, comparing all pairs is
+#: quicker, or takes no longer than making the index.
+_MANY, _MANY_NEW = 100_000, 1000
 #: Rows below which one thread is as quick as several, and much quicker where others use the cores too: 0.3 s against
 #: 6.6 for 300 iterations of 1,000 rows on two cores that are busy.
 _FEW = 1000
@@ -266,6 +267,8 @@ class TSNE(BaseEstimator):
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Place new rows ``[m, d]`` on the fitted map, which does not move: at the medoid of their 10 neighbours.
 
+        Where ``neighbors`` is "auto" these are exact, unless more than 1000 rows are placed among more than 100,000.
+
         Returns float32 ``[m, n_components]``.
 
         Raises
@@ -276,18 +279,18 @@ class TSNE(BaseEstimator):
         check_is_fitted(self, "embedding_")
         if self._source is None:
             raise PreconditionError("The map was fitted from a graph without its rows: new rows cannot be placed.")
+        rows = rows_of(X)
         if self._components is not None:
-            rows = rows_of(X)
             if rows.shape[1] != self.n_features_in_:
                 raise InputError("X", f"{rows.shape[1]} columns", f"{self.n_features_in_}, as in fit")
-            X = self._components.project(ArrayRows(rows))
+            rows = self._components.project(ArrayRows(rows))
         k = min(_PLACED_BY, len(self._source))
         metric = self.metric if self._graph_metric == "mahalanobis" else self._graph_metric
         n, index = len(self._source), self.neighbors
-        if index == "auto" and n > _MANY:
+        if index == "auto":
             # Few lists: an index for one search should not take longer to make than to ask.
-            index = f"IVF{int(n**0.5)},Flat"
-        found = NeighborIndex(metric, index).fit(self._source).kneighbors(X, k, return_distance=False)
+            index = f"IVF{int(n**0.5)},Flat" if n > _MANY and len(rows) > _MANY_NEW else "exact"
+        found = NeighborIndex(metric, index).fit(self._source).kneighbors(rows, k, return_distance=False)
         near = self.embedding_[found].astype(np.float64)  # [m, k, dimensions]
         apart = np.linalg.norm(near[:, :, None] - near[:, None], axis=3).sum(axis=2)
         placed: NDArray[np.float32] = self.embedding_[found[np.arange(len(found)), apart.argmin(axis=1)]]

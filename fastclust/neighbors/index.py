@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from fastclust import progress
 from fastclust.artifacts import load_model, save_model
 from fastclust.data import ResultFolder, RowSource, open_rows, write_results
 from fastclust.data.limits import is_streamed
@@ -138,19 +139,20 @@ class NeighborIndex(BaseEstimator):
         self._check_queries(queries, k, others=X is None)
         before = self._engine.recomputed
         parts = [
-            self._nearest(block, start, k, others=X is None)
-            for start, block in _numbered(queries.blocks(self._engine.queries))
+            self._nearest(block, start, k, len(queries), others=X is None)
+            for start, block in _numbered(queries.blocks(self._engine.together(k + (X is None))))
         ]
         self.recomputed_ = self._engine.recomputed - before
         distances, found = (np.concatenate(part) for part in zip(*parts, strict=True))
         return (distances, found) if return_distance else found
 
     def _nearest(
-        self, block: NDArray[Any], start: int, k: int, *, others: bool
+        self, block: NDArray[Any], start: int, k: int, total: int, *, others: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Of a block of queries, which are the fitted rows from ``start`` on where ``others`` are wanted."""
+        """Of the queries from ``start`` on, of ``total``; they are the fitted rows where ``others`` are wanted."""
         queries = self._kind.enter(checks.check_matrix(np.asarray(block), "X"), wide=self._engine.exact)
-        distances, found = self._engine.search(queries, k + others)
+        with progress.as_part("neighbors", "neighbors", start / total, (start + len(block)) / total):
+            distances, found = self._engine.search(queries, k + others)
         finished = self._kind.finish(distances).astype(np.float32)
         return without_itself(finished, found, start) if others else (finished, found)
 
@@ -173,7 +175,7 @@ class NeighborIndex(BaseEstimator):
 
         def compute(block: NDArray[Any], start: int) -> dict[str, NDArray[Any]]:
             if isinstance(self._engine, StreamedEngine):
-                distances, found = self._nearest(block, start, n_neighbors, others=X is None)
+                distances, found = self._nearest(block, start, n_neighbors, len(queries), others=X is None)
             else:
                 distances, found = self._kneighbors_here(block, start, n_neighbors, others=X is None)
             return {"indices": found, "distances": distances}
@@ -181,7 +183,8 @@ class NeighborIndex(BaseEstimator):
         fitted = open_rows(self._rows).identity()
         linear = [] if self._kind.map is None else [self._kind.map.components_, self._kind.map.mean_]
         what = f"{n_neighbors} neighbours in {fitted}, {self._kind.name} {self.index_} {digest_of(linear)}"
-        block = self._engine.queries if isinstance(self._engine, StreamedEngine) else _BLOCK
+        streamed = isinstance(self._engine, StreamedEngine)
+        block = self._engine.together(n_neighbors + (X is None)) if streamed else _BLOCK
         before = self._engine.recomputed
         written = write_results(ResultFolder(folder, queries, what), queries, compute, block=block, step="neighbors")
         self.recomputed_ = self._engine.recomputed - before

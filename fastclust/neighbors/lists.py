@@ -13,6 +13,7 @@ from fastclust.data.scratch import scratch
 from fastclust.neighbors.certificates import Frame, among_all, values_of
 from fastclust.neighbors.merging import SPARE, Nearest
 from fastclust.neighbors.packages import faiss
+from fastclust.neighbors.products import Candidates, Search, Share
 from fastclust_kernels.assign import assign
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ class StreamedEngine(ABC):
         #: Queries so far that float32 scores could not settle.
         self.recomputed = 0
 
-    @property
-    def queries(self) -> int:
-        """Queries that are searched together."""
-        return max(1, min(self._memory // (16 * (4 * self._width + 512)), 1 << 14))
+    def together(self, k: int) -> int:
+        """Queries whose ``k`` nearest are searched together."""
+        # What Largest keeps: 12 bytes for each of 2 (k + SPARE) + 32 places.
+        return max(1, min(self._memory // (8 * (4 * self._width + 24 * (k + SPARE) + 512)), 1 << 14))
 
     def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Blocks in the metric's space, each with the number of its first row."""
@@ -88,12 +89,12 @@ class StreamedEngine(ABC):
 
     @abstractmethod
     def _settle(
-        self, queries: NDArray[Any], found: Nearest, best: NDArray[np.float64], numbers: NDArray[np.int64]
+        self, queries: NDArray[Any], found: Candidates, best: NDArray[np.float64], numbers: NDArray[np.int64]
     ) -> None:
         """Put right, in place, what scores may have got wrong."""
 
     @abstractmethod
-    def candidates(self, queries: NDArray[Any], keep: int) -> Nearest:
+    def candidates(self, queries: NDArray[Any], keep: int) -> Candidates:
         """The nearest by float32 scores."""
 
 
@@ -106,28 +107,24 @@ class Passing(StreamedEngine):
         """Rows in the metric's space, with all the digits that they have."""
         return self._kind.enter(rows, wide=True)
 
-    def candidates(self, queries: NDArray[Any], keep: int) -> Nearest:
+    def candidates(self, queries: NDArray[Any], keep: int) -> Candidates:
         """The nearest by float32 scores."""
-        best = Nearest(len(queries), keep)
         moved, self._longest = self._frame.move(queries).rows, 0.0
+        search = Search(moved, keep, self._memory // 16)
         for start, block in self.blocks():
             rows = self._frame.move(block)
             if self._kind.inner:
                 self._longest = max(self._longest, rows.longest())
-            step = max(1, self._memory // 16 // (4 * len(block)))
-            for at in range(0, len(queries), step):
-                some = slice(at, min(at + step, len(queries)))
-                best.merge(some, self._frame.scores(moved[some], rows), np.arange(start, start + len(block)))
-            progress.report("neighbors", start + len(block), self.shape[0], "all rows")
-        return best
+            search.look(rows, start, Share("neighbors", start, len(block), self.shape[0]))
+        return search.found()
 
     def _settle(
-        self, queries: NDArray[Any], found: Nearest, best: NDArray[np.float64], numbers: NDArray[np.int64]
+        self, queries: NDArray[Any], found: Candidates, best: NDArray[np.float64], numbers: NDArray[np.int64]
     ) -> None:
         """Compare again, in float64, queries for which rounding may have left out one of the nearest rows."""
         limits = self._frame.limits(self._frame.move(queries).rows, best[:, -1], self._longest)
         whole = found.numbers.shape[1] == self.shape[0] and bool((found.numbers[:, -1] >= 0).all())
-        again = np.empty(0, np.int64) if whole else np.flatnonzero(~(found.scores[:, -1] > limits))
+        again = np.empty(0, np.int64) if whole else np.flatnonzero(~(found.worst > limits))
         if len(again):
             best[again], numbers[again] = among_all(
                 queries[again],
@@ -182,11 +179,11 @@ class Lists(StreamedEngine):
         return centers
 
     def _settle(
-        self, queries: NDArray[Any], found: Nearest, best: NDArray[np.float64], numbers: NDArray[np.int64]
+        self, queries: NDArray[Any], found: Candidates, best: NDArray[np.float64], numbers: NDArray[np.int64]
     ) -> None:
         """Nothing: what lies in lists that are not searched is not found either."""
 
-    def candidates(self, queries: NDArray[np.float32], keep: int) -> Nearest:
+    def candidates(self, queries: NDArray[np.float32], keep: int) -> Candidates:
         """The nearest by float32 scores in the lists nearest to each query; more lists where those hold too few."""
         best = Nearest(len(queries), keep)
         moved = self._frame.move(queries).rows
@@ -202,7 +199,7 @@ class Lists(StreamedEngine):
         for number in range(self.n_lists):
             askers = which[order[ends[number] : ends[number + 1]]]
             self._look(number, np.sort(askers), moved, best)
-        return best
+        return Candidates(best.numbers, best.scores[:, -1])
 
     def _look(self, number: int, askers: NDArray[np.int64], moved: NDArray[Any], best: Nearest) -> None:
         for start in range(int(self._first[number]), int(self._first[number + 1]) if len(askers) else 0, self._block):

@@ -1,4 +1,4 @@
-"""Candidates from products of all pairs: blocks of a size for the caches, a thread each, symmetry used."""
+"""Candidates from products of pairs: blocks of a size for the caches, a thread each, symmetry used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastclust.neighbors.certificates import Moved
 
-__all__ = ["Candidates", "of_others", "of_themselves"]
+__all__ = ["Candidates", "Search", "of_others", "of_themselves"]
 
 #: Rows of a block.
 _BLOCK = 1024
@@ -44,11 +44,12 @@ def of_themselves(rows: Moved, keep: int, step: str) -> Candidates:
     best = Largest(n, keep)
     blocks = [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
     locks = [threading.Lock() for _ in blocks]
+    together = _lines(rows.rows.shape[1])
 
     def work(pair: tuple[int, int]) -> None:
         one, other = pair
         across = blocks[other]
-        for lines, product in _products(rows.rows, blocks[one], rows.rows[across]):
+        for lines, product in _products(rows.rows, blocks[one], rows.rows[across], together):
             with locks[one]:
                 best.take(lines.start, product, rows.half[across], across.start)
             if other != one:
@@ -59,39 +60,71 @@ def of_themselves(rows: Moved, keep: int, step: str) -> Candidates:
     # Products of blocks with themselves come first: they give each row a floor.
     pairs = [(one, one) for one in range(count)]
     pairs += [(one, other) for one in range(count) for other in range(one + 1, count)]
-    _run(work, pairs[:count], 0, len(pairs), step)
-    _run(work, pairs[count:], count, len(pairs), step)
-    return _candidates([best])
+    _run(work, pairs[:count], Share(step, 0, count, len(pairs)))
+    _run(work, pairs[count:], Share(step, count, len(pairs) - count, len(pairs)))
+    return _candidates(best)
 
 
 def of_others(rows: Moved, queries: NDArray[np.float32], keep: int, step: str) -> Candidates:
     """Candidates ``[q, keep]`` of queries ``[q, d]`` that were moved as the rows were."""
     found = []
-    # Few queries are cut up finer, so that all threads have some.
-    size = min(_BLOCK, max(_FEW_LINES, -(-len(queries) // (4 * threads_given()))))
-    blocks = [slice(start, min(start + size, len(queries))) for start in range(0, len(queries), size)]
-    group = max(1, _TOGETHER // size)
-    for first in range(0, len(blocks), group):
-        mine = blocks[first : first + group]
-        origin = mine[0].start
-        best = Largest(mine[-1].stop - origin, keep)
+    for start in range(0, len(queries), _TOGETHER):
+        search = Search(queries[start : start + _TOGETHER], keep)
+        search.look(rows, 0, Share(step, start, len(search.queries), len(queries)))
+        found.append(search.found())
+    return Candidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
-        def work(block: slice, best: Largest = best, origin: int = origin) -> None:
+
+class Share(NamedTuple):
+    """What part of a step's work is done with the rows that come now."""
+
+    step: str
+    #: Done before, with these rows, and in all.
+    before: int
+    now: int
+    total: int
+
+
+class Search:
+    """Queries ``[q, d]`` that meet the rows block by block, all moved alike.
+
+    ``room`` is what products may take, in bytes; None for what is quickest.
+    """
+
+    def __init__(self, queries: NDArray[np.float32], keep: int, room: int | None = None) -> None:
+        self.queries = queries
+        self._lines = _lines(queries.shape[1])
+        if room is not None:
+            self._lines = max(1, min(self._lines, room // (4 * _BLOCK * threads_given())))
+        self._best = Largest(len(queries), keep)
+        # Few queries are cut up finer, so that all threads have some.
+        size = min(_BLOCK, max(_FEW_LINES, -(-len(queries) // (4 * threads_given()))))
+        self._blocks = [slice(start, min(start + size, len(queries))) for start in range(0, len(queries), size)]
+
+    def look(self, rows: Moved, first: int, share: Share) -> None:
+        """Take rows, whose numbers start at ``first``."""
+
+        def work(block: slice) -> None:
             for start in range(0, len(rows.rows), _BLOCK):
                 across = slice(start, min(start + _BLOCK, len(rows.rows)))
-                for lines, product in _products(queries, block, rows.rows[across]):
-                    best.take(lines.start - origin, product, rows.half[across], start)
+                for lines, product in _products(self.queries, block, rows.rows[across], self._lines):
+                    self._best.take(lines.start, product, rows.half[across], first + start)
 
-        _run(work, mine, first, len(blocks), step)
-        found.append(best)
-    return _candidates(found)
+        _run(work, self._blocks, share)
+
+    def found(self) -> Candidates:
+        """Candidates ``[q, keep]`` among the rows so far."""
+        return _candidates(self._best)
+
+
+def _lines(columns: int) -> int:
+    return _LINES if columns >= _FEW_COLUMNS else _FEW_LINES
 
 
 def _products(
-    left: NDArray[np.float32], block: slice, right: NDArray[np.float32]
+    left: NDArray[np.float32], block: slice, right: NDArray[np.float32], step: int
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Products of the lines of a block with all of ``right``, some lines at a time."""
-    step = _LINES if left.shape[1] >= _FEW_COLUMNS else _FEW_LINES
+    """Products of the lines of a block with all of ``right``, ``step`` lines at a time."""
     out = np.empty((min(step, block.stop - block.start), len(right)), np.float32)
     for start in range(block.start, block.stop, step):
         lines = slice(start, min(start + step, block.stop))
@@ -101,18 +134,19 @@ def _products(
         yield lines, part
 
 
-def _run(work: Callable[[Any], None], items: Sequence[Any], before: int, total: int, step: str) -> None:
+def _run(work: Callable[[Any], None], items: Sequence[Any], share: Share) -> None:
     """Do the work of all items on all threads; a listener that raises ends it after those that have begun."""
     with one_blas_thread():
         pool = ThreadPoolExecutor(threads_given())
         try:
-            for done, future in enumerate(as_completed([pool.submit(work, item) for item in items]), before + 1):
+            for done, future in enumerate(as_completed([pool.submit(work, item) for item in items]), 1):
                 future.result()
-                progress.report(step, done, total, "brute force")
+                now = share.before + share.now * done / len(items)
+                progress.report(share.step, now, share.total, "brute force")
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _candidates(found: list[Largest]) -> Candidates:
-    scores, numbers = zip(*(best.found() for best in found), strict=True)
-    return Candidates(np.concatenate(numbers), -np.concatenate([part.min(axis=1) for part in scores]))
+def _candidates(best: Largest) -> Candidates:
+    scores, numbers = best.found()
+    return Candidates(numbers, -scores.min(axis=1))

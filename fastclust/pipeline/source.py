@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.data import ImageSource, RowSource, open_images, open_rows, read_labels
+from fastclust.data.parquet_images import SUFFIXES, holds_images
 from fastclust.errors import InputError
 from fastclust.pipeline.folder import key_of
 
@@ -57,8 +58,9 @@ def open_source(source: Any, labels: Any = None) -> RunSource:
     Parameters
     ----------
     source
-        A folder of images, a tar of images, an IDX or ``.npy`` file, "digits", "fashion-mnist", an array
-        (``[n, d]`` rows; ``[n, h, w]`` or ``[n, h, w, c]`` uint8 images), an ImageSource or a RowSource.
+        A folder of images, a tar of images, an IDX, ``.npy`` or Parquet file (of images where its column "image" has
+        bytes), "digits", "fashion-mnist", an array (``[n, d]`` rows; ``[n, h, w]`` or ``[n, h, w, c]`` uint8 images),
+        an ImageSource or a RowSource.
     labels
         An array, ``.npy`` or CSV ("id,label") to score against. None takes the source's own, such as the sub-folders
         that images stand in.
@@ -103,6 +105,8 @@ def _is_images(source: Any) -> bool:
         if source in _BUILT_IN:
             return True
         path = Path(source)
+        if path.suffix in SUFFIXES:
+            return holds_images(path)
         if path.suffix != ".npy":
             return path.is_dir() or path.suffix == ".tar" or "idx" in path.name
         source = open_npy_shape(path)

@@ -140,6 +140,11 @@ def test_parquet_with_bytes_in_a_struct_or_plain(tmp_path):
     assert int(np.asarray(plain.image(4))[0, 0]) == 5
 
 
+def test_parquet_labels_below_zero_are_unknown(tmp_path):
+    images = fc.open_images(write(tmp_path / "a.pq", {"image": [png(1), png(2), png(3)], "label": [5, -1, 4]}))
+    assert (images.labels.tolist(), images.label_names) == ([1, -1, 0], ["4", "5"])
+
+
 def test_parquet_rows_without_an_image_are_listed(tmp_path):
     path = write(tmp_path / "a.parquet", {"image": [png(1), None, b"junk", png(4)], "label": list("abba")})
     with pytest.warns(UserWarning, match="left out 2"):

@@ -5,6 +5,7 @@ from sklearn.datasets import load_digits
 import fastclust as fc
 from fastclust import evaluation
 from fastclust.errors import BackendError, InputError, OperationCancelledError, PreconditionError
+from fastclust.maps import tsne
 from fastclust.progress import listening
 
 
@@ -61,6 +62,24 @@ def test_new_rows_are_placed_and_the_fit_does_not_move(digits, fitted):
     assert placed.shape == (50, 2)
     near = np.linalg.norm(placed[:, None] - fitted.embedding_[None], axis=2).argmin(axis=1)
     assert (labels[near] == labels[:50]).mean() > 0.95
+
+
+def test_new_rows_are_searched_by_an_index_only_where_that_pays(digits, fitted, monkeypatch):
+    asked = []
+
+    class Index(fc.NeighborIndex):
+        def __init__(self, metric, index):
+            asked.append(index)
+            super().__init__(metric, index)
+
+    monkeypatch.setattr(tsne, "NeighborIndex", Index)
+    exact = fitted.transform(digits[0][:50] + 0.01)
+    monkeypatch.setattr(tsne, "_MANY", 100)
+    assert np.array_equal(fitted.transform(digits[0][:50] + 0.01), exact)
+    monkeypatch.setattr(tsne, "_MANY_NEW", 20)
+    placed = fitted.transform(digits[0][:50] + 0.01)
+    assert asked == ["exact", "exact", f"IVF{int(len(fitted.embedding_) ** 0.5)},Flat"]
+    assert (placed == exact).all(axis=1).mean() > 0.9
 
 
 def test_a_map_from_a_loaded_graph_cannot_place_new_rows(digits, tmp_path):

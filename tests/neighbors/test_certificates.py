@@ -131,7 +131,17 @@ def test_rows_among_themselves_find_what_other_queries_find(n, d, k, inner):
         assert np.array_equal(found.numbers[some], oracle(rows[some], rows)[1][:, :k])
 
 
-def test_a_listener_that_raises_ends_a_search_of_all_rows():
+def of_memory(rows, folder):
+    brute_force(rows, rows, 5, inner=False)
+
+
+def of_files(rows, folder):
+    np.save(folder / "x.npy", rows)
+    fc.NeighborIndex(index="exact").fit(fc.open_rows(folder / "x.npy", memory="500kB")).kneighbors(rows[:300], 5)
+
+
+@pytest.mark.parametrize("search", [of_memory, of_files])
+def test_a_listener_that_raises_ends_a_search_of_all_rows(tmp_path, search):
     rows = np.random.default_rng(0).normal(size=(9000, 8)).astype(np.float32)
     told = []
 
@@ -141,7 +151,7 @@ def test_a_listener_that_raises_ends_a_search_of_all_rows():
             raise KeyboardInterrupt
 
     with progress.listening(listener), pytest.raises(KeyboardInterrupt):
-        brute_force(rows, rows, 5, inner=False)
+        search(rows, tmp_path)
     assert told == sorted(told)
     assert told[-1] < 0.5
 

@@ -85,7 +85,7 @@ def test_the_neighbours_of_all_rows_are_written_and_taken_up_again(files, rows, 
             raise KeyboardInterrupt
         return real(*given)
 
-    monkeypatch.setattr(type(model._engine), "queries", 1500)
+    monkeypatch.setattr(model._engine, "together", lambda _: 1500)
     monkeypatch.setattr(model._engine, "search", die)
     with pytest.raises(KeyboardInterrupt):
         model.kneighbors_to(None, tmp_path / "out", 4)

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import io
 import os
 import socket
 import threading
@@ -10,14 +11,17 @@ import grpc
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
+import fastclust as fc
 from fastclust import errors
 from fastclust.v1 import common_pb2, dataset_pb2, job_pb2
 from fastclust_server.config import Settings
+from fastclust_server.jobs.tasks import importing as importing_task
 from fastclust_server.storage.places import check_uri, open_uri
 
 CODE = grpc.StatusCode
-TENSOR = common_pb2.DATASET_KIND_TENSOR
+TENSOR, IMAGES = common_pb2.DATASET_KIND_TENSOR, common_pb2.DATASET_KIND_IMAGES
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,50 @@ def test_labels_are_imported(importing, root):
     (root / "labels.csv").write_text("id,label\n0,cat\n1,dog\n")
     done = bring(importing, f"file://{root}/labels.csv", common_pb2.DATASET_KIND_LABELS)
     assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.error
+
+
+def parquet_of(path, images, **columns):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"image": pa.array(images, pa.binary()), **columns}), path)
+
+
+def test_images_in_parquet_are_imported_with_their_labels(importing, root):
+    images = []
+    for level in (10, 20, 30):
+        buffer = io.BytesIO()
+        Image.new("L", (4, 4), level).save(buffer, "PNG")
+        images.append(buffer.getvalue())
+    parquet_of(root / "x.parquet", [*images, b"junk", None], label=list("abaab"), id=list("vwxyz"))
+    done = bring(importing, f"file://{root}/x.parquet", IMAGES)
+    assert done.state == job_pb2.JOB_STATE_SUCCEEDED, done.error
+    data = importing.datasets.GetDataset(dataset_pb2.GetDatasetRequest(name=done.dataset))
+    assert data.row_count == 3
+    stored = importing.data / "datasets" / f"{data.name.split('/')[1]}.tar"
+    with pytest.warns(UserWarning, match="left out 2"):
+        found = fc.open_images(stored)
+    assert found.ids == ["a/v.png", "b/w.png", "a/x.png"]
+    assert found.read()[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert found.labels.tolist() == [0, 1, 0]
+
+
+def test_parquet_without_images_fails_the_import(importing, root):
+    parquet_of(root / "none.parquet", [b"junk"])
+    (root / "torn.parquet").write_bytes(b"PAR1 and no more")
+    for name, word in (("none", "no readable image"), ("torn", "Parquet")):
+        done = bring(importing, f"file://{root}/{name}.parquet", IMAGES)
+        assert (done.state, done.error.metadata["error"]) == (job_pb2.JOB_STATE_FAILED, "DataError")
+        assert word in done.error.message
+        assert str(root.parent) not in done.error.message
+
+
+def test_compressed_images_that_become_too_many_bytes_fail_the_import(tmp_path):
+    parquet_of(tmp_path / "bomb.parquet", [bytes(10**6)] * 9)
+    assert (tmp_path / "bomb.parquet").stat().st_size < 10**6
+    with pytest.raises(errors.OverloadedError, match="2000000 bytes"):
+        importing_task._packed(tmp_path / "bomb.parquet", 2_000_000)
+    assert (tmp_path / "bomb.tar").stat().st_size < 3_000_000
 
 
 @pytest.mark.parametrize(

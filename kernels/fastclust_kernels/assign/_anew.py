@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from fastclust_kernels.assign._bounds import FLOOR, above, below, decide
-from fastclust_kernels.assign._dense import doubt_of, length_of, move
+from fastclust_kernels.assign._bounds import FLOOR, above, below, decide, panels_of
+from fastclust_kernels.assign._dense import doubt_of, length_of, move, sizes_of
 from fastclust_kernels.assign._scores import keep_best, keep_best_of_two
 from fastclust_kernels.assign._settling import settle_parts
 from fastclust_kernels.assign._vectors import PANEL, TILE
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from fastclust_kernels.assign._bounds import Bounds, Groups
 
 __all__ = ["assign_anew"]
-
-#: Bytes of rows, and of panels, that are worked on together, as in ``_dense``.
-_ROWS_BYTES = 256 * 1024
-_PANEL_BYTES = 256 * 1024
-_MOST_ROWS = 128
 
 
 def assign_anew(
@@ -41,18 +36,13 @@ def assign_anew(
     labels: NDArray[np.int32],
 ) -> None:
     """Fill ``labels`` ``[n]`` and ``bounds``; ``moved`` is ``centers`` from the frame's origin."""
-    d = X.shape[1]
     parts = bounds.lower.shape[1] // len(groups.members)
     squares = np.einsum("ij,ij->i", moved, moved, dtype=np.float64)
     half = (0.5 * squares).astype(X.dtype)
     table = _table(groups.members, parts)
-    taken, missing = np.maximum(table, 0), table < 0
-    panels = np.ascontiguousarray(moved[taken].transpose(0, 2, 1))
-    halves = np.where(missing, X.dtype.type(np.inf), half[taken])
+    panels, halves = panels_of(table, moved, half)
     reach = float(np.sqrt(squares.max()))
-    width = d * X.itemsize
-    rows = int(np.clip(_ROWS_BYTES // width // TILE * TILE, TILE, _MOST_ROWS))
-    chunk = max(2, _PANEL_BYTES // (width * PANEL) // 2 * 2)
+    rows, chunk = sizes_of(X)
     _anew(
         X, centers, *groups, parts, table, panels, halves, *bounds,
         frame.shift, frame.shifted, frame.unit, reach, rows, chunk, labels, numba.get_num_threads(),

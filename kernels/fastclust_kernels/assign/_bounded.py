@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels.assign._bounding import score_and_bound, tighten, tighten_by_two
-from fastclust_kernels.assign._bounds import FLOOR, UP, above, below, decide, home_of
+from fastclust_kernels.assign._bounds import FLOOR, UP, above, below, decide, home_of, panels_of
 from fastclust_kernels.assign._dense import doubt_of, move
 from fastclust_kernels.assign._limits import fall, least_after, lowest, within
 from fastclust_kernels.assign._vectors import PANEL, TILE
@@ -72,7 +72,7 @@ def sweep(
     parts = limits // len(groups.members)
     squares = np.einsum("ij,ij->i", moved, moved, dtype=np.float64)
     half = (0.5 * squares).astype(X.dtype)
-    panels, halves = _panels(groups.members, moved, half)
+    panels, halves = panels_of(groups.members, moved, half)
     # [vectors of 16 parts, apart, 16]
     chosen = np.full((-(-limits // PANEL) * PANEL, apart), -1, np.int32)
     chosen[:limits] = movers.centers[:apart].T
@@ -85,7 +85,7 @@ def sweep(
         gone = np.zeros((apart, len(chosen) * PANEL), np.float32)
         gone[:, :limits] = movers.drifts[:apart]
         busy = np.ascontiguousarray(gone.reshape(apart, len(chosen), PANEL).max(axis=2).T > 0)
-    quick, quick_halves = _panels(chosen.reshape(-1, PANEL), moved, half)
+    quick, quick_halves = panels_of(chosen.reshape(-1, PANEL), moved, half)
     reach = float(np.sqrt(squares.max()))
     rows = int(np.clip(_ROWS_BYTES // (d * X.itemsize) // TILE * TILE, 64, _MOST_ROWS))
     threads = numba.get_num_threads()
@@ -96,13 +96,6 @@ def sweep(
         frame.shift, frame.shifted, frame.unit, reach, rows, labels, tiles, threads,
     )  # fmt: skip
     return int(tiles.sum())
-
-
-def _panels(table: NDArray[np.int32], moved: NDArray[Any], half: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Centres of a table ``[p, 16]`` as panels ``[p, d, 16]``, and their half norms; places without one never win."""
-    taken = np.maximum(table, 0)
-    halves = np.ascontiguousarray(np.where(table < 0, half.dtype.type(np.inf), half[taken]))
-    return np.ascontiguousarray(moved[taken].transpose(0, 2, 1)), halves
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
@@ -13,7 +13,7 @@ from fastclust_kernels.assign._limits import DOWN
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FLOOR", "UP", "Bounds", "Groups", "above", "below", "decide", "home_of"]
+__all__ = ["FLOOR", "UP", "Bounds", "Groups", "above", "below", "decide", "home_of", "panels_of"]
 
 _DOWN = np.float32(DOWN)
 UP = np.float32(1 + 2.0**-22)
@@ -40,6 +40,13 @@ class Groups(NamedTuple):
     #: int32 [k]: the group of each centre, and its place there.
     group: NDArray[np.int32]
     lane: NDArray[np.int32]
+
+
+def panels_of(table: NDArray[np.int32], moved: NDArray[Any], half: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Centres of a table ``[p, 16]`` as panels ``[p, d, 16]``, and their half norms; places without one never win."""
+    taken = np.maximum(table, 0)
+    halves = np.ascontiguousarray(np.where(table < 0, half.dtype.type(np.inf), half[taken]))
+    return np.ascontiguousarray(moved[taken].transpose(0, 2, 1)), halves
 
 
 @numba.njit(cache=True)

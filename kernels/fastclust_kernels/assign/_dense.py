@@ -14,7 +14,7 @@ from fastclust_kernels.assign._vectors import PANEL, TILE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Frame", "Placed", "assign_dense", "frame_of", "place"]
+__all__ = ["Frame", "Placed", "assign_dense", "frame_of", "place", "sizes_of"]
 
 #: Bytes of rows, and of panels, that are worked on together: each a part of a usual second-level cache.
 _ROWS_BYTES = 256 * 1024
@@ -60,11 +60,16 @@ def place(centers: NDArray[Any], frame: Frame) -> Placed:
     return Placed(centers, panels, halves, float(np.sqrt(squares.max())), frame)
 
 
-def assign_dense(X: NDArray[Any], placed: Placed, labels: NDArray[np.int32]) -> None:
-    """Fill ``labels`` ``[n]``; the same bits for any number of threads, as blocks never depend on it."""
+def sizes_of(X: NDArray[Any]) -> tuple[int, int]:
+    """Rows, and panels of centres, that are worked on together."""
     width = X.shape[1] * X.itemsize
     rows = min(max(_ROWS_BYTES // width // TILE * TILE, TILE), _MOST_ROWS)
-    chunk = max(2, _PANEL_BYTES // (width * PANEL) // 2 * 2)
+    return rows, max(2, _PANEL_BYTES // (width * PANEL) // 2 * 2)
+
+
+def assign_dense(X: NDArray[Any], placed: Placed, labels: NDArray[np.int32]) -> None:
+    """Fill ``labels`` ``[n]``; the same bits for any number of threads, as blocks never depend on it."""
+    rows, chunk = sizes_of(X)
     centers, panels, halves, reach, frame = placed
     how = (X, centers, panels, halves, frame.shift, frame.shifted, frame.unit, reach, rows, chunk, labels)
     if len(X) <= rows:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from fastclust_kernels.tsne._exact import from_others
 from fastclust_kernels.tsne._tree import LEAF, tree_of
 
 if TYPE_CHECKING:
@@ -27,21 +28,6 @@ def tree_repulsion(Y: NDArray[np.float32], opening: float = OPENING) -> tuple[ND
     sums = np.empty(len(tree.leaves))
     _walk(*tree, np.float32(opening * opening), forces, sums)
     return np.ascontiguousarray(forces[:, : Y.shape[1]]), float(sums.sum())
-
-
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")
-def _by_points(xs, ys, zs, x, y, z):  # type: ignore[no-untyped-def]
-    one = np.float32(1)
-    total, fx, fy, fz = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-    for j in range(len(xs)):
-        dx, dy, dz = x - xs[j], y - ys[j], z - zs[j]
-        w = one / (one + dx * dx + dy * dy + dz * dz)
-        total += w
-        w *= w
-        fx += w * dx
-        fy += w * dy
-        fz += w * dz
-    return total, fx, fy, fz
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")
@@ -75,7 +61,7 @@ def _push(points, n_points, cells, n_cells, axes, start, end, found):  # type: i
     xy, xz, yz = cells[6, :n_cells], cells[7, :n_cells], cells[8, :n_cells]
     for i in range(start, end):
         x, y, z = axes[0, i], axes[1, i], axes[2, i]
-        t, a, b, c = _by_points(xs, ys, zs, x, y, z)
+        t, a, b, c = from_others(xs, ys, zs, x, y, z)
         u, d, e, f = _by_cells(cx, cy, cz, masses, xx, yy, zz, xy, xz, yz, x, y, z)
         found[i - start, 0] += np.float64(t) + u
         found[i - start, 1] += np.float64(a) + d

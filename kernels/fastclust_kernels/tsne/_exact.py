@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["all_pairs"]
+__all__ = ["all_pairs", "from_others"]
 
 #: Rows that one task takes; partial sums of Z are added in this order, whatever the threads.
 _ROWS = 32
@@ -30,7 +30,8 @@ def all_pairs(Y: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")
-def _from_others(xs, ys, zs, x, y, z):  # type: ignore[no-untyped-def]
+def from_others(xs, ys, zs, x, y, z):  # type: ignore[no-untyped-def]
+    """What others add to Z and to the force on the point (x, y, z), in float32."""
     one = np.float32(1)
     total, fx, fy, fz = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
     for j in range(len(xs)):
@@ -56,7 +57,7 @@ def _all_pairs(xs: Any, ys: Any, zs: Any, forces: Any, sums: Any):  # type: igno
                 start, end = (0, i) if part == 0 else (i + 1, n)
                 for first in range(start, end, _OTHERS):
                     part_of = slice(first, min(end, first + _OTHERS))
-                    t, a, b, c = _from_others(xs[part_of], ys[part_of], zs[part_of], xs[i], ys[i], zs[i])
+                    t, a, b, c = from_others(xs[part_of], ys[part_of], zs[part_of], xs[i], ys[i], zs[i])
                     here += t
                     fx += a
                     fy += b

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fastclust.data.parquet_images import ImageRows
     from fastclust.v1.spec_pb2 import ImportSpec
     from fastclust_server.config import Settings
     from fastclust_server.jobs.inputs import Inputs
@@ -32,9 +33,10 @@ _BLOCK = 4 * 2**20
 _ROWS = 65_536
 #: Readers of these take what stands in the file itself. HDF5 and Zarr can name other files, so they stay outside.
 _TENSORS = (".npy", ".fbin", ".u8bin", ".i8bin", ".ibin", ".fvecs", ".bvecs", ".ivecs", ".parquet", ".pq", ".arrow")
+_PARQUET = (".parquet", ".pq")
 _SUFFIXES: dict[int, tuple[str, ...]] = {
     common_pb2.DATASET_KIND_TENSOR: _TENSORS,
-    common_pb2.DATASET_KIND_IMAGES: (".tar",),
+    common_pb2.DATASET_KIND_IMAGES: (".tar", *_PARQUET),
     common_pb2.DATASET_KIND_LABELS: (".csv", ".npy"),
 }
 
@@ -66,6 +68,8 @@ def run(spec: ImportSpec, work: Work) -> None:
     room = work.settings.owner_bytes - work.owner_bytes()
     fetched = work.folder / f"fetched{_suffix(spec.uri)}"
     _fetch(spec.uri, fetched, room, work.settings)
+    if spec.dataset_kind == common_pb2.DATASET_KIND_IMAGES and fetched.suffix in _PARQUET:
+        fetched = _packed(fetched, room)
     dataset = names.new_id()
     target = work.datasets_folder() / f"{dataset}{_stored_suffix(spec, fetched)}"
     try:
@@ -110,6 +114,39 @@ def _fetch(uri: str, target: Path, room: int, settings: Settings) -> None:
             progress.report("fetch", min(done, size or done), size or done + _BLOCK, f"{done / 1e6:.0f} MB")
     if size is not None and done != size:
         raise DataError(f"{uri}: broke off after {done} of {size} bytes.")
+
+
+def _packed(fetched: Path, room: int) -> Path:
+    """Bring images out of Parquet to the tar that images are stored as; nothing is decoded yet."""
+    from fastclust.data import write_image_tar
+    from fastclust.data.parquet_images import ImageRows
+
+    class Counted(ImageRows):
+        """Compressed bytes may become many."""
+
+        taken = 0
+
+        def encoded(self, row: int) -> bytes:
+            data = super().encoded(row)
+            self.taken += len(data)
+            if self.taken > room:
+                raise OverloadedError(
+                    f"uri: its images take more than the {max(room, 0)} bytes that you may still keep."
+                )
+            return data
+
+    try:
+        rows = Counted(fetched)
+        tar = write_image_tar(rows, fetched.with_suffix(".tar"), include_labels=_all_known(rows))
+    except DataError as error:
+        raise DataError(str(error).replace(str(fetched), "uri")) from error
+    fetched.unlink()
+    return tar
+
+
+def _all_known(rows: ImageRows) -> bool:
+    """Whether folders can name the labels: that needs one for every image."""
+    return rows.labels is not None and bool((rows.labels >= 0).all())
 
 
 def _stored_suffix(spec: ImportSpec, fetched: Path) -> str:

@@ -19,7 +19,7 @@ Source = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")]
 Server = Annotated[str | None, typer.Option("--server", help="host:port of a server to run on; here if not given.")]
-Index = Annotated[str, typer.Option(help="auto, exact, flat, ivf, ivfpq, hnsw, nndescent or a FAISS factory string.")]
+Index = Annotated[str, typer.Option(help="auto, exact, cells, flat, ivf, hnsw, nndescent or a FAISS factory string.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
 
 
@@ -40,7 +40,7 @@ def run(
     metric: Annotated[str, typer.Option(help="euclidean, cosine or mahalanobis.")] = "euclidean",
     neighbors: Annotated[int, typer.Option(help="Neighbours a row.")] = 15,
     index: Annotated[
-        str, typer.Option(help="auto, exact, flat, ivf, hnsw, nndescent or a FAISS factory string.")
+        str, typer.Option(help="auto, exact, cells, flat, ivf, hnsw, nndescent or a FAISS factory string.")
     ] = "auto",
     perplexity: Annotated[float, typer.Option(help="Effective neighbours on the map.")] = 30.0,
     map_iterations: Annotated[int, typer.Option(help="Iterations of the map.")] = 750,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["forget", "graph_of"]
 
 #: Indices that find the same neighbours each time.
-_REPEATABLE = ("auto", "exact", "flat", "ivf", "ivfpq", "nndescent")
+_REPEATABLE = ("auto", "exact", "cells", "flat", "ivf", "ivfpq", "nndescent")
 
 
 def graph_of(

@@ -1,21 +1,22 @@
-"""Engines behind an index: our exact search, FAISS, and pynndescent. Each finds candidates; distances come after."""
+"""Engines behind an index: our exact search and our cells, FAISS, and pynndescent."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastclust import progress
 from fastclust.errors import BackendError
+from fastclust.neighbors.cells import Cells
+from fastclust.neighbors.engine import Engine
 from fastclust.neighbors.exact import brute_force
 from fastclust.neighbors.packages import faiss, pynndescent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Engine", "choose_name", "make"]
+__all__ = ["choose_name", "make"]
 
 _SEED = 0
 _BLOCK = 4096
@@ -26,27 +27,6 @@ _MOST_PROBES = 32
 _TRAINING = 10, 64
 #: Up to here exact search takes a few seconds on two cores, whatever d; the top-k costs more than the products.
 _EXACT_ROWS = 20_000
-
-
-class Engine(ABC):
-    """Finds neighbours among rows; with ``inner``, the largest inner products."""
-
-    exact = False
-
-    def __init__(self, rows: NDArray[Any], *, inner: bool, k: int) -> None:
-        self.rows = rows
-        self.inner = inner
-        self.k = k
-        #: Queries so far that float32 scores could not settle; of use where all rows are compared.
-        self.recomputed = 0
-
-    @abstractmethod
-    def search(self, queries: NDArray[Any], k: int) -> NDArray[np.int64]:
-        """Row numbers ``[q, k]``, -1 where fewer were found."""
-
-    def graph(self, k: int) -> NDArray[np.int64]:
-        """Neighbours of the rows themselves, in which each row may appear as its own: ``[n, k]``."""
-        return self.search(self.rows, k)
 
 
 class _Exact(Engine):
@@ -116,17 +96,19 @@ class _Descent(Engine):
 
 
 def choose_name(index: str, n: int) -> str:
-    """Resolve "auto": exact where that is quick, an inverted file beyond, whose result does not depend on threads."""
+    """Resolve "auto": exact where that is quick, cells beyond; neither depends on threads."""
     if index != "auto":
         return index
-    return "exact" if n <= _EXACT_ROWS else "ivf"
+    return "exact" if n <= _EXACT_ROWS else "cells"
 
 
 def make(name: str, rows: NDArray[Any], *, inner: bool, k: int) -> Engine:
-    """Build the engine called ``name``: exact, flat, ivf, ivfpq, hnsw, nsg, nndescent or a FAISS factory string."""
+    """Build the engine called ``name``: one of ours, of FAISS's, nndescent, or by a FAISS factory string."""
     lists = max(1, min(int(4 * np.sqrt(len(rows))), len(rows) // 39 or 1))
     if name == "exact":
         return _Exact(rows, inner=inner, k=k)
+    if name == "cells":
+        return Cells(rows, inner=inner, k=k)
     if name == "nndescent":
         return _Descent(rows, inner=inner, k=k)
     pieces = max(piece for piece in range(1, min(rows.shape[1], 32) + 1) if rows.shape[1] % piece == 0)

@@ -11,9 +11,11 @@ from fastclust.neighbors.merging import SPARE
 from fastclust.neighbors.products import Candidates, of_others, of_themselves
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
-__all__ = ["Found", "brute_force", "true_distances"]
+__all__ = ["Found", "brute_force", "ranked", "true_distances"]
 
 #: Numbers that are worked on together where scores leave a query open.
 _CELLS = 2**25
@@ -56,19 +58,35 @@ def brute_force(rows: NDArray[Any], queries: NDArray[Any], k: int, *, inner: boo
     out = np.empty((len(queries), k), np.int64)
     reach = np.empty(len(queries))
     unsure = np.empty(len(queries), bool)
-    for start in range(0, len(queries), _BLOCK):
-        some = slice(start, start + _BLOCK)
-        listed = candidates.numbers[some]
-        exact = values_of(rows, queries[some], listed, inner=inner)
-        order = np.lexsort((listed, exact), axis=1)[:, :k]
-        out[some] = np.take_along_axis(listed, order, axis=1)
-        reach[some] = np.take_along_axis(exact, order[:, -1:], axis=1)[:, 0]
+    for some, numbers, values in ranked(rows, queries, lambda some: candidates.numbers[some], k, inner=inner):
+        out[some], reach[some] = numbers, values[:, -1]
         unsure[some] = ~(candidates.worst[some] > frame.limits(moved[some], reach[some], longest))
     again = np.flatnonzero(unsure & (keep < n))
     if len(again):
         slices = ((0, rows),)
         out[again] = among_all(queries[again], reach[again], longest, slices, frame, k, _CELLS // 4)[1]
     return Found(out, len(again))
+
+
+def ranked(
+    rows: NDArray[Any],
+    queries: NDArray[Any],
+    candidates: Callable[[slice], NDArray[Any]],
+    k: int,
+    *,
+    inner: bool,
+) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.float64]]]:
+    """The k nearest of each query's candidates by differences in float64, ties by number, for some queries at a time.
+
+    ``candidates`` gives, for some of the queries, numbers of rows ``[some, m]``, with -1 for none. Yields the queries,
+    numbers ``[some, k]`` nearest first, and values as of ``values_of``.
+    """
+    for start in range(0, len(queries), _BLOCK):
+        some = slice(start, min(start + _BLOCK, len(queries)))
+        listed = candidates(some).astype(np.int64, copy=False)
+        values = values_of(rows, queries[some], listed, inner=inner)
+        order = np.lexsort((listed, values), axis=1)[:, :k]
+        yield some, np.take_along_axis(listed, order, axis=1), np.take_along_axis(values, order, axis=1)
 
 
 def true_distances(

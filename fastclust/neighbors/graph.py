@@ -133,8 +133,8 @@ def knn_graph(X: Any, n_neighbors: int = 15, metric: Any = "euclidean", index: s
     metric
         "euclidean", "cosine", "inner_product" or a fitted MahalanobisMetric (rows are mapped by it first).
     index
-        "exact" (our own), "flat", "ivf", "ivfpq", "hnsw", "nsg", "nndescent", a FAISS factory string, or "auto": exact
-        where that is quick, "ivf" beyond.
+        "exact" and "cells" (our own), "flat", "ivf", "ivfpq", "hnsw", "nsg" (FAISS), "nndescent" (pynndescent), a FAISS
+        factory string, or "auto": "exact" up to 20,000 rows, "cells" beyond. Neither depends on the number of threads.
 
     Raises
     ------

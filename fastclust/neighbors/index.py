@@ -44,7 +44,8 @@ class NeighborIndex(BaseEstimator):
     metric
         "euclidean", "cosine", "inner_product" or a fitted MahalanobisMetric.
     index
-        "auto", "exact", "flat", "ivf", "ivfpq", "hnsw", "nsg", "nndescent" or a FAISS factory string.
+        "auto", "exact", "cells", "flat", "ivf", "ivfpq", "hnsw", "nsg", "nndescent" or a FAISS factory string; see
+        :func:`fastclust.knn_graph`.
     backend
         "auto" or "cpu".
 

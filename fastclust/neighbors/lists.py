@@ -83,7 +83,8 @@ class StreamedEngine(ABC):
             listed = np.where(named < 0, -1, back.reshape(named.shape))
             exact[some] = values_of(self.rows(different), queries[some], listed, inner=self._kind.inner)
         order = np.lexsort((found.numbers, exact), axis=1)[:, :k]
-        best, numbers = np.take_along_axis(exact, order, 1), np.take_along_axis(found.numbers, order, 1)
+        best = np.take_along_axis(exact, order, 1)
+        numbers = np.take_along_axis(found.numbers, order, 1).astype(np.int64, copy=False)
         self._settle(queries, found, best, numbers)
         return best if self._kind.inner else np.sqrt(best), numbers
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from fastclust.neighbors.certificates import Moved
 
-__all__ = ["Candidates", "Search", "of_others", "of_themselves"]
+__all__ = ["BLOCK", "Candidates", "Group", "Search", "Share", "of_groups", "of_others", "of_pairs", "of_themselves"]
 
 #: Rows of a block.
-_BLOCK = 1024
+BLOCK = 1024
 #: Lines of a product that is looked at before the next one is made: fewer where looking costs as much as the product.
 _LINES, _FEW_LINES, _FEW_COLUMNS = 1024, 256, 256
 #: Queries that are kept track of together.
@@ -32,17 +32,28 @@ _TOGETHER = 1 << 16
 class Candidates(NamedTuple):
     """The ``keep`` rows of the least scores (:class:`~fastclust.neighbors.certificates.Frame`) of each query."""
 
-    #: int64 [q, keep], in no order; -1 where fewer have a score.
-    numbers: NDArray[np.int64]
+    #: int32 or int64 [q, keep], in no order; -1 where fewer have a score.
+    numbers: NDArray[Any]
     #: float32 [q]: no row that is left out has a score below it.
     worst: NDArray[np.float32]
 
 
 def of_themselves(rows: Moved, keep: int, step: str) -> Candidates:
-    """Candidates of the rows among themselves, ``[n, keep]``: a product serves both of its rows."""
+    """Candidates of the rows among themselves, ``[n, keep]``."""
     n = len(rows.rows)
-    best = Largest(n, keep)
-    blocks = [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
+    blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+    pairs = [(one, other) for one in range(len(blocks)) for other in range(one, len(blocks))]
+    return of_pairs(rows, blocks, pairs, keep, step)
+
+
+def of_pairs(
+    rows: Moved, blocks: Sequence[slice], pairs: Sequence[tuple[int, int]], keep: int, step: str
+) -> Candidates:
+    """Candidates ``[n, keep]`` of the rows of blocks among those of others: a product serves the rows of both.
+
+    ``pairs`` names each two blocks once, and each block with itself.
+    """
+    best = Largest(len(rows.rows), keep)
     locks = [threading.Lock() for _ in blocks]
     together = _lines(rows.rows.shape[1])
 
@@ -56,12 +67,11 @@ def of_themselves(rows: Moved, keep: int, step: str) -> Candidates:
                 with locks[other]:
                     best.take_across(across.start, product, rows.half[lines], lines.start)
 
-    count = len(blocks)
     # Products of blocks with themselves come first: they give each row a floor.
-    pairs = [(one, one) for one in range(count)]
-    pairs += [(one, other) for one in range(count) for other in range(one + 1, count)]
-    _run(work, pairs[:count], Share(step, 0, count, len(pairs)))
-    _run(work, pairs[count:], Share(step, count, len(pairs) - count, len(pairs)))
+    alone = [pair for pair in pairs if pair[0] == pair[1]]
+    two = [pair for pair in pairs if pair[0] != pair[1]]
+    _run(work, alone, Share(step, 0, len(alone), len(pairs)))
+    _run(work, two, Share(step, len(alone), len(two), len(pairs)))
     return _candidates(best)
 
 
@@ -73,6 +83,27 @@ def of_others(rows: Moved, queries: NDArray[np.float32], keep: int, step: str) -
         search.look(rows, 0, Share(step, start, len(search.queries), len(queries)))
         found.append(search.found())
     return Candidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+class Group(NamedTuple):
+    """Queries that stand together, and the blocks of rows that they meet."""
+
+    queries: slice
+    blocks: Sequence[slice]
+
+
+def of_groups(rows: Moved, queries: NDArray[np.float32], groups: Sequence[Group], keep: int, step: str) -> Candidates:
+    """Candidates ``[q, keep]`` of queries ``[q, d]``, moved as the rows were, each group among its own blocks."""
+    best = Largest(len(queries), keep)
+    together = _lines(queries.shape[1])
+
+    def work(group: Group) -> None:
+        for across in group.blocks:
+            for lines, product in _products(queries, group.queries, rows.rows[across], together):
+                best.take(lines.start, product, rows.half[across], across.start)
+
+    _run(work, groups, Share(step, 0, len(groups), len(groups)))
+    return _candidates(best)
 
 
 class Share(NamedTuple):
@@ -95,18 +126,18 @@ class Search:
         self.queries = queries
         self._lines = _lines(queries.shape[1])
         if room is not None:
-            self._lines = max(1, min(self._lines, room // (4 * _BLOCK * threads_given())))
+            self._lines = max(1, min(self._lines, room // (4 * BLOCK * threads_given())))
         self._best = Largest(len(queries), keep)
         # Few queries are cut up finer, so that all threads have some.
-        size = min(_BLOCK, max(_FEW_LINES, -(-len(queries) // (4 * threads_given()))))
+        size = min(BLOCK, max(_FEW_LINES, -(-len(queries) // (4 * threads_given()))))
         self._blocks = [slice(start, min(start + size, len(queries))) for start in range(0, len(queries), size)]
 
     def look(self, rows: Moved, first: int, share: Share) -> None:
         """Take rows, whose numbers start at ``first``."""
 
         def work(block: slice) -> None:
-            for start in range(0, len(rows.rows), _BLOCK):
-                across = slice(start, min(start + _BLOCK, len(rows.rows)))
+            for start in range(0, len(rows.rows), BLOCK):
+                across = slice(start, min(start + BLOCK, len(rows.rows)))
                 for lines, product in _products(self.queries, block, rows.rows[across], self._lines):
                     self._best.take(lines.start, product, rows.half[across], first + start)
 

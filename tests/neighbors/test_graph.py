@@ -8,7 +8,7 @@ import fastclust as fc
 from fastclust.errors import BackendError, InputError, InputTypeError, MissingPackageError
 from fastclust.neighbors import packages
 
-INDEXES = ["exact", "flat", "ivf", "hnsw", "nsg", "nndescent", "IVF8,Flat"]
+INDEXES = ["exact", "cells", "flat", "ivf", "hnsw", "nsg", "nndescent", "IVF8,Flat"]
 
 
 def rows_of(n=800, d=12, seed=0):
@@ -71,7 +71,7 @@ def test_inner_products_are_largest_first():
     np.testing.assert_allclose(-graph.distances, -np.sort(-products, axis=1)[:, :4], rtol=1e-5)
 
 
-@pytest.mark.parametrize("index", ["exact", "ivf", "nndescent"])
+@pytest.mark.parametrize("index", ["exact", "cells", "ivf", "nndescent"])
 def test_the_same_rows_give_the_same_bits(index):
     X = rows_of(1500)
     first, second = (fc.knn_graph(X, 8, index=index) for _ in range(2))
@@ -104,7 +104,7 @@ def test_the_sparse_form_is_scikit_learns():
     assert np.allclose(ours.toarray(), theirs.toarray(), atol=1e-5)
 
 
-@pytest.mark.parametrize("index", ["exact", "flat", "hnsw"])
+@pytest.mark.parametrize("index", ["exact", "cells", "flat", "hnsw"])
 def test_an_index_answers_for_new_rows_and_survives_saving_and_adding(tmp_path, index):
     X, new = rows_of(400), rows_of(30, seed=5)
     fitted = fc.NeighborIndex(index=index).fit(X)

@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Largest"]
 
-#: Places beyond twice those wanted.
+#: Places beyond one and a half times those wanted.
 _SPARE = 32
+#: Numbers of columns are below this.
+_MOST = np.iinfo(np.int32).max
 
 
 class Largest:
     """The ``keep`` largest scores ``p - h`` of each of ``rows`` rows, and the numbers of their columns, in no order.
 
-    Products p come in blocks; h belongs to the column. Which of several equal scores are kept is left open, and NaN and
-    minus infinity are never kept. Calls run on the thread that makes them, without Python's lock; two at once must not
-    name the same rows.
+    Products p come in blocks, in any order; h belongs to the column. Of equal scores those of the lowest columns are
+    kept; NaN and minus infinity never are. Calls run on the thread that makes them, without Python's lock; two at once
+    must not name the same rows.
 
     Parameters
     ----------
@@ -41,11 +43,11 @@ class Largest:
         if keep < 1:
             raise InputError("keep", keep, "1 or more")
         self.keep = keep
-        places = 2 * keep + _SPARE
+        places = keep + keep // 2 + _SPARE
         self._scores = np.empty((rows, places), np.float32)
-        self._numbers = np.empty((rows, places), np.int64)
+        self._numbers = np.empty((rows, places), np.int32)
         self._counts = np.zeros(rows, np.int64)
-        # No score that is not above it needs to be kept.
+        # No score below it needs to be kept.
         self._floors = np.full(rows, -np.inf, np.float32)
 
     def take(self, first: int, products: NDArray[np.float32], halves: NDArray[np.float32], column: int) -> None:
@@ -53,7 +55,7 @@ class Largest:
 
         ``halves`` ``[c]`` are the columns' h. Both arrays are float32 and C-contiguous.
         """
-        if self._check(products, halves, first, products.shape[0], products.shape[1]):
+        if self._check(products, halves, first, products.shape[0], products.shape[1], column):
             _kernel().take(products.reshape(-1), halves, *self._state(), first, column)
 
     def take_across(self, first: int, products: NDArray[np.float32], halves: NDArray[np.float32], column: int) -> None:
@@ -61,19 +63,23 @@ class Largest:
 
         ``halves`` ``[b]`` are the lines' h, ``column`` is the number of the first line.
         """
-        if self._check(products, halves, first, products.shape[1], products.shape[0]):
+        if self._check(products, halves, first, products.shape[1], products.shape[0], column):
             _kernel().take_across(products.reshape(-1), halves, *self._state(), first, column)
 
-    def found(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return scores float32 and numbers int64, ``[rows, keep]``: minus infinity and -1 where fewer came."""
+    def found(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Return scores float32 and numbers int32, ``[rows, keep]``: minus infinity and -1 where fewer came."""
         _kernel().cut(*self._state())
         return self._scores[:, : self.keep], self._numbers[:, : self.keep]
 
     def _state(self) -> tuple[Any, ...]:
         return self._scores, self._numbers, self._counts, self._floors, self.keep
 
-    def _check(self, products: NDArray[Any], halves: NDArray[Any], first: int, rows: int, columns: int) -> bool:
+    def _check(
+        self, products: NDArray[Any], halves: NDArray[Any], first: int, rows: int, columns: int, column: int
+    ) -> bool:
         """Whether there is anything to do."""
+        if not 0 <= column <= _MOST - columns:
+            raise InputError("column", column, f"numbers of columns in 0..{_MOST - 1}")
         if halves.shape != (columns,) or not 0 <= first <= len(self._counts) - rows:
             raise InputError(
                 "products", f"shape {products.shape} from row {first} on, halves {halves.shape}", "shapes that fit"

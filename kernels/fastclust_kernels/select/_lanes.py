@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "above_floor", "above_floors", "count_at_least", "raise_bests"]
+__all__ = ["LANES", "at_floor", "at_floors", "count_at_least", "raise_bests"]
 
 #: Numbers that are compared together.
 LANES = 32
@@ -41,28 +41,28 @@ def _bits(builder: Any, condition: Any) -> Any:
 
 
 @intrinsic
-def above_floor(typingctx, products, place, halves, column, floor):  # type: ignore[no-untyped-def]
-    """Bit by bit, which of 32 scores ``products[place:] - halves[column:]`` are above ``floor``."""
+def at_floor(typingctx, products, place, halves, column, floor):  # type: ignore[no-untyped-def]
+    """Bit by bit, which of 32 scores ``products[place:] - halves[column:]`` are not below ``floor``."""
     signature = types.int64(products, types.intp, halves, types.intp, types.float32)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         product = _load(context, builder, signature.args[0], values[0], values[1])
         score = builder.fsub(product, _load(context, builder, signature.args[2], values[2], values[3]))
-        return _bits(builder, builder.fcmp_ordered(">", score, _spread(builder, values[4])))
+        return _bits(builder, builder.fcmp_ordered(">=", score, _spread(builder, values[4])))
 
     return signature, generate
 
 
 @intrinsic
-def above_floors(typingctx, products, place, half, floors, row):  # type: ignore[no-untyped-def]
-    """Bit by bit, which of 32 scores ``products[place:] - half`` are above ``floors[row:]``."""
+def at_floors(typingctx, products, place, half, floors, row):  # type: ignore[no-untyped-def]
+    """Bit by bit, which of 32 scores ``products[place:] - half`` are not below ``floors[row:]``."""
     signature = types.int64(products, types.intp, types.float32, floors, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         product = _load(context, builder, signature.args[0], values[0], values[1])
         score = builder.fsub(product, _spread(builder, values[2]))
         floors = _load(context, builder, signature.args[3], values[3], values[4])
-        return _bits(builder, builder.fcmp_ordered(">", score, floors))
+        return _bits(builder, builder.fcmp_ordered(">=", score, floors))
 
     return signature, generate
 

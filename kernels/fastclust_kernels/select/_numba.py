@@ -1,9 +1,9 @@
 """Selection on the CPU: a comparison of 32 scores with a floor lets nearly all of them go.
 
 A row that has nothing yet gets its floor from its first block: columns are dealt out to at least 2 ``keep`` bins, and
-the ``keep``-th best of the bins' best scores is no better than the ``keep``-th best of all. What is above the floor is
-kept in a list of more than ``keep`` places; when it is full, the ``keep`` largest stay, and the least of them is the
-floor.
+the ``keep``-th best of the bins' best scores is no better than the ``keep``-th best of all. What is not below the floor
+is kept in a list of more than ``keep`` places; when it is full, the ``keep`` largest stay (of equal ones those of the
+lowest numbers), and the least of them is the floor.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels.assign._limits import lowest
-from fastclust_kernels.select._lanes import LANES, above_floor, above_floors, count_at_least, raise_bests
+from fastclust_kernels.select._lanes import LANES, at_floor, at_floors, count_at_least, raise_bests
 
 __all__ = ["cut", "take", "take_across"]
 
@@ -36,10 +36,9 @@ def take(products, halves, scores, numbers, counts, floors, keep, first, column)
             for c in range(0, even, LANES):
                 raise_bests(products, start + c, halves, c, bests, at)
                 at = at + LANES if at + LANES < len(bests) else 0
-            # What is above the number before it is not below it.
-            floors[row] = np.nextafter(_kth_of(bests, keep), np.float32(-np.inf))
+            floors[row] = _kth_of(bests, keep)
         for c in range(0, even, LANES):
-            bits = above_floor(products, start + c, halves, c, floors[row])
+            bits = at_floor(products, start + c, halves, c, floors[row])
             while bits:
                 lane = c + lowest(bits)
                 bits &= bits - 1
@@ -57,7 +56,7 @@ def take_across(products, halves, scores, numbers, counts, floors, keep, first, 
         start = line * wide
         half = halves[line]
         for c in range(0, even, LANES):
-            bits = above_floors(products, start + c, half, floors, first + c)
+            bits = at_floors(products, start + c, half, floors, first + c)
             while bits:
                 lane = c + lowest(bits)
                 bits &= bits - 1
@@ -95,8 +94,8 @@ def _kth_of(bests, keep):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, inline="always")
 def _put(scores, numbers, counts, floors, keep, row, score, number):  # type: ignore[no-untyped-def]
-    """Keep a score that is above the row's floor."""
-    if score > floors[row]:
+    """Keep a score that is not below the row's floor."""
+    if score >= floors[row] and score > -np.inf:
         place = counts[row]
         scores[row, place] = score
         numbers[row, place] = number
@@ -107,25 +106,36 @@ def _put(scores, numbers, counts, floors, keep, row, score, number):  # type: ig
             floors[row] = max(floors[row], least)
 
 
+@numba.njit(nogil=True, inline="always")
+def _before(score, number, other, others):  # type: ignore[no-untyped-def]
+    """Whether a score comes before another: it is larger, or as large and of a lower number."""
+    return score > other or (score == other and number < others)
+
+
 @numba.njit(cache=True, nogil=True)
 def _cut(scores, numbers, count, keep):  # type: ignore[no-untyped-def]
-    """Bring the ``keep`` largest of ``count`` to the front (Hoare's selection); return the least of them."""
+    """Bring the first ``keep`` of ``count`` to the front (Hoare's selection); return the least score of them."""
     low, high = 0, count - 1
     while low < high:
-        one, two, three = scores[low], scores[(low + high) // 2], scores[high]
-        pivot = max(min(one, two), min(max(one, two), three))
+        # The middle one of three is the pivot.
+        one, two, three = low, (low + high) // 2, high
+        if _before(scores[two], numbers[two], scores[one], numbers[one]):
+            one, two = two, one
+        if _before(scores[three], numbers[three], scores[two], numbers[two]):
+            two = one if _before(scores[three], numbers[three], scores[one], numbers[one]) else three
+        pivot, number = scores[two], numbers[two]
         i, j = low, high
         while i <= j:
-            while scores[i] > pivot:
+            while _before(scores[i], numbers[i], pivot, number):
                 i += 1
-            while scores[j] < pivot:
+            while _before(pivot, number, scores[j], numbers[j]):
                 j -= 1
             if i <= j:
                 scores[i], scores[j] = scores[j], scores[i]
                 numbers[i], numbers[j] = numbers[j], numbers[i]
                 i += 1
                 j -= 1
-        # From low to j all are the pivot or larger, from i to high the pivot or smaller; between them is the pivot.
+        # From low to j all come before the pivot or are it, from i to high after; between them is the pivot.
         if keep - 1 <= j:
             high = j
         elif keep - 1 >= i:

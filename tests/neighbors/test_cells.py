@@ -1,0 +1,89 @@
+"""Our own inverted file, against brute force; its graph is the same whatever the threads, ties included."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastclust as fc
+from fastclust.neighbors import cells
+from fastclust.neighbors.cells import Cells
+from fastclust.neighbors.exact import brute_force
+
+
+def mixture(n, d, seed=0, components=20):
+    rng = np.random.default_rng(seed)
+    means = rng.normal(scale=1.5, size=(components, d))
+    return (means[rng.integers(components, size=n)] + rng.normal(size=(n, d))).astype(np.float32)
+
+
+def recall(found, X, queries, k, *, inner):
+    true = brute_force(X, queries, k, inner=inner).numbers
+    return np.mean([len(np.intersect1d(*pair)) / k for pair in zip(true, found, strict=True)])
+
+
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize(("n", "d", "k"), [(5000, 16, 10), (3000, 3, 40), (700, 300, 5)])
+def test_nearly_all_neighbours_are_found(n, d, k, inner):
+    X, new = mixture(n, d), mixture(200, d, seed=1)
+    index = Cells(X, inner=inner, k=k)
+    assert recall(index.graph(k), X, X, k, inner=inner) >= 0.98
+    assert recall(index.search(new, k), X, new, k, inner=inner) >= 0.97
+
+
+def test_not_all_pairs_are_looked_at(monkeypatch):
+    """Else the recall above would say nothing."""
+    X, seen = mixture(5000, 4, components=60), []
+    plain = cells.of_pairs
+    monkeypatch.setattr(
+        cells,
+        "of_pairs",
+        lambda rows, blocks, pairs, *rest: seen.append((blocks, pairs)) or plain(rows, blocks, pairs, *rest),
+    )
+    index = Cells(X, inner=False, k=10)
+    assert recall(index.graph(10), X, X, 10, inner=False) >= 0.98
+    ((blocks, pairs),) = seen
+    assert len(pairs) < 0.5 * len(blocks) * (len(blocks) + 1) / 2
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    n=st.integers(1, 600), d=st.integers(1, 4), levels=st.integers(1, 4), k=st.integers(1, 12), seed=st.integers(0, 99)
+)
+def test_few_rows_and_ties_by_number(n, d, levels, k, seed):
+    """With one cell all rows are compared: those of the same distance come by number, as in brute force."""
+    X = np.random.default_rng(seed).integers(0, levels, (n, d)).astype(np.float32)
+    k = min(k, n)
+    index = Cells(X, inner=False, k=k)
+    found = index.graph(k)
+    if len(index._centers) == 1:
+        assert np.array_equal(found, brute_force(X, X, k, inner=False).numbers)
+    named = np.where(found < 0, n, found)
+    assert all(len(set(row)) == k for row in found.tolist() if min(row) >= 0)
+    assert (named <= n).all()
+    assert (index.search(X, k) >= 0).all()
+
+
+def test_threads_change_nothing_where_many_rows_are_alike():
+    rng = np.random.default_rng(3)
+    X = np.concatenate([mixture(3000, 5), np.repeat(rng.normal(size=(30, 5)), 60, axis=0).astype(np.float32)])
+    graphs = []
+    for threads in (1, 2, 2):
+        numba.set_num_threads(threads)
+        graphs.append(fc.knn_graph(X, 12, index="cells"))
+    for graph in graphs[1:]:
+        assert graph.indices.tobytes() == graphs[0].indices.tobytes()
+        assert graph.distances.tobytes() == graphs[0].distances.tobytes()
+
+
+def test_auto_takes_cells_where_rows_are_many():
+    graph = fc.knn_graph(mixture(20_001, 2), 3)
+    assert graph.index_ == "cells"
+    assert graph.recall >= 0.98
+
+
+def test_a_cell_of_equal_rows_is_cut_into_blocks():
+    X = np.concatenate([np.zeros((3000, 3), np.float32), mixture(2000, 3)])
+    found = Cells(X, inner=False, k=5).graph(5)
+    assert (np.linalg.norm(X[found[:3000]], axis=2) == 0).all()

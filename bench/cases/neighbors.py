@@ -70,6 +70,21 @@ def _faiss_flat(data: _Data) -> Callable[[], NDArray[Any]]:
     return search
 
 
+def _faiss_ivf(data: _Data) -> Callable[[], NDArray[Any]]:
+    import faiss
+
+    n, d = data.rows.shape
+
+    def search() -> NDArray[Any]:
+        index = faiss.index_factory(d, f"IVF{int(4 * n**0.5)},Flat")
+        index.nprobe, index.cp.niter, index.cp.max_points_per_centroid = 32, 10, 64
+        index.train(data.rows)
+        index.add(data.rows)
+        return index.search(data.rows, data.k + 1)[1]
+
+    return search
+
+
 def _nndescent(data: _Data) -> Callable[[], NDArray[Any]]:
     from pynndescent import NNDescent
 
@@ -112,6 +127,7 @@ def _problem(
         Contender("sklearn-brute", _sklearn, ("scikit-learn",)),
     ]
     approximate_peers = [
+        Contender("faiss-ivf", _faiss_ivf, ("faiss-cpu",), "4 sqrt(n) lists, 32 looked into"),
         Contender("pynndescent", _nndescent, ("pynndescent",)),
         Contender("hnswlib", _hnswlib, ("hnswlib",)),
     ]

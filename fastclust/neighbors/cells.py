@@ -1,9 +1,9 @@
 """Our own inverted file: cells of rows around centres, searched cell by cell.
 
-An inverted file looks up, for each query, the lists near to it: a row is read anew for each query. Here the queries of
-a cell meet the rows of the cells near to it in products of whole blocks, and one product serves the rows of both cells
-where the rows look for each other. How many cells is told by a sample of rows: so many that nearly all of their true
-neighbours lie in them. Nothing depends on the number of threads.
+An inverted file looks up, for each query, the lists near to it: a row is read anew for each query. Here all queries
+that look into a cell meet its rows in one product. Where rows look for each other, all rows of a cell look into the
+cells near to its centre, and a product serves the rows of both. A sample of rows tells how many cells: so many that
+nearly all true neighbours lie in them. Nothing depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from fastclust.neighbors.certificates import Frame, Moved
 from fastclust.neighbors.engine import Engine
 from fastclust.neighbors.exact import ranked
 from fastclust.neighbors.merging import SPARE
-from fastclust.neighbors.products import BLOCK, Group, of_groups, of_others, of_pairs
+from fastclust.neighbors.products import BLOCK, Share, best_of, of_others, of_pairs, run
 from fastclust_kernels.assign import assign
+from fastclust_kernels.dispatch import threads_given
+from fastclust_kernels.select import Largest
 from fastclust_kernels.update import update
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ _ROWS = 128
 _TRAINING, _ITERATIONS = 32, 6
 #: Rows whose true neighbours tell how many cells are searched, and the share of these that lies in them.
 _SAMPLE, _SHARE = 256, 0.99
+#: Cells that are searched for a new row at least, as it may lie where no row of the sample does.
+_LEAST = 8
+#: New rows that are searched for together.
+_TOGETHER = 2048
 
 
 class Cells(Engine):
@@ -55,11 +61,9 @@ class Cells(Engine):
         self._sorted = Moved(moved.rows[self._numbers], moved.half[self._numbers])
         sizes = np.bincount(self._cells, minlength=len(self._centers))
         self._first = np.concatenate([[0], np.cumsum(sizes)])
-        # Cells by how near their centres are to each one's.
-        self._near = np.argsort(
-            self._frame.scores(self._centers, _as_rows(self._centers, inner)), axis=1, kind="stable"
-        )
-        self._rank = np.argsort(self._near, axis=1)
+        self._middles = _as_rows(self._centers, inner)
+        # How near each cell's centre is to each one's: 0 for the nearest.
+        self._rank = _ranks(self._frame.scores(self._centers, self._middles))
         self._probes: dict[tuple[int, bool], int] = {}
 
     def graph(self, k: int) -> NDArray[np.int64]:
@@ -84,22 +88,35 @@ class Cells(Engine):
 
     def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """Row numbers ``[q, k]``, -1 where fewer were found."""
-        probes = self._searched(k, both=False)
         moved = self._frame.move(queries).rows
-        cells = self._cells_of(moved)
-        order = np.argsort(cells, kind="stable")
-        ends = np.searchsorted(cells[order], np.arange(len(self._centers) + 1))
         keep = min(k + SPARE, len(self.rows))
-        groups = []
-        for cell in np.flatnonzero(np.diff(ends)):
-            near = self._near[cell]
-            # More cells where those hold too few rows.
-            rows = np.diff(self._first)[near].cumsum()
-            wanted = max(probes, int((rows < keep).sum()) + 1)
-            blocks = [block for one in near[:wanted] for block in self._blocks(one)]
-            groups.append(Group(slice(int(ends[cell]), int(ends[cell + 1])), blocks))
-        found = of_groups(self._sorted, moved[order], groups, keep, "neighbors").numbers
-        return self._ranked(queries, found, order, k)
+        probes = max(self._searched(k, both=False), min(_LEAST, len(self._centers)))
+        best = Largest(len(queries), keep)
+        size = min(_TOGETHER, max(1, -(-len(queries) // (4 * threads_given()))))
+        parts = [slice(start, min(start + size, len(queries))) for start in range(0, len(queries), size)]
+        run(lambda part: self._look(moved, part, probes, best), parts, Share("neighbors", 0, 1, 1))
+        return self._ranked(queries, best_of(best).numbers, np.arange(len(queries)), k)
+
+    def _look(self, moved: NDArray[np.float32], part: slice, probes: int, best: Largest) -> None:
+        """Look for some queries into the cells nearest to each, cell by cell."""
+        scores = self._frame.scores(moved[part], self._middles)
+        near = np.argpartition(scores, probes - 1, axis=1)[:, :probes]
+        sizes = np.diff(self._first)
+        askers, cells = np.repeat(np.arange(len(near)), probes), near.ravel()
+        # All cells where those hold too few rows.
+        few = np.flatnonzero(sizes[near].sum(axis=1) < best.keep)
+        if len(few):
+            rest = ~np.isin(askers, few)
+            askers = np.concatenate([askers[rest], np.repeat(few, len(sizes))])
+            cells = np.concatenate([cells[rest], np.tile(np.arange(len(sizes)), len(few))])
+        order = np.lexsort((askers, cells))
+        ends = np.searchsorted(cells[order], np.arange(len(sizes) + 1))
+        for cell in np.flatnonzero(np.diff(ends)).tolist():
+            some = part.start + askers[order[ends[cell] : ends[cell + 1]]]
+            asking = moved[some]
+            for block in self._blocks(cell):
+                with np.errstate(over="ignore", invalid="ignore"):
+                    best.take(some, asking @ self._sorted.rows[block].T, self._sorted.half[block], block.start)
 
     def _ranked(
         self, queries: NDArray[np.float32], found: NDArray[Any], order: NDArray[np.int64], k: int
@@ -135,12 +152,19 @@ class Cells(Engine):
             queries = self._frame.move(self.rows[sample]).rows
             true = self._named(of_others(self._sorted, queries, min(k, n), "neighbors").numbers)
             own, others = self._cells[sample][:, None], self._cells[true]
-            rank = self._rank[own, others]
             if both:
-                rank = np.minimum(rank, self._rank[others, own])
+                rank = np.minimum(self._rank[own, others], self._rank[others, own])
+            else:
+                rank = np.take_along_axis(_ranks(self._frame.scores(queries, self._middles)), others, axis=1)
             rank = np.where(true < 0, len(self._centers) - 1, rank)
             self._probes[k, both] = int(np.quantile(rank, _SHARE, method="higher")) + 1
         return self._probes[k, both]
+
+
+def _ranks(scores: NDArray[Any]) -> NDArray[np.int64]:
+    """Of each number in its line, how many come before it."""
+    ranks: NDArray[np.int64] = np.argsort(np.argsort(scores, axis=1, kind="stable"), axis=1)
+    return ranks
 
 
 def _as_rows(centers: NDArray[np.float32], inner: bool) -> Moved:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastclust.neighbors.certificates import Moved
 
-__all__ = ["BLOCK", "Candidates", "Group", "Search", "Share", "of_groups", "of_others", "of_pairs", "of_themselves"]
+__all__ = ["BLOCK", "Candidates", "Search", "Share", "best_of", "of_others", "of_pairs", "of_themselves", "run"]
 
 #: Rows of a block.
 BLOCK = 1024
@@ -70,9 +70,9 @@ def of_pairs(
     # Products of blocks with themselves come first: they give each row a floor.
     alone = [pair for pair in pairs if pair[0] == pair[1]]
     two = [pair for pair in pairs if pair[0] != pair[1]]
-    _run(work, alone, Share(step, 0, len(alone), len(pairs)))
-    _run(work, two, Share(step, len(alone), len(two), len(pairs)))
-    return _candidates(best)
+    run(work, alone, Share(step, 0, len(alone), len(pairs)))
+    run(work, two, Share(step, len(alone), len(two), len(pairs)))
+    return best_of(best)
 
 
 def of_others(rows: Moved, queries: NDArray[np.float32], keep: int, step: str) -> Candidates:
@@ -83,27 +83,6 @@ def of_others(rows: Moved, queries: NDArray[np.float32], keep: int, step: str) -
         search.look(rows, 0, Share(step, start, len(search.queries), len(queries)))
         found.append(search.found())
     return Candidates(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-
-
-class Group(NamedTuple):
-    """Queries that stand together, and the blocks of rows that they meet."""
-
-    queries: slice
-    blocks: Sequence[slice]
-
-
-def of_groups(rows: Moved, queries: NDArray[np.float32], groups: Sequence[Group], keep: int, step: str) -> Candidates:
-    """Candidates ``[q, keep]`` of queries ``[q, d]``, moved as the rows were, each group among its own blocks."""
-    best = Largest(len(queries), keep)
-    together = _lines(queries.shape[1])
-
-    def work(group: Group) -> None:
-        for across in group.blocks:
-            for lines, product in _products(queries, group.queries, rows.rows[across], together):
-                best.take(lines.start, product, rows.half[across], across.start)
-
-    _run(work, groups, Share(step, 0, len(groups), len(groups)))
-    return _candidates(best)
 
 
 class Share(NamedTuple):
@@ -141,11 +120,11 @@ class Search:
                 for lines, product in _products(self.queries, block, rows.rows[across], self._lines):
                     self._best.take(lines.start, product, rows.half[across], first + start)
 
-        _run(work, self._blocks, share)
+        run(work, self._blocks, share)
 
     def found(self) -> Candidates:
         """Candidates ``[q, keep]`` among the rows so far."""
-        return _candidates(self._best)
+        return best_of(self._best)
 
 
 def _lines(columns: int) -> int:
@@ -165,7 +144,7 @@ def _products(
         yield lines, part
 
 
-def _run(work: Callable[[Any], None], items: Sequence[Any], share: Share) -> None:
+def run(work: Callable[[Any], None], items: Sequence[Any], share: Share) -> None:
     """Do the work of all items on all threads; a listener that raises ends it after those that have begun."""
     with one_blas_thread():
         pool = ThreadPoolExecutor(threads_given())
@@ -178,6 +157,7 @@ def _run(work: Callable[[Any], None], items: Sequence[Any], share: Share) -> Non
             pool.shutdown(cancel_futures=True)
 
 
-def _candidates(best: Largest) -> Candidates:
+def best_of(best: Largest) -> Candidates:
+    """What came out of a selection."""
     scores, numbers = best.found()
     return Candidates(numbers, -scores.min(axis=1))

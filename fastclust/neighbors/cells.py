@@ -1,13 +1,13 @@
 """Our own inverted file: cells of rows around centres, searched cell by cell.
 
-An inverted file looks up, for each query, the lists near to it: a row is read anew for each query. Here all queries
-that look into a cell meet its rows in one product. Where rows look for each other, all rows of a cell look into the
-cells near to its centre, and a product serves the rows of both. A sample of rows tells how many cells: so many that
-nearly all true neighbours lie in them. Nothing depends on the number of threads.
+An inverted file looks up, for each query, the lists near to it: a row is read anew for each query. Here the queries
+that look into a cell meet its rows in one product. A sample of rows tells how many cells each query looks into: so many
+that nearly all true neighbours lie in them. Nothing depends on the number of threads.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from fastclust.neighbors.certificates import Frame, Moved
 from fastclust.neighbors.engine import Engine
 from fastclust.neighbors.exact import ranked
 from fastclust.neighbors.merging import SPARE
-from fastclust.neighbors.products import BLOCK, Share, best_of, of_others, of_pairs, run
+from fastclust.neighbors.products import BLOCK, Share, of_others, run
 from fastclust_kernels.assign import assign
 from fastclust_kernels.dispatch import threads_given
 from fastclust_kernels.select import Largest
@@ -33,12 +33,11 @@ _SEED = 0
 _ROWS = 128
 #: Rows a cell, and iterations, of the k-means that places the centres.
 _TRAINING, _ITERATIONS = 32, 6
-#: Rows whose true neighbours tell how many cells are searched, and the share of these that lies in them.
-_SAMPLE, _SHARE = 256, 0.99
-#: Cells that are searched for a new row at least, as it may lie where no row of the sample does.
-_LEAST = 8
-#: New rows that are searched for together.
-_TOGETHER = 2048
+#: Rows whose true neighbours tell how many cells are looked into, the share of these that lies there, and the fewest
+#: cells: a new row may lie where no row of the sample does.
+_SAMPLE, _SHARE, _LEAST = 256, 0.995, 8
+#: Queries that are kept track of together, and of them those that look into a cell together.
+_GROUP, _TOGETHER = 1 << 16, 2048
 
 
 class Cells(Engine):
@@ -54,117 +53,76 @@ class Cells(Engine):
         self._frame = Frame(shift.astype(rows.dtype), inner)
         moved = self._frame.move(rows)
         progress.report("neighbors", 0, 1, "placing cells")
-        self._centers = _centers(moved.rows, max(1, n // max(_ROWS, int(np.sqrt(n)))))
-        self._cells = self._cells_of(moved.rows)
-        #: Rows by cell: numbers, rows, and where each cell begins.
-        self._numbers = np.argsort(self._cells, kind="stable")
+        centers = _centers(moved.rows, max(1, n // max(_ROWS, int(np.sqrt(n)))))
+        cells = assign(moved.rows, centers, check_finite=False).labels
+        self._centers = _as_rows(centers, inner)
+        #: Rows by cell: numbers, rows, sizes of cells, and where each begins.
+        self._numbers = np.argsort(cells, kind="stable")
         self._sorted = Moved(moved.rows[self._numbers], moved.half[self._numbers])
-        sizes = np.bincount(self._cells, minlength=len(self._centers))
-        self._first = np.concatenate([[0], np.cumsum(sizes)])
-        self._middles = _as_rows(self._centers, inner)
-        # How near each cell's centre is to each one's: 0 for the nearest.
-        self._rank = _ranks(self._frame.scores(self._centers, self._middles))
-        self._probes: dict[tuple[int, bool], int] = {}
-
-    def graph(self, k: int) -> NDArray[np.int64]:
-        """Neighbours of the rows themselves, in which each row may appear as its own: ``[n, k]``."""
-        n = len(self.rows)
-        probes = self._searched(k, both=True)
-        near = (self._rank < probes) | np.eye(len(self._rank), dtype=bool)
-        one, other = np.nonzero(np.triu(near | near.T))
-        blocks = [self._blocks(cell) for cell in range(len(self._centers))]
-        ends = np.cumsum([len(part) for part in blocks])
-        places = [range(end - len(part), end) for part, end in zip(blocks, ends, strict=True)]
-        pairs = [
-            (first, second)
-            for a, b in zip(one.tolist(), other.tolist(), strict=True)
-            for first in places[a]
-            for second in places[b]
-            if first <= second
-        ]
-        keep = min(k + SPARE, n)
-        found = of_pairs(self._sorted, [block for part in blocks for block in part], pairs, keep, "neighbors").numbers
-        return self._ranked(self.rows, found, self._numbers, k)
+        self._sizes = np.bincount(cells, minlength=len(centers))
+        self._first = np.concatenate([[0], np.cumsum(self._sizes)])
+        #: Cells to look into, by number of neighbours.
+        self._probes: dict[int, int] = {}
 
     def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        """Row numbers ``[q, k]``, -1 where fewer were found."""
-        moved = self._frame.move(queries).rows
-        keep = min(k + SPARE, len(self.rows))
-        probes = max(self._searched(k, both=False), min(_LEAST, len(self._centers)))
+        """Row numbers ``[q, k]``, nearest first; -1 only where there are fewer rows."""
+        probes, keep = self._cells_for(k), min(k + SPARE, len(self.rows))
+        out = np.empty((len(queries), k), np.int64)
+        for start in range(0, len(queries), _GROUP):
+            group = queries[start : start + _GROUP]
+            found = self._candidates(group, keep, probes, Share("neighbors", start, len(group), len(queries)))
+            listed = functools.partial(self._named, found)
+            for some, numbers, _ in ranked(self.rows, group, listed, k, inner=self.inner):
+                out[start : start + len(group)][some] = numbers
+        return out
+
+    def _candidates(self, queries: NDArray[np.float32], keep: int, probes: int, share: Share) -> NDArray[np.int32]:
+        """Places ``[q, keep]`` among the sorted rows, in no order, -1 for none."""
         best = Largest(len(queries), keep)
         size = min(_TOGETHER, max(1, -(-len(queries) // (4 * threads_given()))))
         parts = [slice(start, min(start + size, len(queries))) for start in range(0, len(queries), size)]
-        run(lambda part: self._look(moved, part, probes, best), parts, Share("neighbors", 0, 1, 1))
-        return self._ranked(queries, best_of(best).numbers, np.arange(len(queries)), k)
+        run(lambda part: self._look(self._frame.move(queries[part]).rows, part.start, probes, best), parts, share)
+        return best.found()[1]
 
-    def _look(self, moved: NDArray[np.float32], part: slice, probes: int, best: Largest) -> None:
-        """Look for some queries into the cells nearest to each, cell by cell."""
-        scores = self._frame.scores(moved[part], self._middles)
-        near = np.argpartition(scores, probes - 1, axis=1)[:, :probes]
-        sizes = np.diff(self._first)
+    def _look(self, moved: NDArray[np.float32], first: int, probes: int, best: Largest) -> None:
+        """Look for queries, numbered from ``first`` on, into the cells nearest to each, cell by cell."""
+        near = np.argpartition(self._frame.scores(moved, self._centers), probes - 1, axis=1)[:, :probes]
         askers, cells = np.repeat(np.arange(len(near)), probes), near.ravel()
-        # All cells where those hold too few rows.
-        few = np.flatnonzero(sizes[near].sum(axis=1) < best.keep)
+        few = np.flatnonzero(self._sizes[near].sum(axis=1) < best.keep)
         if len(few):
+            # All cells where those hold too few rows.
             rest = ~np.isin(askers, few)
-            askers = np.concatenate([askers[rest], np.repeat(few, len(sizes))])
-            cells = np.concatenate([cells[rest], np.tile(np.arange(len(sizes)), len(few))])
+            askers = np.concatenate([askers[rest], np.repeat(few, len(self._sizes))])
+            cells = np.concatenate([cells[rest], np.tile(np.arange(len(self._sizes)), len(few))])
         order = np.lexsort((askers, cells))
-        ends = np.searchsorted(cells[order], np.arange(len(sizes) + 1))
+        ends = np.searchsorted(cells[order], np.arange(len(self._sizes) + 1))
         for cell in np.flatnonzero(np.diff(ends)).tolist():
-            some = part.start + askers[order[ends[cell] : ends[cell + 1]]]
+            some = askers[order[ends[cell] : ends[cell + 1]]]
             asking = moved[some]
-            for block in self._blocks(cell):
+            for start in range(self._first[cell], self._first[cell + 1], BLOCK):
+                block = slice(start, min(start + BLOCK, self._first[cell + 1]))
                 with np.errstate(over="ignore", invalid="ignore"):
-                    best.take(some, asking @ self._sorted.rows[block].T, self._sorted.half[block], block.start)
+                    products = asking @ self._sorted.rows[block].T
+                best.take(first + some, products, self._sorted.half[block], start)
 
-    def _ranked(
-        self, queries: NDArray[np.float32], found: NDArray[Any], order: NDArray[np.int64], k: int
-    ) -> NDArray[np.int64]:
-        """The k nearest of the places ``found``, whose lines are the queries in this order."""
-        lines = np.empty_like(order)
-        lines[order] = np.arange(len(order))
-        out = np.empty((len(queries), k), np.int64)
-        for some, numbers, _ in ranked(
-            self.rows, queries, lambda some: self._named(found[lines[some]]), k, inner=self.inner
-        ):
-            out[some] = numbers
-        return out
+    def _named(self, places: NDArray[Any], some: slice) -> NDArray[np.int64]:
+        """Numbers of rows from some of the places among the sorted ones."""
+        return np.where(places[some] < 0, -1, self._numbers[places[some]])
 
-    def _cells_of(self, moved: NDArray[np.float32]) -> NDArray[np.int32]:
-        cells: NDArray[np.int32] = assign(moved, self._centers, check_finite=False).labels
-        return cells
-
-    def _blocks(self, cell: int) -> list[slice]:
-        """The rows of a cell, a block at a time."""
-        start, stop = int(self._first[cell]), int(self._first[cell + 1])
-        return [slice(at, min(at + BLOCK, stop)) for at in range(start, stop, BLOCK)]
-
-    def _named(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Numbers of rows from places among the sorted ones."""
-        return np.where(places < 0, -1, self._numbers[places])
-
-    def _searched(self, k: int, *, both: bool) -> int:
-        """How many cells are searched from each; with ``both``, rows are found too by those that they would find."""
-        if (k, both) not in self._probes:
+    def _cells_for(self, k: int) -> int:
+        """How many cells a query looks into for its k nearest rows."""
+        if k not in self._probes:
             n = len(self.rows)
             sample = np.sort(np.random.default_rng(_SEED).choice(n, min(n, _SAMPLE), replace=False))
             queries = self._frame.move(self.rows[sample]).rows
-            true = self._named(of_others(self._sorted, queries, min(k, n), "neighbors").numbers)
-            own, others = self._cells[sample][:, None], self._cells[true]
-            if both:
-                rank = np.minimum(self._rank[own, others], self._rank[others, own])
-            else:
-                rank = np.take_along_axis(_ranks(self._frame.scores(queries, self._middles)), others, axis=1)
-            rank = np.where(true < 0, len(self._centers) - 1, rank)
-            self._probes[k, both] = int(np.quantile(rank, _SHARE, method="higher")) + 1
-        return self._probes[k, both]
-
-
-def _ranks(scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Of each number in its line, how many come before it."""
-    ranks: NDArray[np.int64] = np.argsort(np.argsort(scores, axis=1, kind="stable"), axis=1)
-    return ranks
+            # The row itself is one of them.
+            true = of_others(self._sorted, queries, min(k + 1, n), "neighbors").numbers
+            order = np.argsort(self._frame.scores(queries, self._centers), axis=1, kind="stable")
+            cells = np.searchsorted(self._first, true, side="right") - 1
+            ranks = np.take_along_axis(np.argsort(order, axis=1), np.maximum(cells, 0), axis=1)[true >= 0]
+            wanted = int(np.quantile(ranks, _SHARE, method="higher")) + 1 if len(ranks) else len(self._sizes)
+            self._probes[k] = min(max(wanted, _LEAST), len(self._sizes))
+        return self._probes[k]
 
 
 def _as_rows(centers: NDArray[np.float32], inner: bool) -> Moved:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastclust.neighbors.certificates import Moved
 
-__all__ = ["BLOCK", "Candidates", "Search", "Share", "best_of", "of_others", "of_pairs", "of_themselves", "run"]
+__all__ = ["Candidates", "Search", "Share", "candidates_of", "of_others", "of_themselves", "run"]
 
 #: Rows of a block.
 BLOCK = 1024
@@ -39,21 +39,10 @@ class Candidates(NamedTuple):
 
 
 def of_themselves(rows: Moved, keep: int, step: str) -> Candidates:
-    """Candidates of the rows among themselves, ``[n, keep]``."""
+    """Candidates of the rows among themselves, ``[n, keep]``: a product serves both of its rows."""
     n = len(rows.rows)
+    best = Largest(n, keep)
     blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
-    pairs = [(one, other) for one in range(len(blocks)) for other in range(one, len(blocks))]
-    return of_pairs(rows, blocks, pairs, keep, step)
-
-
-def of_pairs(
-    rows: Moved, blocks: Sequence[slice], pairs: Sequence[tuple[int, int]], keep: int, step: str
-) -> Candidates:
-    """Candidates ``[n, keep]`` of the rows of blocks among those of others: a product serves the rows of both.
-
-    ``pairs`` names each two blocks once, and each block with itself.
-    """
-    best = Largest(len(rows.rows), keep)
     locks = [threading.Lock() for _ in blocks]
     together = _lines(rows.rows.shape[1])
 
@@ -67,12 +56,13 @@ def of_pairs(
                 with locks[other]:
                     best.take_across(across.start, product, rows.half[lines], lines.start)
 
+    count = len(blocks)
     # Products of blocks with themselves come first: they give each row a floor.
-    alone = [pair for pair in pairs if pair[0] == pair[1]]
-    two = [pair for pair in pairs if pair[0] != pair[1]]
-    run(work, alone, Share(step, 0, len(alone), len(pairs)))
-    run(work, two, Share(step, len(alone), len(two), len(pairs)))
-    return best_of(best)
+    pairs = [(one, one) for one in range(count)]
+    pairs += [(one, other) for one in range(count) for other in range(one + 1, count)]
+    run(work, pairs[:count], Share(step, 0, count, len(pairs)))
+    run(work, pairs[count:], Share(step, count, len(pairs) - count, len(pairs)))
+    return candidates_of(best)
 
 
 def of_others(rows: Moved, queries: NDArray[np.float32], keep: int, step: str) -> Candidates:
@@ -93,6 +83,7 @@ class Share(NamedTuple):
     before: int
     now: int
     total: int
+    message: str = "brute force"
 
 
 class Search:
@@ -124,7 +115,7 @@ class Search:
 
     def found(self) -> Candidates:
         """Candidates ``[q, keep]`` among the rows so far."""
-        return best_of(self._best)
+        return candidates_of(self._best)
 
 
 def _lines(columns: int) -> int:
@@ -152,12 +143,12 @@ def run(work: Callable[[Any], None], items: Sequence[Any], share: Share) -> None
             for done, future in enumerate(as_completed([pool.submit(work, item) for item in items]), 1):
                 future.result()
                 now = share.before + share.now * done / len(items)
-                progress.report(share.step, now, share.total, "brute force")
+                progress.report(share.step, now, share.total, share.message)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def best_of(best: Largest) -> Candidates:
-    """What came out of a selection."""
+def candidates_of(best: Largest) -> Candidates:
+    """What was found, as candidates."""
     scores, numbers = best.found()
     return Candidates(numbers, -scores.min(axis=1))

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastclust as fc
-from fastclust.neighbors import cells
 from fastclust.neighbors.cells import Cells
 from fastclust.neighbors.exact import brute_force
 
@@ -37,19 +36,19 @@ def test_new_rows_may_lie_where_no_row_does():
     assert recall(Cells(X, inner=False, k=10).search(new, 10), X, new, 10, inner=False) >= 0.9
 
 
-def test_not_all_pairs_are_looked_at(monkeypatch):
+def test_not_all_cells_are_looked_into():
     """Else the recall above would say nothing."""
-    X, seen = mixture(5000, 4, components=60), []
-    plain = cells.of_pairs
-    monkeypatch.setattr(
-        cells,
-        "of_pairs",
-        lambda rows, blocks, pairs, *rest: seen.append((blocks, pairs)) or plain(rows, blocks, pairs, *rest),
-    )
+    X = mixture(5000, 4, components=60)
     index = Cells(X, inner=False, k=10)
     assert recall(index.graph(10), X, X, 10, inner=False) >= 0.98
-    ((blocks, pairs),) = seen
-    assert len(pairs) < 0.5 * len(blocks) * (len(blocks) + 1) / 2
+    assert index._cells_for(10) < 0.5 * len(index._sizes)
+
+
+def test_cells_that_hold_too_few_rows_are_not_all():
+    X = mixture(1500, 6)
+    index = Cells(X, inner=False, k=10)
+    index._probes[400] = 1
+    assert (index.search(X[:50], 400) >= 0).all()
 
 
 @settings(deadline=None, max_examples=25)
@@ -63,7 +62,7 @@ def test_few_rows_and_ties(n, d, levels, k, seed):
     index = Cells(X, inner=False, k=k)
     found, asked = index.graph(k), index.search(X, k)
     assert all(len({*row} - {-1}) == sum(each >= 0 for each in row) for row in found.tolist())
-    if len(index._centers) == 1:
+    if len(index._sizes) == 1:
         true = np.linalg.norm(X[brute_force(X, X, k, inner=False).numbers] - X[:, None], axis=2)
         for numbers in (found, asked):
             assert np.array_equal(np.linalg.norm(X[numbers] - X[:, None], axis=2), true)

@@ -37,7 +37,7 @@ _TRAINING, _ITERATIONS = 32, 6
 #: cells: a new row may lie where no row of the sample does.
 _SAMPLE, _SHARE, _LEAST = 256, 0.995, 8
 #: Queries that are kept track of together, and of them those that look into a cell together.
-_GROUP, _TOGETHER = 1 << 16, 2048
+_GROUP, _TOGETHER = 1 << 16, 4096
 
 
 class Cells(Engine):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastclust.neighbors.certificates import Moved
 
-__all__ = ["Candidates", "Search", "of_others", "of_themselves"]
+__all__ = ["Candidates", "Search", "Share", "candidates_of", "of_others", "of_themselves", "run"]
 
 #: Rows of a block.
 _BLOCK = 1024
@@ -60,9 +60,9 @@ def of_themselves(rows: Moved, keep: int, step: str) -> Candidates:
     # Products of blocks with themselves come first: they give each row a floor.
     pairs = [(one, one) for one in range(count)]
     pairs += [(one, other) for one in range(count) for other in range(one + 1, count)]
-    _run(work, pairs[:count], Share(step, 0, count, len(pairs)))
-    _run(work, pairs[count:], Share(step, count, len(pairs) - count, len(pairs)))
-    return _candidates(best)
+    run(work, pairs[:count], Share(step, 0, count, len(pairs)))
+    run(work, pairs[count:], Share(step, count, len(pairs) - count, len(pairs)))
+    return candidates_of(best)
 
 
 def of_others(rows: Moved, queries: NDArray[np.float32], keep: int, step: str) -> Candidates:
@@ -83,6 +83,7 @@ class Share(NamedTuple):
     before: int
     now: int
     total: int
+    message: str = "brute force"
 
 
 class Search:
@@ -110,11 +111,11 @@ class Search:
                 for lines, product in _products(self.queries, block, rows.rows[across], self._lines):
                     self._best.take(lines.start, product, rows.half[across], first + start)
 
-        _run(work, self._blocks, share)
+        run(work, self._blocks, share)
 
     def found(self) -> Candidates:
         """Candidates ``[q, keep]`` among the rows so far."""
-        return _candidates(self._best)
+        return candidates_of(self._best)
 
 
 def _lines(columns: int) -> int:
@@ -134,7 +135,7 @@ def _products(
         yield lines, part
 
 
-def _run(work: Callable[[Any], None], items: Sequence[Any], share: Share) -> None:
+def run(work: Callable[[Any], None], items: Sequence[Any], share: Share) -> None:
     """Do the work of all items on all threads; a listener that raises ends it after those that have begun."""
     with one_blas_thread():
         pool = ThreadPoolExecutor(threads_given())
@@ -142,11 +143,12 @@ def _run(work: Callable[[Any], None], items: Sequence[Any], share: Share) -> Non
             for done, future in enumerate(as_completed([pool.submit(work, item) for item in items]), 1):
                 future.result()
                 now = share.before + share.now * done / len(items)
-                progress.report(share.step, now, share.total, "brute force")
+                progress.report(share.step, now, share.total, share.message)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _candidates(best: Largest) -> Candidates:
+def candidates_of(best: Largest) -> Candidates:
+    """What was found, as candidates."""
     scores, numbers = best.found()
     return Candidates(numbers, -scores.min(axis=1))

@@ -21,14 +21,14 @@ _MOST_SETS = 8
 
 
 @numba.njit(cache=True, nogil=True)
-def take(products, halves, scores, numbers, counts, floors, keep, first, column):  # type: ignore[no-untyped-def]
-    """Products ``[b * c]`` of the rows from ``first`` on with c columns, whose numbers start at ``column``."""
+def take(products, halves, scores, numbers, counts, floors, keep, rows, column):  # type: ignore[no-untyped-def]
+    """Products ``[b * c]`` of ``rows`` ``[b]`` with c columns, whose numbers start at ``column``."""
     wide = len(halves)
     even = wide // LANES * LANES
     sets = min(_MOST_SETS, (2 * keep + LANES - 1) // LANES)
     bests = np.empty(sets * LANES, np.float32)
-    for line in range(len(products) // wide):
-        row = first + line
+    for line in range(len(rows)):
+        row = rows[line]
         start = line * wide
         if floors[row] == -np.inf and even >= len(bests) >= keep:
             bests[:] = -np.inf

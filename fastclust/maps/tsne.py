@@ -15,6 +15,7 @@ from fastclust.maps.components import components_wanted, principal_components
 from fastclust.maps.kept import forget, graph_of
 from fastclust.maps.optimizer import Finished, Optimizer, Phase, threads
 from fastclust.maps.parameters import check_parameters, choose_backend, fixed_rows
+from fastclust.maps.placing import place
 from fastclust.maps.recorder import Recorder
 from fastclust.maps.starts import start_of
 from fastclust.neighbors import NeighborGraph, NeighborIndex
@@ -265,11 +266,10 @@ class TSNE(BaseEstimator):
         return points
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Place new rows ``[m, d]`` on the fitted map, which does not move: at the medoid of their 10 neighbours.
+        """Place new rows ``[m, d]`` on the fitted map, which does not move: where their 10 neighbours are theirs there.
 
-        Where ``neighbors`` is "auto" these are exact, unless more than 1000 rows are placed among more than 100,000.
-
-        Returns float32 ``[m, n_components]``.
+        More of :func:`fastclust.maps.placing.place`. Where ``neighbors`` is "auto" the 10 are exact, unless more than
+        1000 rows are placed among more than 100,000. Returns float32 ``[m, n_components]``.
 
         Raises
         ------
@@ -290,11 +290,8 @@ class TSNE(BaseEstimator):
         if index == "auto":
             # Few lists: an index for one search should not take longer to make than to ask.
             index = f"IVF{int(n**0.5)},Flat" if n > _MANY and len(rows) > _MANY_NEW else "exact"
-        found = NeighborIndex(metric, index).fit(self._source).kneighbors(rows, k, return_distance=False)
-        near = self.embedding_[found].astype(np.float64)  # [m, k, dimensions]
-        apart = np.linalg.norm(near[:, :, None] - near[:, None], axis=3).sum(axis=2)
-        placed: NDArray[np.float32] = self.embedding_[found[np.arange(len(found)), apart.argmin(axis=1)]]
-        return placed
+        distances, found = NeighborIndex(metric, index).fit(self._source).kneighbors(rows, k)
+        return place(self.embedding_, found, distances)
 
     def _graph_of(self, X: Any) -> NeighborGraph:
         if isinstance(X, NeighborGraph):

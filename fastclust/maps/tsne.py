@@ -33,7 +33,10 @@ _EARLY = 12.0
 _PLACED_BY = 10
 #: Rows, and new ones, beyond both of which new ones are placed by an inverted file: below, comparing all pairs is
 #: quicker, or takes no longer than making the index.
-_MANY, _MANY_NEW = 100_000, 1000
+_MANY, _MANY_NEW = 20_000, 1000
+#: One list in so many is looked into: finds .998 of the 10 neighbours of 10,000 images among 60,000, twice as quickly as
+#: comparing all pairs.
+_SHARE = 20
 #: Rows below which one thread is as quick as several, and much quicker where others use the cores too: 0.3 s against
 #: 6.6 for 300 iterations of 1,000 rows on two cores that are busy.
 _FEW = 1000
@@ -269,7 +272,7 @@ class TSNE(BaseEstimator):
         """Place new rows ``[m, d]`` on the fitted map, which does not move: where their 10 neighbours are theirs there.
 
         More of :func:`fastclust.maps.placing.place`. Where ``neighbors`` is "auto" the 10 are exact, unless more than
-        1000 rows are placed among more than 100,000. Returns float32 ``[m, n_components]``.
+        1000 rows are placed among more than 20,000: then an inverted file finds nearly all. Returns float32 ``[m, n_components]``.
 
         Raises
         ------
@@ -286,11 +289,14 @@ class TSNE(BaseEstimator):
             rows = self._components.project(ArrayRows(rows))
         k = min(_PLACED_BY, len(self._source))
         metric = self.metric if self._graph_metric == "mahalanobis" else self._graph_metric
-        n, index = len(self._source), self.neighbors
-        if index == "auto":
+        n, index, options = len(self._source), self.neighbors, {}
+        if index == "auto" and n > _MANY and len(rows) > _MANY_NEW:
             # Few lists: an index for one search should not take longer to make than to ask.
-            index = f"IVF{int(n**0.5)},Flat" if n > _MANY and len(rows) > _MANY_NEW else "exact"
-        distances, found = NeighborIndex(metric, index).fit(self._source).kneighbors(rows, k)
+            index, options = f"IVF{int(n**0.5)},Flat", {"share": _SHARE}
+        elif index == "auto":
+            index = "exact"
+        near = NeighborIndex(metric, index)._build(self._source, **options)  # noqa: SLF001 - these rows are checked
+        distances, found = near.kneighbors(rows, k)
         return place(self.embedding_, found, distances)
 
     def _graph_of(self, X: Any) -> NeighborGraph:

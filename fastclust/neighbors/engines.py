@@ -22,6 +22,8 @@ _BLOCK = 4096
 #: Lists of an inverted file that a query looks into: of 4,000 over a million rows of 50 columns, 24 find .993 of 90
 #: neighbours, and 64 find .9997 in 2.5 times as long.
 _MOST_PROBES = 32
+#: Where there are fewer lists than that needs, one list in so many is looked into.
+_SHARE = 8
 #: Iterations and rows a list of the k-means that makes the lists; FAISS's own 25 and 256 take longer than the search.
 _TRAINING = 10, 64
 #: Up to here exact search takes a few seconds on two cores, whatever d; the top-k costs more than the products.
@@ -61,7 +63,7 @@ class _Exact(Engine):
 class _Faiss(Engine):
     """FAISS by factory string."""
 
-    def __init__(self, rows: NDArray[np.float32], *, inner: bool, k: int, factory: str) -> None:
+    def __init__(self, rows: NDArray[np.float32], *, inner: bool, k: int, factory: str, share: int) -> None:
         super().__init__(rows, inner=inner, k=k)
         module = faiss()
         metric = module.METRIC_INNER_PRODUCT if inner else module.METRIC_L2
@@ -72,7 +74,7 @@ class _Faiss(Engine):
         self.exact = factory == "Flat"
         inverted = module.try_extract_index_ivf(self._index)
         if inverted is not None:
-            inverted.nprobe = max(8, min(_MOST_PROBES, inverted.nlist // 8))
+            inverted.nprobe = max(8, min(_MOST_PROBES, inverted.nlist // share))
             inverted.cp.seed = _SEED
             inverted.cp.niter, inverted.cp.max_points_per_centroid = _TRAINING
         if not self._index.is_trained:
@@ -122,8 +124,11 @@ def choose_name(index: str, n: int) -> str:
     return "exact" if n <= _EXACT_ROWS else "ivf"
 
 
-def make(name: str, rows: NDArray[Any], *, inner: bool, k: int) -> Engine:
-    """Build the engine called ``name``: exact, flat, ivf, ivfpq, hnsw, nsg, nndescent or a FAISS factory string."""
+def make(name: str, rows: NDArray[Any], *, inner: bool, k: int, share: int = _SHARE) -> Engine:
+    """Build the engine called ``name``: exact, flat, ivf, ivfpq, hnsw, nsg, nndescent or a FAISS factory string.
+
+    Of few lists a query looks into one in ``share``, but no fewer than 8.
+    """
     lists = max(1, min(int(4 * np.sqrt(len(rows))), len(rows) // 39 or 1))
     if name == "exact":
         return _Exact(rows, inner=inner, k=k)
@@ -137,4 +142,4 @@ def make(name: str, rows: NDArray[Any], *, inner: bool, k: int) -> Engine:
         "hnsw": "HNSW16,Flat",
         "nsg": "NSG32,Flat",
     }
-    return _Faiss(rows, inner=inner, k=k, factory=factories.get(name, name))
+    return _Faiss(rows, inner=inner, k=k, factory=factories.get(name, name), share=share)

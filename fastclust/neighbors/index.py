@@ -87,11 +87,11 @@ class NeighborIndex(BaseEstimator):
         self.n_samples_fit_, self.n_features_in_ = source.shape
         return self
 
-    def _build(self, rows: NDArray[Any]) -> Self:
+    def _build(self, rows: NDArray[Any], **options: Any) -> Self:
         self._kind = metric_of(self.metric)
         self.index_ = choose_name(self.index, len(rows))
         inside = self._kind.enter(rows, wide=self.index_ == "exact")
-        self._engine = make(self.index_, inside, inner=self._kind.inner, k=16)
+        self._engine = make(self.index_, inside, inner=self._kind.inner, k=16, **options)
         self._rows = rows
         self.n_samples_fit_, self.n_features_in_ = rows.shape
         return self

@@ -103,7 +103,7 @@ class Cells(Engine):
                 block = slice(start, min(start + BLOCK, self._first[cell + 1]))
                 with np.errstate(over="ignore", invalid="ignore"):
                     products = asking @ self._sorted.rows[block].T
-                best.take(first + some, products, self._sorted.half[block], start)
+                best.take_of(first + some, products, self._sorted.half[block], start)
 
     def _named(self, places: NDArray[Any], some: slice) -> NDArray[np.int64]:
         """Numbers of rows from some of the places among the sorted ones."""

@@ -151,7 +151,7 @@ def among_all(
     wide = Frame(frame.shift.astype(np.float64), frame.inner, np.float64)
     moved = wide.move(queries).rows
     limits = wide.limits(moved, values, longest)
-    best = Nearest(len(queries), k, np.float64)
+    best = Nearest(len(queries), k)
     for first, block in blocks:
         high = max(1, min(_TOGETHER, cells // (2 * block.shape[1])))
         for low in range(0, len(block), high):

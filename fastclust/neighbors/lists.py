@@ -11,10 +11,11 @@ from fastclust import progress
 from fastclust.data.limits import block_rows, floating, memory_of
 from fastclust.data.scratch import scratch
 from fastclust.neighbors.certificates import Frame, among_all, values_of
-from fastclust.neighbors.merging import SPARE, Nearest
+from fastclust.neighbors.merging import SPARE
 from fastclust.neighbors.packages import faiss
-from fastclust.neighbors.products import Candidates, Search, Share
+from fastclust.neighbors.products import Candidates, Search, Share, candidates_of, run
 from fastclust_kernels.assign import assign
+from fastclust_kernels.select import Largest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,8 @@ __all__ = ["Lists", "Passing", "StreamedEngine"]
 _SEED = 0
 _ITERATIONS, _ROWS_A_LIST = 10, 64
 _PROBES = 32
+#: Queries that a thread takes; not a share of them, as products of other shapes may round otherwise.
+_ASKING = 4096
 
 
 class StreamedEngine(ABC):
@@ -152,6 +155,7 @@ class Lists(StreamedEngine):
         self.n_lists = max(1, min(int(4 * np.sqrt(n)), n // 39, room // 39))
         self.probes = min(self.n_lists, max(8, min(_PROBES, self.n_lists // 8)))
         self._centers = self._trained(min(n, room, _ROWS_A_LIST * self.n_lists))
+        self._moved_centers = self._frame.move(self._centers)
         labels = scratch((n,), np.int32, folder, self._memory // 64)
         for start, rows in self.blocks():
             labels[start : start + len(rows)] = assign(rows, self._centers)[0]
@@ -186,27 +190,46 @@ class Lists(StreamedEngine):
 
     def candidates(self, queries: NDArray[np.float32], keep: int) -> Candidates:
         """The nearest by float32 scores in the lists nearest to each query; more lists where those hold too few."""
-        best = Nearest(len(queries), keep)
         moved = self._frame.move(queries).rows
-        scores = self._frame.scores(moved, self._frame.move(self._centers))
-        lists = np.argsort(scores, axis=1, kind="stable")
-        sizes = np.diff(self._first)[lists].cumsum(axis=1)
-        wanted = np.maximum(self.probes, (sizes < keep).sum(axis=1) + 1)
-        visits = np.arange(self.n_lists) < wanted[:, None]
-        which, slot = np.nonzero(visits)
-        visited = lists[which, slot]
-        order = np.argsort(visited, kind="stable")
-        ends = np.searchsorted(visited[order], np.arange(self.n_lists + 1))
-        for number in range(self.n_lists):
-            askers = which[order[ends[number] : ends[number + 1]]]
-            self._look(number, np.sort(askers), moved, best)
-        return Candidates(best.numbers, best.scores[:, -1])
+        best = Largest(len(queries), keep)
+        starts = range(0, len(queries), _ASKING)
+        groups = [np.arange(start, min(start + _ASKING, len(queries))) for start in starts]
+        run(lambda mine: self._visit(mine, moved, best), groups, Share("neighbors", 0, 1, 1, "lists near each row"))
+        found = candidates_of(best)
+        # Places in the file until here.
+        numbers = np.where(found.numbers < 0, -1, np.asarray(self._numbers[np.maximum(found.numbers, 0)]))
+        return Candidates(numbers, found.worst)
 
-    def _look(self, number: int, askers: NDArray[np.int64], moved: NDArray[Any], best: Nearest) -> None:
-        for start in range(int(self._first[number]), int(self._first[number + 1]) if len(askers) else 0, self._block):
-            here = slice(start, min(start + self._block, int(self._first[number + 1])))
-            rows = self._frame.move(np.asarray(self._rows[here]))
-            step = max(1, self._memory // 16 // (4 * len(rows.rows)))
+    def _visit(self, mine: NDArray[np.int64], moved: NDArray[np.float32], best: Largest) -> None:
+        """Show the queries ``mine`` the lists near them, list by list."""
+        step = max(1, self._memory // 64 // (32 * self.n_lists))
+        pairs = [self._wanted(mine[at : at + step], moved, best.keep) for at in range(0, len(mine), step)]
+        askers, visited = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        askers = askers[np.argsort(visited, kind="stable")]
+        ends = np.cumsum(np.bincount(visited, minlength=self.n_lists))
+        for number in np.flatnonzero(np.diff(ends, prepend=0)):
+            self._look(int(number), askers[ends[number - 1] if number else 0 : ends[number]], moved, best)
+
+    def _wanted(
+        self, some: NDArray[np.int64], moved: NDArray[np.float32], keep: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Pairs of a query and a list that it looks into: the nearest lists, so many that they hold ``keep`` rows."""
+        sizes = np.diff(self._first)
+        scores = self._frame.scores(moved[some], self._moved_centers)
+        lists = np.argpartition(scores, self.probes - 1, axis=1)[:, : self.probes]
+        short = sizes[lists].sum(axis=1) < keep
+        order = np.argsort(scores[short], axis=1, kind="stable")
+        visits = np.arange(self.n_lists) < (sizes[order].cumsum(axis=1) < keep).sum(axis=1)[:, None] + 1
+        which, slot = np.nonzero(visits)
+        askers = np.concatenate([np.repeat(some[~short], self.probes), some[short][which]])
+        return askers, np.concatenate([lists[~short].reshape(-1), order[which, slot]])
+
+    def _look(self, number: int, askers: NDArray[np.int64], moved: NDArray[np.float32], best: Largest) -> None:
+        first, last = int(self._first[number]), int(self._first[number + 1])
+        for start in range(first, last, self._block):
+            rows = self._frame.move(np.asarray(self._rows[start : min(start + self._block, last)]))
+            step = max(1, self._memory // 64 // (4 * len(rows.rows)))
             for at in range(0, len(askers), step):
                 some = askers[at : at + step]
-                best.merge(some, self._frame.scores(moved[some], rows), np.asarray(self._numbers[here]))
+                with np.errstate(over="ignore", invalid="ignore"):
+                    best.take_of(some, np.dot(moved[some], rows.rows.T), rows.half, start)

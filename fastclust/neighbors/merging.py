@@ -18,24 +18,24 @@ _CELLS = 1 << 24
 
 
 class Nearest:
-    """The ``keep`` best of each of ``q`` queries: scores, rising once :meth:`sorted`, and numbers of rows.
+    """The ``keep`` best of each of ``q`` queries: scores, rising, and numbers of rows.
 
     Which of several with the same score are kept, the lower numbers, does not depend on how rows are cut into blocks.
     """
 
-    def __init__(self, q: int, keep: int, dtype: Any = np.float32) -> None:
-        self.scores: NDArray[Any] = np.full((q, keep), np.inf, dtype)
+    def __init__(self, q: int, keep: int) -> None:
+        self.scores = np.full((q, keep), np.inf)
         self.numbers = np.full((q, keep), -1, np.int64)
 
-    def merge(self, which: NDArray[np.int64] | slice, scores: NDArray[Any], numbers: NDArray[np.int64]) -> None:
-        """Take ``scores`` ``[some, b]`` of the queries ``which`` for rows ``numbers`` ``[b]`` or ``[some, b]``."""
+    def merge(self, which: slice, scores: NDArray[np.float64], numbers: NDArray[np.int64]) -> None:
+        """Take ``scores`` ``[some, b]`` of the queries ``which`` for rows ``numbers`` ``[some, b]``."""
         many = np.arange(len(self.scores))[which]
         keep = self.scores.shape[1]
         step = max(1, _CELLS // (scores.shape[1] + keep))
         for start in range(0, len(many), step):
             mine = many[start : start + step]
             new = scores[start : start + step]
-            names = np.broadcast_to(numbers if numbers.ndim == 1 else numbers[start : start + step], new.shape)
+            names = numbers[start : start + step]
             if new.shape[1] > 2 * keep:
                 # The cut is by score; of those that tie with the last one, the lowest numbers.
                 last = np.partition(new, keep - 1, axis=1)[:, keep - 1 : keep]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastclust.neighbors.certificates import Moved
 
-__all__ = ["Candidates", "Search", "Share", "candidates_of", "of_others", "of_themselves", "run"]
+__all__ = ["BLOCK", "Candidates", "Search", "Share", "candidates_of", "of_others", "of_themselves", "run"]
 
 #: Rows of a block.
 BLOCK = 1024

@@ -33,6 +33,11 @@ def pixels():
     return (level[:, None, None] + rng.integers(-20, 20, (N, 8, 8))).astype(np.uint8)
 
 
+def unit(pixels):
+    rows = pixels.reshape(N, -1).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 @pytest.fixture(scope="module")
 def parquet(pixels, tmp_path_factory):
     path = tmp_path_factory.mktemp("parquet") / "images.parquet"
@@ -51,8 +56,7 @@ def call(*arguments):
 def test_a_run_takes_images_and_labels(parquet, pixels, tmp_path):
     call("run", parquet, "-o", tmp_path, "--steps", "features")
     found = np.load(tmp_path / "features.npy")
-    wanted = pixels.reshape(N, -1) / 255
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(found, unit(pixels), atol=1e-6)
     opened = open_source(parquet)
     assert (opened.kind, opened.label_names) == ("images", ["dark", "light"])
     assert opened.labels.tolist() == [-1 if row == 3 else 1 - row % 2 for row in range(N)]
@@ -72,10 +76,21 @@ def test_rows_in_parquet_stay_rows(parquet, pixels, tmp_path):
     found = pq.read_table(tmp_path / "a/neighbors")["indices"].to_pylist()
     assert np.array_equal(found, fc.knn_graph(vectors, 3).indices)
     call("neighbors", both, "-o", tmp_path / "b", "-k", 3)
-    graph = fc.knn_graph(pixels.reshape(N, -1).astype(np.float32) / 255, 3)
-    np.testing.assert_allclose(np.load(tmp_path / "b/distances.npy"), graph.distances, rtol=1e-5)
+    graph = fc.knn_graph(unit(pixels), 3)
+    np.testing.assert_allclose(np.load(tmp_path / "b/distances.npy"), graph.distances, rtol=1e-4)
 
 
+def test_a_model_embeds_images(parquet, pixels, tmp_path, monkeypatch):
+    class Model:
+        def transform(self, rows):
+            return 2 * rows
+
+    monkeypatch.setattr("fastclust.learning.SelfTaughtLearner.load", lambda _: Model())
+    call("embed", parquet, "-o", tmp_path, "--model", "any")
+    np.testing.assert_allclose(np.load(tmp_path / "embedding.npy"), 2 * unit(pixels), atol=1e-6)
+
+
+@pytest.mark.full
 def test_a_model_is_trained_on_images_and_embeds_them(parquet, tmp_path):
     call("train", parquet, "-o", tmp_path, "--epochs", 1, "--embedding-dim", 8)
     call("embed", parquet, "-o", tmp_path / "out", "--model", tmp_path / "learner.safetensors")
@@ -91,10 +106,8 @@ def address(tmp_path_factory, parquet):
 
 
 def test_a_server_gets_images_and_labels(parquet, pixels, tmp_path, address):
-    call("kmeans", parquet, "-o", tmp_path, "-k", 2, "--server", address)
-    labels = np.load(tmp_path / "labels.npy")
-    assert len(set(labels[::2])) == len(set(labels[1::2])) == 1
-    call("run", parquet, "-o", tmp_path / "run", "--steps", "quality", "--server", address)
+    call("run", parquet, "-o", tmp_path / "run", "--steps", "features", "--server", address)
+    np.testing.assert_allclose(np.load(tmp_path / "run/features.npy"), unit(pixels), atol=1e-6)
     table = pq.read_table(tmp_path / "run/ids.parquet").to_pydict()
     assert table["id"] == [f"{row}.png" for row in range(N)]
     assert table["label_name"][:5] == ["light", "dark", "light", None, "light"]

@@ -46,15 +46,15 @@ def test_the_largest_of_blocks_are_those_of_all(rows, columns, cuts, keep, kind,
         products = products.astype(np.float32)
     halves = rng.choice(np.array([0, 0.5, 2], np.float32), columns)
     starts = sorted({0, *(cut for cut in cuts if cut < columns)})
-    lines, across, mixed = (Largest(rows + 3, keep) for _ in range(3))
+    lines, across, shuffled = (Largest(rows + 3, keep) for _ in range(3))
     order = rng.permutation(rows)
     with np.errstate(invalid="ignore"):
         for start, stop in zip(starts, [*starts[1:], columns], strict=True):
             block = np.ascontiguousarray(products[:, start:stop])
             lines.take(3, block, halves[start:stop], start)
-            mixed.take(3 + order, block[order], halves[start:stop], start)
             across.take_across(3, np.ascontiguousarray(block.T), halves[start:stop], start)
-        for best in (lines, across, mixed):
+            shuffled.take_of(order + 3, block[order], halves[start:stop], start)
+        for best in (lines, across, shuffled):
             assert (best.found()[1][:3] == -1).all()
             best._scores, best._numbers, best._counts = best._scores[3:], best._numbers[3:], best._counts[3:]
             best._floors = best._floors[3:]
@@ -96,9 +96,11 @@ def test_what_does_not_fit_is_refused():
         lambda: best.take(0, block[:, ::2], halves[:3], 0),
         lambda: best.take_across(0, block, halves, 0),
         lambda: best.take(0, block, halves, 2**31 - 6),
-        lambda: best.take(np.arange(3), block, halves, 0),
-        lambda: best.take(np.arange(4) + 1, block, halves, 0),
         lambda: best.take(0, block, halves.astype(np.float64), 0),
+        lambda: best.take_of(np.arange(3), block, halves, 0),
+        lambda: best.take_of(np.arange(1, 5), block, halves, 0),
+        lambda: best.take_of(np.arange(4.0), block, halves, 0),
+        lambda: best.take_of(np.arange(4), block, halves[:5], 0),
     ):
         with pytest.raises(InputError):
             bad()

@@ -126,11 +126,11 @@ def test_the_best_do_not_depend_on_how_blocks_are_cut(data):
     q, n, keep = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 40)), data.draw(st.integers(1, 6))
     seed = data.draw(st.integers(0, 999))
     # Few values, so that ties are everywhere.
-    scores = np.random.default_rng(seed).integers(0, 4, (q, n)).astype(np.float32)
+    scores = np.random.default_rng(seed).integers(0, 4, (q, n)).astype(np.float64)
     cuts = sorted(data.draw(st.sets(st.integers(1, n), max_size=5)) | {0, n})
     best = Nearest(q, keep)
     for low, high in pairwise(cuts):
-        best.merge(slice(None), scores[:, low:high], np.arange(low, high))
+        best.merge(slice(None), scores[:, low:high], np.tile(np.arange(low, high), (q, 1)))
     order = np.argsort(scores, axis=1, kind="stable")[:, :keep]
     many = order.shape[1]
     assert np.array_equal(best.numbers[:, :many], order)

@@ -36,7 +36,7 @@ class Largest:
     Raises
     ------
     InputError
-        ``keep`` below 1; in :meth:`take` and :meth:`take_across`, shapes, dtypes or layouts that do not fit.
+        ``keep`` below 1; in the other calls, shapes, dtypes or layouts that do not fit.
     """
 
     def __init__(self, rows: int, keep: int) -> None:
@@ -50,25 +50,25 @@ class Largest:
         # No score below it needs to be kept.
         self._floors = np.full(rows, -np.inf, np.float32)
 
-    def take(
-        self,
-        rows: int | NDArray[np.int64],
-        products: NDArray[np.float32],
-        halves: NDArray[np.float32],
-        column: int,
-    ) -> None:
-        """Take products ``[b, c]`` of rows with the columns from number ``column`` on.
+    def take(self, first: int, products: NDArray[np.float32], halves: NDArray[np.float32], column: int) -> None:
+        """Take products ``[b, c]`` of the rows from ``first`` on with the columns from number ``column`` on.
 
-        ``rows`` are their numbers ``[b]``, no two alike, or the first one where they follow each other. ``halves``
-        ``[c]`` are the columns' h. Both arrays are float32 and C-contiguous.
+        ``halves`` ``[c]`` are the columns' h. Both arrays are float32 and C-contiguous.
         """
-        count = products.shape[0]
-        named = np.arange(rows, rows + count) if isinstance(rows, int) else rows
-        if named.shape != (count,):
-            raise InputError("rows", f"shape {named.shape}", f"({count},), the lines of the products")
-        first, last = (int(named.min()), int(named.max())) if count else (0, -1)
-        if self._check(products, halves, first, last + 1 - first, products.shape[1], column):
-            _kernel().take(products.reshape(-1), halves, *self._state(), named, column)
+        if self._check(products, halves, first, products.shape[0], products.shape[1], column):
+            rows = np.arange(first, first + len(products))
+            _kernel().take(products.reshape(-1), halves, *self._state(), rows, column)
+
+    def take_of(
+        self, rows: NDArray[np.int64], products: NDArray[np.float32], halves: NDArray[np.float32], column: int
+    ) -> None:
+        """Take products ``[b, c]`` of ``rows`` ``[b]``, int64, none of them twice; else as :meth:`take`."""
+        if rows.shape != products.shape[:1] or rows.dtype != np.int64:
+            raise InputError("rows", f"{rows.dtype} {rows.shape}", f"int64 {products.shape[:1]}, one for each line")
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self._counts):
+            raise InputError("rows", f"{rows.min()}..{rows.max()}", f"0..{len(self._counts) - 1}")
+        if self._check(products, halves, 0, 0, products.shape[1], column):
+            _kernel().take(products.reshape(-1), halves, *self._state(), rows, column)
 
     def take_across(self, first: int, products: NDArray[np.float32], halves: NDArray[np.float32], column: int) -> None:
         """Take products ``[b, c]`` in which the columns are the rows from ``first`` on, and the lines are the columns.

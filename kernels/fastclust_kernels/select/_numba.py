@@ -22,7 +22,7 @@ _MOST_SETS = 8
 
 @numba.njit(cache=True, nogil=True)
 def take(products, halves, scores, numbers, counts, floors, keep, rows, column):  # type: ignore[no-untyped-def]
-    """Products ``[b * c]`` of the rows with these numbers with c columns, whose numbers start at ``column``."""
+    """Products ``[b * c]`` of ``rows`` ``[b]`` with c columns, whose numbers start at ``column``."""
     wide = len(halves)
     even = wide // LANES * LANES
     sets = min(_MOST_SETS, (2 * keep + LANES - 1) // LANES)

@@ -14,6 +14,14 @@ pytest_plugins = ("tests.certificates", "tests.postgres")
 _MAY_SKIP = "FASTCLUST_TESTS_MAY_SKIP"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cold():
+    """Most servers of tests live for too short a time to be worth warming; a test of warming says so itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTCLUST_COLD", "1")
+        yield
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
     """Wait for the turn of a test, outside of its time limit."""

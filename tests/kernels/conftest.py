@@ -43,6 +43,12 @@ def _usable(request, monkeypatch):
     return row
 
 
+@pytest.fixture(scope="session")
+def interpreted():
+    """Whether a row runs in Triton's interpreter: each program of a launch takes milliseconds there."""
+    return lambda row: row.name == "triton" and not torch.cuda.is_available()
+
+
 @pytest.fixture
 def assign_backend(request, monkeypatch):
     return _usable(request, monkeypatch)

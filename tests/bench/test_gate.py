@@ -1,26 +1,15 @@
 """No speed is printed for what is wrong."""
 
 import dataclasses
-import gc
 import re
 import time
 
 import numpy as np
 import pytest
 
-from bench import ceilings, measure, report, tables
+from bench import ceilings, report, tables
 from bench.measure import run_problem
 from bench.model import AbsentError, Contender, Problem, Target, Verdict
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    """No rest before a timing, and what other tests left is no garbage to look through before each."""
-    monkeypatch.setattr(measure, "_SETTLE", 0.0)
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def problem(*contenders, targets=()):

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 import pytest
 
 from tests.turns import turn
+
+if find_spec("triton") and "TRITON_INTERPRET" not in os.environ:
+    # Triton's own functions are made for its interpreter, or not, at its first import, whoever imports it first.
+    os.environ["TRITON_INTERPRET"] = "1"
+    import triton.language  # noqa: F401 - for its effect
+
+    del os.environ["TRITON_INTERPRET"]
 
 pytest_plugins = ("tests.certificates", "tests.postgres")
 

@@ -21,7 +21,8 @@ demo: $(or $(wildcard $(READY)),$(USABLE))
 
 # JOBS=2: in two processes, a file of tests to one of them (CONTRIBUTING.md, Time).
 test: $(READY)
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not full" --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not full" --numprocesses $(JOBS) --dist loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 # What is too long for CI; its results are committed under bench/results/.
 test-full: $(READY)

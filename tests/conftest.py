@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 import pytest
 
 from tests.turns import turn
 
+if find_spec("triton") and "TRITON_INTERPRET" not in os.environ:
+    # Triton's own functions are made for its interpreter, or not, at its first import, whoever imports it first.
+    os.environ["TRITON_INTERPRET"] = "1"
+    import triton.language  # noqa: F401 - for its effect
+
+    del os.environ["TRITON_INTERPRET"]
+
 pytest_plugins = ("tests.certificates", "tests.postgres")
 
 #: In CI: a comma-separated list of words, one of which the reason of every skip must contain.
 _MAY_SKIP = "FASTCLUST_TESTS_MAY_SKIP"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cold():
+    """Most servers of tests live for too short a time to be worth warming; a test of warming says so itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTCLUST_COLD", "1")
+        yield
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -342,7 +342,9 @@ def _online_gate(_data: Any, rate: _Rate) -> Verdict:
 
 
 def _online_problem(callers: int, each: int, *, busy: bool = False) -> Problem:
-    echo = functools.cache(_bare_online(callers, each)(None))
+    @functools.cache
+    def echo() -> _Rate:
+        return _bare_online(callers, each)(None)()
 
     def figures(_data: Any, rate: _Rate) -> dict[str, float]:
         bare = echo()

@@ -67,7 +67,8 @@ def _weights(distances: NDArray[Any]) -> NDArray[np.float64]:
     wide = distances.astype(np.float64)
     ratio = np.divide(wide[:, :1], wide, out=np.ones_like(wide), where=wide > 0)
     weights: NDArray[np.float64] = ratio * ratio
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
 
 
 def _pulls(at: NDArray[np.float64], near: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

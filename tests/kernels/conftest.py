@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -12,13 +11,6 @@ from fastclust_kernels.dispatch import Request, tables
 
 #: Backends that must run; one that cannot is then an error and no skip.
 _REQUIRED = set(filter(None, os.environ.get("FASTCLUST_TEST_BACKENDS", "").split(",")))
-
-if find_spec("triton") and "TRITON_INTERPRET" not in os.environ:
-    # Triton's own functions are made for its interpreter, or not, at its first import, whoever imports it first.
-    os.environ["TRITON_INTERPRET"] = "1"
-    import triton.language  # noqa: F401 - for its effect
-
-    del os.environ["TRITON_INTERPRET"]
 
 
 def pytest_generate_tests(metafunc):
@@ -41,6 +33,12 @@ def _usable(request, monkeypatch):
     if reasons:
         pytest.skip(f"{row.name}: {'; '.join(reasons)}")
     return row
+
+
+@pytest.fixture(scope="session")
+def interpreted():
+    """Whether a row runs in Triton's interpreter: each program of a launch takes milliseconds there."""
+    return lambda row: row.name == "triton" and not torch.cuda.is_available()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_all_kinds_of_rows_come_out_certified(kind, n, d, k):
     assert 0.9 < found.certified <= 1
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     n=st.integers(1, 20),
     d=st.integers(1, 6),
@@ -64,7 +64,7 @@ def test_what_the_screen_cannot_decide_is_decided_in_float64():
     """Pairs of centres a hair apart: two candidates; many: all centres; exact copies: the lowest."""
     draw = torch.Generator().manual_seed(1)
     base = torch.randn(40, 16, generator=draw)
-    X = base[torch.randint(40, (150,), generator=draw)] + 0.01 * torch.randn(150, 16, generator=draw)
+    X = base[torch.randint(40, (60,), generator=draw)] + 0.01 * torch.randn(60, 16, generator=draw)
     for copies in (2, 7):
         centers = torch.cat([base + 1e-5 * torch.randn(40, 16, generator=draw) for _ in range(copies)])
         assert right(X, centers).certified < 0.3

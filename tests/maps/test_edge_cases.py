@@ -7,6 +7,9 @@ import fastclust as fc
 from fastclust.errors import InputError
 
 STARTS = ["pca", "spectral", "random"]
+#: Numbers of rows: all of them in the full run.
+FEW = {1, 2, 3, 4, 5, 6, 8, 11, 16, 31, 32, 33, 50}
+NUMBERS = [n if n in FEW else pytest.param(n, marks=pytest.mark.full) for n in range(1, 51)]
 
 
 def groups_apart(n_groups, size, seed=0):
@@ -21,7 +24,7 @@ def check(points, shape):
     assert np.isfinite(points).all()
 
 
-@pytest.mark.parametrize("n", range(1, 51))
+@pytest.mark.parametrize("n", NUMBERS)
 def test_each_small_number_of_rows_works_or_is_refused(n):
     X = np.random.default_rng(n).normal(size=(n, 3))
     with pytest.raises(InputError) as caught:

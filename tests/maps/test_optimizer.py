@@ -49,7 +49,8 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bits(P, tmp_path, device, n
     assert np.isfinite(whole.points).all()
     if fixed is not None:
         assert np.array_equal(whole.points[fixed], start(n_components)[fixed].astype(np.float32))
-    for stop in (0, 1, 19, 20, 21, 29, 30, 31, 45, 59, 60):
+    # A device keeps its state in the same places, and takes seconds.
+    for stop in (0, 1, 19, 20, 21, 29, 30, 31, 45, 59, 60) if device is None else (0, 20, 21, 30, 45, 60):
         path = tmp_path / f"{stop}.safetensors"
         first = Optimizer(P, start(n_components), checkpoint=path, **params)
         while first.iteration < stop:

@@ -49,6 +49,15 @@ def page(browser, path):
     found.close()
 
 
+@pytest.fixture(scope="module")
+def still(browser, path):
+    """One page for the tests that leave nothing behind on it."""
+    found = opened(browser, path)
+    yield found
+    assert found.problems == []
+    found.close()
+
+
 def place_of(page, row):
     box = page.locator("#map").bounding_box()
     x, y = page.evaluate(f"window.fastclust.position({row})")
@@ -78,7 +87,8 @@ def test_it_asks_no_network_for_anything(page):
     assert page.requests == [page.url]
 
 
-def test_nothing_that_a_user_named_runs_or_becomes_markup(page):
+def test_nothing_that_a_user_named_runs_or_becomes_markup(still):
+    page = still
     assert page.evaluate("document.title").split() == f"digits {EVIL}".split()
     assert page.locator("img").count() == 0
     page.fill("#query", "</script>")
@@ -100,7 +110,8 @@ def test_the_map_is_drawn_in_the_colours_of_the_legend(page):
 
 
 @pytest.mark.parametrize("row", [0, 141, 299])
-def test_hover_shows_the_right_image(page, run, row):
+def test_hover_shows_the_right_image(still, run, row):
+    page = still
     page.mouse.move(*place_of(page, row))
     page.wait_for_selector(f"#tip[data-row='{row}']:not([hidden])")
     assert_shows(page, "#tip .thumb", run.images, row)
@@ -174,8 +185,8 @@ def test_a_lasso_exports_exactly_the_rows_inside(page, run, tmp_path):
     page.mouse.move(*corners[0])
     page.mouse.down()
     for corner in corners[1:]:
-        page.mouse.move(*corner, steps=12)
-        page.wait_for_timeout(40)
+        page.mouse.move(*corner, steps=3)
+        page.wait_for_timeout(20)
     page.mouse.up()
     page.wait_for_function("window.fastclust.selection().length > 0")
     assert page.locator("#chosen").inner_text() == f"{len(wanted)} selected"
@@ -264,7 +275,8 @@ def test_the_curve_of_k_and_spread_labels_are_shown(browser, run_folder, tmp_pat
     page.close()
 
 
-def test_search_finds_ids_and_rows(page):
+def test_search_finds_ids_and_rows(still):
+    page = still
     for text, row in (("scan-17", 17), ("299", 299), ("can-200", 200)):
         page.fill("#query", text)
         page.keyboard.press("Enter")
@@ -316,7 +328,8 @@ def test_arrow_keys_go_from_point_to_point(page, run):
     assert page.locator("#card").get_attribute("data-row") == str(second)
 
 
-def test_sections_show_what_was_found(page):
+def test_sections_show_what_was_found(still):
+    page = still
     assert "0.890" in page.locator("#measures tr:nth-child(2) .best").first.inner_text()
     assert rows_in(page, "#duplicates .group:nth-child(1)") == [1, 2, 3]
     assert rows_in(page, "#odd") == [7, 3]

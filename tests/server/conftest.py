@@ -39,7 +39,6 @@ class Server:
 
     def __init__(self, data, *arguments, listen="127.0.0.1:0", token=None, cold=True):
         self.data = data
-        # Most servers of the tests live for too short a time to be worth warming.
         self.arguments = ("--cold", *arguments) if cold else arguments
         self.listen = listen
         self.token = token
@@ -47,16 +46,20 @@ class Server:
         self.channel = None
         #: Put before the command, and into its environment.
         self.prefix, self.environment = [], {}
+        self.cold = cold
 
     def start(self):
         """Start and wait until it says that it serves."""
         self.log = (self.data.parent / f"{self.data.name}.log").open("ab")
         command = [sys.executable, "-m", "fastclust_server", "--listen", self.listen, "--data", str(self.data)]
+        environment = os.environ | self.environment
+        if not self.cold:
+            environment.pop("FASTCLUST_COLD", None)
         self.process = subprocess.Popen(
             [*self.prefix, *command, "--grace", "3", *self.arguments],
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env=os.environ | self.environment,
+            env=environment,
         )
         ready, _, _ = select.select([self.process.stdout], [], [], 60)
         line = self.process.stdout.readline().decode() if ready else ""

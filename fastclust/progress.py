@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastclust_kernels import notices
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -45,11 +47,18 @@ def report(step: str, done: float, total: float, message: str = "") -> None:
 
 @contextmanager
 def listening(listener: Callable[[Progress], None] | None) -> Iterator[None]:
-    """Install ``listener`` for the work inside the ``with`` block, in this thread; None silences it."""
+    """Install ``listener`` for the work inside the ``with`` block, in this thread; None silences it.
+
+    It hears that kernels are being compiled too, as a message of the step "compiling"; None leaves that to the
+    listener before it.
+    """
     token = _listener.set(listener)
+    hears = notices.listener.get() if listener is None else lambda text: listener(Progress("compiling", 0.0, text))
+    heard = notices.listener.set(hears)
     try:
         yield
     finally:
+        notices.listener.reset(heard)
         _listener.reset(token)
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from fastclust_kernels.notices import COMPILING
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -42,6 +44,7 @@ class Display:
         self._tasks: dict[str, TaskID] = {}
         self._complete: set[str] = set()
         self._step, self._said = "", 0.0
+        self._compiling = False
 
     def listen(self, told: progress.Progress) -> None:
         """Take what the library reports."""
@@ -49,6 +52,11 @@ class Display:
 
     def step(self, name: str, fraction: float, message: str = "") -> None:
         """Show how far step ``name`` is."""
+        if COMPILING in message:
+            self.compiling()
+            message = ""
+        if name == "compiling":
+            return
         if self._bars is None:
             self._line(name, fraction, message)
             return
@@ -57,6 +65,12 @@ class Display:
         self._bars.update(self._tasks[name], completed=fraction, message=message)
         if fraction >= 1.0:
             self._bars.stop_task(self._tasks[name])
+
+    def compiling(self) -> None:
+        """Say that kernels are being compiled, once and at once: nothing else moves meanwhile."""
+        if not self._compiling:
+            self._compiling = True
+            say(COMPILING)
 
     def _line(self, name: str, fraction: float, message: str) -> None:
         """One line when a step begins, every few seconds while it lasts, and one when it is done."""
@@ -91,6 +105,9 @@ def displaying(*, quiet: bool = False) -> Iterator[Display]:
 
 
 class _Silent(Display):
+    def compiling(self) -> None:
+        """Say nothing."""
+
     def step(self, name: str, fraction: float, message: str = "") -> None:
         """Say nothing."""
 

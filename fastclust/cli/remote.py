@@ -9,6 +9,7 @@ from fastclust.cli.output import Display, console, displaying, say
 from fastclust.cli.timeleft import Pace
 from fastclust.errors import NotFoundError, OperationCancelledError
 from fastclust.progress import Progress
+from fastclust_kernels.notices import COMPILING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +69,8 @@ def follow(job: Job, display: Display) -> None:
     """Show a job's progress until it has ended."""
     told = Pace()
     for state in job.watch():
+        if COMPILING in state.message:
+            display.compiling()
         under_way = state.step if state.step and not state.ended else ""
         for step in state.steps:
             # The one under way is shown once, below: a log takes one line of it every few seconds, with what is left.

@@ -69,9 +69,16 @@ def run(
     if server is None:
         from fastclust import progress
         from fastclust.pipeline import run as run_here
+        from fastclust.warming import beside
 
         told = Pace()
-        with displaying(quiet=json) as display, progress.listening(lambda one: told.show(display, one)):
+        with (
+            displaying(quiet=json) as display,
+            beside() as compiling,
+            progress.listening(lambda one: told.show(display, one)),
+        ):
+            if compiling:
+                display.compiling()
             done = run_here(source, out, labels=labels, train_labels=train_labels, steps=wanted, **params)
         quality, record = done.quality, done.steps
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.dispatch import launch
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _CHUNK = 1 << 16
 def all_finite(flat: NDArray[Any]) -> bool:
     """Return whether a contiguous float32 or float64 ``[m]`` has neither NaN nor Inf."""
     with launch():
-        return bool(_all_finite(flat))
+        return bool(_all_finite(writable(flat)))
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)

@@ -98,7 +98,9 @@ def doubt_of(squares, reach, d, unit, tiny):  # type: ignore[no-untyped-def]
 @numba.njit(parallel=True, cache=True, nogil=True)
 def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, threads):  # type: ignore[no-untyped-def]
     for thread in numba.prange(threads):
-        _thread(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, thread, threads)
+        # Signed, as where it is called by itself: for each type of number it would be compiled once more.
+        number = np.int64(thread)
+        _thread(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, number, threads)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.assign import BACKENDS, reference
 from fastclust_kernels.dispatch import Request, choose, parallel_launch
 from fastclust_kernels.errors import BackendError
@@ -62,7 +63,7 @@ class MovingAssignment:
         worth = n_centers >= _WORTH_CENTERS or X.shape[1] >= _WORTH_COLUMNS
         self.bounded = self.backend == "numba" and (worth if bounds is None else bounds)
         self._asked = bounds is not None
-        self._rows = X
+        self._rows = writable(X)
         self._labels = np.zeros(len(X), np.int32)
         self._parts = _parts(len(X), n_centers, X.shape[1] * X.itemsize)
         self._frame: Frame | None = None
@@ -77,7 +78,7 @@ class MovingAssignment:
 
     def rows_at(self, X: NDArray[Any]) -> None:
         """Take the same rows from another place in memory; an empty one lets go of them between steps."""
-        self._rows = X
+        self._rows = writable(X)
 
     def step(self, centers: NDArray[Any]) -> NDArray[np.int32]:
         """Labels int32 ``[n]`` for ``centers`` ``[k, d]`` of the rows' dtype; the next step reuses the array."""

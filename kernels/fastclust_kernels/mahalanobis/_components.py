@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.mahalanobis._tiles import TILE, add_squares, address_tile, pack, used_of
-from fastclust_kernels.mahalanobis._whiten import writable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ def to_components(
 @numba.njit(parallel=True, cache=True, nogil=True)
 def _components(X, means, packed, first, last, out, squared, rows, threads):  # type: ignore[no-untyped-def]
     for thread in numba.prange(threads):
-        _thread(X, means, packed, first, last, out, squared, rows, thread, threads)
+        _thread(X, means, packed, first, last, out, squared, rows, np.int64(thread), threads)
 
 
 @numba.njit(cache=True, nogil=True)

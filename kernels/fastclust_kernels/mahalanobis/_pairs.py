@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.mahalanobis import bounds
 from fastclust_kernels.mahalanobis._exact import difference, whitened
 from fastclust_kernels.mahalanobis._tiles import TILE, address_tile, distances, lanes_of, squared_distances
-from fastclust_kernels.mahalanobis._whiten import Map, Whitened, map_of, panels_of, whiten, writable
+from fastclust_kernels.mahalanobis._whiten import Map, Whitened, map_of, panels_of, whiten
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def _products(  # type: ignore[no-untyped-def]
     for thread in numba.prange(threads):
         _thread(
             X, Y, factor, left, right, rounded, panels, norms, others, limits, other_limits, lost, other_lost,
-            out, top, side, squared, chunk, thread, threads,
+            out, top, side, squared, chunk, np.int64(thread), threads,
         )  # fmt: skip
 
 

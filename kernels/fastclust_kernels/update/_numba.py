@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels._near import bring_near
+from fastclust_kernels.arrays import writable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +25,7 @@ def update(
     X: NDArray[Any], labels: NDArray[np.int32], k: int, weights: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums ``[k, d]`` and weights ``[k]``."""
-    order, counts = _sort(labels, k)
+    order, counts = _sort(writable(labels), k)
     return _added(X, order, counts, None if weights is None else weights[order])
 
 
@@ -58,7 +59,7 @@ def carry(
         order = rows[order]
     starts, stops, owner, fresh, many, first = _cut(counts, into[-1])
     each = np.ones(0) if weights is None else weights
-    _carry(X, order, starts, stops, owner, fresh, many, first, each, weights is not None, *into)
+    _carry(writable(X), order, starts, stops, owner, fresh, many, first, each, weights is not None, *into)
 
 
 def _added(
@@ -69,7 +70,7 @@ def _added(
     partial = np.empty((len(owner), X.shape[1]))
     partial_weights = np.empty(len(owner))
     each = np.ones(0) if weights is None else weights
-    _add(X, rows, starts, stops, each, weights is not None, partial, partial_weights)
+    _add(writable(X), rows, starts, stops, each, weights is not None, partial, partial_weights)
     sums, total = _combine(partial, partial_weights, owner, len(counts))
     return sums, total
 

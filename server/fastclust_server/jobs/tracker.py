@@ -18,6 +18,8 @@ __all__ = ["Tracker", "encode_steps"]
 
 #: Below this share an estimate of the time left would be a guess.
 _TELLING = 0.02
+#: What is told of under this name is no step of a job, only a message.
+_NO_STEP = "compiling"
 #: Until the result is published, the job is not done.
 _NEARLY = 0.99
 
@@ -52,6 +54,9 @@ class Tracker:
         """Take one report in."""
         now = time.monotonic()
         with self._guard:
+            if progress.step == _NO_STEP:
+                self._message = progress.message
+                return
             if progress.step != self._step:
                 self._step, self._step_started = progress.step, now
             step = self._steps.setdefault(progress.step, job_pb2.JobStep(name=progress.step))

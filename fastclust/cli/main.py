@@ -10,6 +10,7 @@ import typer
 
 from fastclust import __version__
 from fastclust.cli import demo, doctor, estimators, insight, jobs, kmeans, run, serve, view
+from fastclust.cli.options import Verbs
 from fastclust.cli.output import print_json, say
 from fastclust.errors import (
     DataError,
@@ -24,7 +25,9 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="fastclust",
-    help="A learned metric, neighbours, clusters and a map for large unlabelled collections.",
+    cls=Verbs,
+    help="A learned metric, neighbours, clusters and a map for large unlabelled collections. --json and --server may "
+    "stand before the verb too.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -45,7 +48,7 @@ app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.add_typer(jobs.app, name="jobs")
 
-_VERSION = typer.Option(default=False, help="Print the version and stop.")
+_VERSION = typer.Option(False, "--version", help="Print the version and stop.")
 
 
 @app.callback(invoke_without_command=True)

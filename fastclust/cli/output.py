@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from fastclust_kernels.notices import COMPILING
+from fastclust.progress import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Display:
         self._tasks: dict[str, TaskID] = {}
         self._complete: set[str] = set()
         self._step, self._said = "", 0.0
-        self._compiling = False
+        self._noticed: set[str] = set()
 
     def listen(self, told: progress.Progress) -> None:
         """Take what the library reports."""
@@ -52,10 +52,8 @@ class Display:
 
     def step(self, name: str, fraction: float, message: str = "") -> None:
         """Show how far step ``name`` is."""
-        if COMPILING in message:
-            self.compiling()
-            message = ""
-        if name == "compiling":
+        if name == NOTICE:
+            self.notice(message)
             return
         if self._bars is None:
             self._line(name, fraction, message)
@@ -66,11 +64,11 @@ class Display:
         if fraction >= 1.0:
             self._bars.stop_task(self._tasks[name])
 
-    def compiling(self) -> None:
-        """Say that kernels are being compiled, once and at once: nothing else moves meanwhile."""
-        if not self._compiling:
-            self._compiling = True
-            say(COMPILING)
+    def notice(self, text: str) -> None:
+        """Say a word to people, once and at once."""
+        if text not in self._noticed:
+            self._noticed.add(text)
+            say(text)
 
     def _line(self, name: str, fraction: float, message: str) -> None:
         """One line when a step begins, every few seconds while it lasts, and one when it is done."""
@@ -105,7 +103,7 @@ def displaying(*, quiet: bool = False) -> Iterator[Display]:
 
 
 class _Silent(Display):
-    def compiling(self) -> None:
+    def notice(self, text: str) -> None:
         """Say nothing."""
 
     def step(self, name: str, fraction: float, message: str = "") -> None:

@@ -70,7 +70,7 @@ def follow(job: Job, display: Display) -> None:
     told = Pace()
     for state in job.watch():
         if COMPILING in state.message:
-            display.compiling()
+            display.notice(COMPILING)
         under_way = state.step if state.step and not state.ended else ""
         for step in state.steps:
             # The one under way is shown once, below: a log takes one line of it every few seconds, with what is left.

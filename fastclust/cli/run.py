@@ -36,11 +36,13 @@ def run(
     epochs: Annotated[int | None, typer.Option(help="Epochs of learning.")] = None,
     embedding_dim: Annotated[int | None, typer.Option(help="Columns of the learned embedding.")] = None,
     metric: Annotated[str, typer.Option(help="euclidean, cosine or mahalanobis.")] = "euclidean",
-    neighbors: Annotated[int, typer.Option(help="Neighbours a row.")] = 15,
+    neighbors: Annotated[int | None, typer.Option(help="Neighbours a row; 15, or all others of few rows.")] = None,
     index: Annotated[
         str, typer.Option(help="auto, exact, flat, ivf, hnsw, nndescent or a FAISS factory string.")
     ] = "auto",
-    perplexity: Annotated[float, typer.Option(help="Effective neighbours on the map.")] = 30.0,
+    perplexity: Annotated[
+        float | None, typer.Option(help="Effective neighbours on the map; 30, or a third of few rows.")
+    ] = None,
     map_iterations: Annotated[int, typer.Option(help="Iterations of the map.")] = 750,
     steps: Annotated[str | None, typer.Option(help="Steps to run, by commas; what they need is added.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
@@ -69,7 +71,7 @@ def run(
     if server is None:
         from fastclust import progress
         from fastclust.pipeline import run as run_here
-        from fastclust.warming import beside
+        from fastclust.warming import COMPILING, beside
 
         told = Pace()
         with (
@@ -78,7 +80,7 @@ def run(
             progress.listening(lambda one: told.show(display, one)),
         ):
             if compiling:
-                display.compiling()
+                display.notice(COMPILING)
             done = run_here(source, out, labels=labels, train_labels=train_labels, steps=wanted, **params)
         quality, record = done.quality, done.steps
     else:

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from fastclust.progress import NOTICE
 from fastclust.v1 import job_pb2
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ __all__ = ["Tracker", "encode_steps"]
 
 #: Below this share an estimate of the time left would be a guess.
 _TELLING = 0.02
-#: What is told of under this name is no step of a job, only a message.
-_NO_STEP = "compiling"
 #: Until the result is published, the job is not done.
 _NEARLY = 0.99
 
@@ -54,7 +53,7 @@ class Tracker:
         """Take one report in."""
         now = time.monotonic()
         with self._guard:
-            if progress.step == _NO_STEP:
+            if progress.step == NOTICE:
                 self._message = progress.message
                 return
             if progress.step != self._step:

@@ -143,7 +143,7 @@ class Worker:
             with progress.listening(heartbeat.listen):
                 heartbeat.check()
                 if self._compiling():
-                    progress.report("compiling", 0, 1, COMPILING)
+                    progress.report(progress.NOTICE, 0, 1, COMPILING)
                 task.run(getattr(spec, record.kind), work)
             artifacts = work.close()
             heartbeat.close()

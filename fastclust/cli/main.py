@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -48,11 +48,9 @@ app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.add_typer(jobs.app, name="jobs")
 
-_VERSION = typer.Option(False, "--version", help="Print the version and stop.")
-
 
 @app.callback(invoke_without_command=True)
-def _top(*, version: bool = _VERSION) -> None:
+def _top(*, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.arrays import writable
 from fastclust_kernels.dispatch import launch
 
@@ -25,7 +26,7 @@ def all_finite(flat: NDArray[Any]) -> bool:
         return bool(_all_finite(writable(flat)))
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _all_finite(flat):  # type: ignore[no-untyped-def]
     chunks = (len(flat) + _CHUNK - 1) // _CHUNK
     found = np.zeros(chunks, np.bool_)

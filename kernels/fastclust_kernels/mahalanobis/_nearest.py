@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels._borrowed import borrowed
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.arrays import writable
 from fastclust_kernels.assign._limits import lowest
 from fastclust_kernels.mahalanobis import bounds
@@ -67,7 +68,7 @@ def nearest(
     return distances, indices
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _nearest(  # type: ignore[no-untyped-def]
     X, Y, factor, left, right, rounded, panels, halves, norms, reach, drift, farthest, lost, other_lost,
     own, unit, share, rows, chunk, capacity, sets, distances, indices, threads,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.arrays import writable
 from fastclust_kernels.mahalanobis._tiles import TILE, address_tile, lanes_of, multiply, pack, used_of
 
@@ -74,7 +75,7 @@ def panels_of(white: Whitened, rank: int) -> NDArray[Any]:
     return filled
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _whiten(rows, shift, lengths, panels, first, last, exact, rounded, norms, spreads):  # type: ignore[no-untyped-def]
     n, d = rows.shape
     width = exact.shape[1]
@@ -105,7 +106,7 @@ def _whiten(rows, shift, lengths, panels, first, last, exact, rounded, norms, sp
             norms[i] = total
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _panels(rounded, filled):  # type: ignore[no-untyped-def]
     p, r, lanes = filled.shape
     n = len(rounded)

@@ -47,9 +47,9 @@ class RunParams:
             _check_integer(name, getattr(self, name), least)
         if self.perplexity is not None:
             if not isinstance(self.perplexity, int | float) or isinstance(self.perplexity, bool):
-                raise InputTypeError("perplexity", type(self.perplexity).__name__, "a number above 1")
-            if not 1 < self.perplexity < float("inf"):
-                raise InputError("perplexity", self.perplexity, "a number above 1")
+                raise InputTypeError("perplexity", type(self.perplexity).__name__, "a number of at least 1")
+            if not 1 <= self.perplexity < float("inf"):
+                raise InputError("perplexity", self.perplexity, "a number of at least 1")
         if self.metric not in _METRICS:
             raise InputError("metric", repr(self.metric), ", ".join(_METRICS))
 

@@ -29,11 +29,11 @@ def test_a_run_takes_what_there_is(n, neighbors, perplexity):
 def test_what_was_given_is_obeyed_or_refused():
     assert RunParams(n_neighbors=3, perplexity=2.5).for_rows(10) == RunParams(n_neighbors=3, perplexity=2.5)
     assert RunParams(n_neighbors=3, perplexity=2.5).lowered(10) == []
-    with pytest.raises(InputError, match="n_neighbors: 15"):
+    with pytest.raises(InputError, match="n_neighbors: got 15"):
         RunParams(n_neighbors=15).for_rows(15)
-    with pytest.raises(InputError, match="perplexity: 30"):
+    with pytest.raises(InputError, match="perplexity: got 30"):
         RunParams(perplexity=30).for_rows(40)
-    with pytest.raises(InputError, match="source: 1 rows"):
+    with pytest.raises(InputError, match="source: got 1 rows"):
         RunParams().for_rows(1)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPILING", "beside", "kept", "start"]
 
-#: Rows for more than one block of neighbours, and clusters for bounds on groups of centres.
+#: Rows for more than one block of neighbours, and clusters for more than one group.
 _ROWS, _COLUMNS, _CLUSTERS, _NEIGHBORS = 1100, 4, 20, 15
 #: The work beside it goes first.
 _NICE = 5
@@ -49,9 +49,9 @@ def beside() -> Iterator[bool]:
 
 
 def _steps() -> None:
-    """Call what a run of float32 rows calls, in its order but for the map, whose dearest kernels come first.
+    """Call what a run of float32 rows calls, but not in its order: what it comes to later is compiled first.
 
-    Greedy k-means++ is left out: it is the first that the run compiles, while this begins with what follows.
+    Greedy k-means++ and the first bounds are left out: the run compiles them meanwhile.
     """
     import numpy as np
     from scipy.sparse import csr_matrix
@@ -59,17 +59,15 @@ def _steps() -> None:
     from fastclust.cluster import KMeans
     from fastclust.maps.host_state import HostState
     from fastclust.neighbors import knn_graph
-    from fastclust_kernels.assign.moving import MovingAssignment
+    from fastclust_kernels.assign.moving import MovingAssignment, sweep_once
     from fastclust_kernels.tsne.affinities import conditional, joint
     from fastclust_kernels.tsne.moving import MovingForces
     from fastclust_kernels.update.moving import MovingSums
 
     rows = np.random.default_rng(0).standard_normal((_ROWS, _COLUMNS)).astype(np.float32)
-    bounded = MovingAssignment(rows, _CLUSTERS, bounds=True)
-    labels = bounded.step(rows[:_CLUSTERS])
+    sweep_once(rows, rows[:_CLUSTERS])
+    labels = MovingAssignment(rows, _CLUSTERS, bounds=False).step(rows[:_CLUSTERS])
     MovingSums(rows, _CLUSTERS, None).step(labels)
-    for nearly in (1.0, 1.0001, 1.0002):  # bounds are made, and then kept
-        bounded.step(rows[:_CLUSTERS] * np.float32(nearly))
     graph = knn_graph(rows, n_neighbors=_NEIGHBORS)
     KMeans(_NEIGHBORS, init=rows[:_NEIGHBORS], n_init=1, max_iter=3).fit(rows)
     points, apart = np.ascontiguousarray(rows[:, :2]), csr_matrix((_ROWS, _ROWS), dtype=np.float32)

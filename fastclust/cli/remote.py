@@ -69,8 +69,10 @@ def follow(job: Job, display: Display) -> None:
     """Show a job's progress until it has ended."""
     told = Pace()
     for state in job.watch():
-        if COMPILING in state.message:
+        message = state.message
+        if COMPILING in message:
             display.notice(COMPILING)
+            message = ""
         under_way = state.step if state.step and not state.ended else ""
         for step in state.steps:
             # The one under way is shown once, below: a log takes one line of it every few seconds, with what is left.
@@ -78,7 +80,7 @@ def follow(job: Job, display: Display) -> None:
                 display.step(step.name, step.fraction, "taken over" if step.reused else "")
         if under_way:
             now = next((step.fraction for step in state.steps if step.name == state.step), state.fraction)
-            told.show(display, Progress(state.step, now, state.message))
+            told.show(display, Progress(state.step, now, message))
 
 
 def finish(job: Job, out: Path, *, quiet: bool) -> tuple[Result, list[Path]]:

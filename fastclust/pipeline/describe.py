@@ -23,6 +23,8 @@ __all__ = ["describe_insight", "describe_quality", "write_ids"]
 #: Above this many rows, measures that compare every row with every other take this many of them, and say so.
 _SAMPLE = 10_000
 _OUTLIERS_KEPT = 100
+#: Two rows have one neighbour each, which no map can get wrong.
+_LEAST_RANKED = 3
 #: Rows that are mapped into the metric's space at once.
 _BLOCK = 1 << 16
 
@@ -135,8 +137,10 @@ def describe_quality(context: RunContext) -> dict[str, Any]:
         quality["map"] = {
             "kl_divergence": context.notes["map"]["kl_divergence"],
             "neighbor_preservation": neighbor_preservation(graph, context.positions, k=min(10, graph.n_neighbors)),
-            "trustworthiness": trustworthiness(context.embedding[chosen], context.positions[chosen]),
         }
+        if len(chosen) >= _LEAST_RANKED:
+            found = trustworthiness(context.embedding[chosen], context.positions[chosen])
+            quality["map"]["trustworthiness"] = found
     progress.report("quality", 1, 3, "map")
     if context.source.labels is not None:
         # The raw rows beside the learned ones: what the learning was worth.

@@ -71,6 +71,7 @@ bench-full: $(READY)
 
 env: $(READY)
 
+# pip would compile all modules of all packages; Python compiles those few that are imported.
 $(READY): EXTRAS := cpu,server,files,ray,dev
 $(USABLE): EXTRAS := cpu,server,files
 $(READY) $(USABLE): pyproject.toml constraints.txt
@@ -78,7 +79,7 @@ $(READY) $(USABLE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) lacks venv (Debian: apt-get install python3-venv)"; exit 1; }
 	@echo "Making $(VENV): a minute or two, once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $@
 
 clean:

@@ -12,10 +12,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastclust_kernels import notices
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Progress", "as_part", "current", "listening", "report"]
+__all__ = ["NOTICE", "Progress", "as_part", "current", "listening", "report"]
+
+#: What is told of under this name is no step but a word to people: that kernels are being compiled, for one.
+NOTICE = "notice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,18 @@ def report(step: str, done: float, total: float, message: str = "") -> None:
 
 @contextmanager
 def listening(listener: Callable[[Progress], None] | None) -> Iterator[None]:
-    """Install ``listener`` for the work inside the ``with`` block, in this thread; None silences it."""
+    """Install ``listener`` for the work inside the ``with`` block, in this thread; None silences it.
+
+    It hears words to people too, as messages of the step :data:`NOTICE`; None leaves those to the listener before it.
+    Without any they go to the logger ``fastclust``.
+    """
     token = _listener.set(listener)
+    hears = notices.listener.get() if listener is None else lambda text: listener(Progress(NOTICE, 0.0, text))
+    heard = notices.listener.set(hears)
     try:
         yield
     finally:
+        notices.listener.reset(heard)
         _listener.reset(token)
 
 
@@ -64,6 +76,9 @@ def as_part(step: str, inner: str, first: float, last: float) -> Iterator[None]:
 
     def tell(told: Progress) -> None:
         nonlocal reached
+        if told.step == NOTICE:
+            report_to(told)
+            return
         if told.step == inner:
             reached = max(reached, first + (last - first) * told.fraction)
         report_to(Progress(step, reached, told.message))

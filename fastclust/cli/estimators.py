@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastclust.artifacts import save_array
+from fastclust.cli.few import neighbors_for, perplexity_for
 from fastclust.cli.output import displaying
 from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.run import Index, Json, Out, Server, Source
 from fastclust.cli.sources import Columns, DatasetName, Memory, Sources, large_files
 from fastclust.cli.timeleft import Pace
-from fastclust.cli.verbs import Metric, Seed, do, one_of, tell, write_parts
+from fastclust.cli.verbs import Metric, Neighbors, Seed, do, one_of, tell, write_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from fastclust.client import Client, Dataset, Job
     from fastclust.data import RowSource
 
 __all__ = ["embed", "mahalanobis", "neighbors", "train", "tsne"]
@@ -28,7 +30,7 @@ def neighbors(
     source: Sources,
     out: Out,
     *,
-    k: Annotated[int, typer.Option("--neighbors", "-k", help="Neighbours a row.")] = 15,
+    k: Neighbors = None,
     metric: Metric = "euclidean",
     index: Index = "auto",
     columns: Columns = None,
@@ -38,7 +40,7 @@ def neighbors(
     json: Json = False,
 ) -> None:
     """Find the nearest neighbours of every row: indices.npy, distances.npy, or neighbors/*.parquet for large files."""
-    params: dict[str, Any] = {"n_neighbors": k, "metric": metric, "index": index}
+    params: dict[str, Any] = {"metric": metric, "index": index}
     large = None if server is not None else large_files(source, columns, dataset, memory)
     if large is not None:
 
@@ -46,7 +48,8 @@ def neighbors(
             from fastclust.neighbors import NeighborIndex
 
             found = NeighborIndex(metric, index).fit(rows)
-            return found.kneighbors_to(None, out / "neighbors", k), {"index": found.index_}
+            wanted = neighbors_for(k, len(rows), quiet=json)
+            return found.kneighbors_to(None, out / "neighbors", wanted), {"index": found.index_}
 
         write_parts(large, out, json, parts)
         return
@@ -54,18 +57,21 @@ def neighbors(
     def here(rows: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         from fastclust.neighbors import knn_graph
 
-        graph = knn_graph(rows, **params)
+        graph = knn_graph(rows, neighbors_for(k, len(rows), quiet=json), **params)
         graph.save(out / "graph.safetensors")
         return {"indices": graph.indices, "distances": graph.distances}, {"recall": graph.recall, "index": graph.index_}
 
-    do(one_of(source), out, server, json, here, lambda client, data: client.neighbors(data, **params))
+    def there(client: Client, data: Dataset) -> Job:
+        return client.neighbors(data, n_neighbors=neighbors_for(k, data.n_rows, quiet=json), **params)
+
+    do(one_of(source), out, server, json, here, there)
 
 
 def tsne(
     source: Source,
     out: Out,
     *,
-    perplexity: Annotated[float, typer.Option(help="Effective neighbours.")] = 30.0,
+    perplexity: Annotated[float | None, typer.Option(help="Effective neighbours; 30, or a third of few rows.")] = None,
     max_iter: Annotated[int, typer.Option(help="Iterations, the 250 early ones included.")] = 750,
     components: Annotated[int, typer.Option(help="Dimensions of the map: 1, 2 or 3.")] = 2,
     metric: Metric = "euclidean",
@@ -79,7 +85,6 @@ def tsne(
     params: dict[str, Any] = {
         "n_components": components,
         "backend": backend,
-        "perplexity": perplexity,
         "max_iter": max_iter,
         "metric": metric,
         "neighbors": index,
@@ -91,13 +96,16 @@ def tsne(
 
         # openTSNE's optimiser has no state that could be kept.
         state = None if backend == "opentsne" else out / "tsne.state"
-        model = TSNE(**params, checkpoint=state).fit(rows)
+        model = TSNE(**params, **perplexity_for(perplexity, len(rows), quiet=json), checkpoint=state).fit(rows)
         if state is not None:
             state.unlink()
         notes = {"kl_divergence": model.kl_divergence_, "backend": model.backend_}
         return {"embedding": model.embedding_}, notes | {"resumed_from": model.resumed_from_}
 
-    do(source, out, server, json, here, lambda client, data: client.tsne(data, **params))
+    def there(client: Client, data: Dataset) -> Job:
+        return client.tsne(data, **params, **perplexity_for(perplexity, data.n_rows, quiet=json))
+
+    do(source, out, server, json, here, there)
 
 
 def mahalanobis(

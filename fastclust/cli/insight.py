@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastclust.cli.few import neighbors_for
 from fastclust.cli.output import say
 from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.run import Json, Out, Server, Source
-from fastclust.cli.verbs import Metric, Seed, do, tell
+from fastclust.cli.verbs import Metric, Neighbors, Seed, do, tell
 from fastclust.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def propagate_labels(
     out: Out,
     *,
     labels: Annotated[str, typer.Option(help="Labels of some rows: .npy with -1 where unknown, or CSV id,label.")],
-    k: Annotated[int, typer.Option("--neighbors", "-k", help="Neighbours a row.")] = 15,
+    k: Neighbors = None,
     metric: Metric = "euclidean",
     server: Server = None,
     json: Json = False,
@@ -65,7 +66,8 @@ def propagate_labels(
         with connect(server) as client:
             data, known = send(client, source, labels)
             assert known is not None  # labels were given
-            job = client.propagate_labels(data, known, n_neighbors=k, metric=metric)
+            wanted = neighbors_for(k, data.n_rows, quiet=json)
+            job = client.propagate_labels(data, known, n_neighbors=wanted, metric=metric)
             result, paths = finish(job, out, quiet=json)
         tell(out, json, {**result.metrics, **result.notes}, [path.name for path in paths])
         return
@@ -76,8 +78,9 @@ def propagate_labels(
         from fastclust.neighbors import knn_graph
 
         given = load_labels(labels, [str(row) for row in range(len(rows))])
-        graph = knn_graph(rows, n_neighbors=k, metric=metric)
-        found = propagate_labels(graph, given, n_neighbors=k)
+        wanted = neighbors_for(k, len(rows), quiet=json)
+        graph = knn_graph(rows, n_neighbors=wanted, metric=metric)
+        found = propagate_labels(graph, given, n_neighbors=wanted)
         notes = {"labelled_rows": int((given >= 0).sum()), "reached_rows": int((found.labels >= 0).sum())}
         return {"labels": found.labels, "confidence": found.confidence}, notes
 

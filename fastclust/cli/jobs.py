@@ -10,13 +10,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fastclust.cli.options import Verbs
 from fastclust.cli.output import displaying, print_json, say
 from fastclust.cli.remote import connect, follow
 from fastclust.client import JobStatus
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Jobs on a server: ls, show, watch, cancel.", no_args_is_help=True)
+app = typer.Typer(cls=Verbs, help="Jobs on a server: ls, show, watch, cancel.", no_args_is_help=True)
 
 Server = Annotated[str, typer.Option("--server", envvar="FASTCLUST_SERVER", help="host:port of the server.")]
 Name = Annotated[str, typer.Argument(help='"jobs/..."; the part after the slash is enough.')]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastclust.cli.few import clusters_for
 from fastclust.cli.output import displaying
 from fastclust.cli.run import Json, Out, Server
 from fastclust.cli.sources import Columns, DatasetName, Memory, Sources, open_files
@@ -17,6 +18,7 @@ from fastclust.errors import InputError, OperationCancelledError, PreconditionEr
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastclust.client import Client, Dataset, Job
     from fastclust.cluster import KMeans
     from fastclust.data import RowSource
 
@@ -31,7 +33,9 @@ def kmeans(
     source: Sources,
     out: Out,
     *,
-    clusters: Annotated[int, typer.Option("--clusters", "-k", help="Number of clusters.")] = 8,
+    clusters: Annotated[
+        int | None, typer.Option("--clusters", "-k", help="Number of clusters; 8, or half as many as few rows.")
+    ] = None,
     max_iter: Annotated[int, typer.Option(help="Most iterations.")] = 300,
     init: Annotated[str, typer.Option(help="auto, k-means++, k-means|| or random.")] = "auto",
     metric: Metric = "euclidean",
@@ -50,7 +54,6 @@ def kmeans(
     What was stopped or killed goes on when the same command is given again.
     """
     params: dict[str, Any] = {
-        "n_clusters": clusters,
         "max_iter": max_iter,
         "init": init,
         "metric": metric,
@@ -61,6 +64,7 @@ def kmeans(
     if rows is not None:
         if on is not None:
             on["memory"] = memory
+        params["n_clusters"] = clusters_for(clusters, len(rows), quiet=json)
         _files(rows, out, params, on, json=json)
         return
     if on is not None:
@@ -69,11 +73,14 @@ def kmeans(
     def here(rows: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         from fastclust.cluster import KMeans
 
-        model = KMeans(**params).fit(rows)
+        model = KMeans(clusters_for(clusters, len(rows), quiet=json), **params).fit(rows)
         model.save(out / _MODEL)
         return {"labels": model.labels_, "cluster_centers": model.cluster_centers_}, _notes(model)
 
-    do(one_of(source), out, server, json, here, lambda client, data: client.kmeans(data, **params))
+    def there(client: Client, data: Dataset) -> Job:
+        return client.kmeans(data, n_clusters=clusters_for(clusters, data.n_rows, quiet=json), **params)
+
+    do(one_of(source), out, server, json, here, there)
 
 
 def _engine(engine: str, address: str | None, workers: int | None, server: str | None) -> dict[str, Any] | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from fastclust import __version__
 from fastclust.cli import demo, doctor, estimators, insight, jobs, kmeans, run, serve, view
+from fastclust.cli.options import Verbs
 from fastclust.cli.output import print_json, say
 from fastclust.errors import (
     DataError,
@@ -24,7 +25,9 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="fastclust",
-    help="A learned metric, neighbours, clusters and a map for large unlabelled collections.",
+    cls=Verbs,
+    help="A learned metric, neighbours, clusters and a map for large unlabelled collections. --json and --server may "
+    "stand before the verb too.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -45,11 +48,9 @@ app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.add_typer(jobs.app, name="jobs")
 
-_VERSION = typer.Option(default=False, help="Print the version and stop.")
-
 
 @app.callback(invoke_without_command=True)
-def _top(*, version: bool = _VERSION) -> None:
+def _top(*, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit

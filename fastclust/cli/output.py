@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from fastclust.progress import NOTICE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -42,6 +44,7 @@ class Display:
         self._tasks: dict[str, TaskID] = {}
         self._complete: set[str] = set()
         self._step, self._said = "", 0.0
+        self._noticed: set[str] = set()
 
     def listen(self, told: progress.Progress) -> None:
         """Take what the library reports."""
@@ -49,6 +52,9 @@ class Display:
 
     def step(self, name: str, fraction: float, message: str = "") -> None:
         """Show how far step ``name`` is."""
+        if name == NOTICE:
+            self.notice(message)
+            return
         if self._bars is None:
             self._line(name, fraction, message)
             return
@@ -57,6 +63,12 @@ class Display:
         self._bars.update(self._tasks[name], completed=fraction, message=message)
         if fraction >= 1.0:
             self._bars.stop_task(self._tasks[name])
+
+    def notice(self, text: str) -> None:
+        """Say a word to people, once and at once."""
+        if text not in self._noticed:
+            self._noticed.add(text)
+            say(text)
 
     def _line(self, name: str, fraction: float, message: str) -> None:
         """One line when a step begins, every few seconds while it lasts, and one when it is done."""
@@ -91,6 +103,9 @@ def displaying(*, quiet: bool = False) -> Iterator[Display]:
 
 
 class _Silent(Display):
+    def notice(self, text: str) -> None:
+        """Say nothing."""
+
     def step(self, name: str, fraction: float, message: str = "") -> None:
         """Say nothing."""
 

@@ -9,6 +9,7 @@ from fastclust.cli.output import Display, console, displaying, say
 from fastclust.cli.timeleft import Pace
 from fastclust.errors import NotFoundError, OperationCancelledError
 from fastclust.progress import Progress
+from fastclust_kernels.notices import COMPILING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,10 @@ def follow(job: Job, display: Display) -> None:
     """Show a job's progress until it has ended."""
     told = Pace()
     for state in job.watch():
+        message = state.message
+        if COMPILING in message:
+            display.notice(COMPILING)
+            message = ""
         under_way = state.step if state.step and not state.ended else ""
         for step in state.steps:
             # The one under way is shown once, below: a log takes one line of it every few seconds, with what is left.
@@ -79,7 +84,7 @@ def follow(job: Job, display: Display) -> None:
                 display.step(step.name, step.fraction, "taken over" if step.reused else "")
         if under_way:
             now = next((step.fraction for step in state.steps if step.name == state.step), state.fraction)
-            told.show(display, Progress(state.step, now, state.message))
+            told.show(display, Progress(state.step, now, message))
 
 
 def finish(job: Job, out: Path, *, quiet: bool) -> tuple[Result, list[Path]]:

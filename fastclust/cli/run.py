@@ -38,11 +38,13 @@ def run(
     epochs: Annotated[int | None, typer.Option(help="Epochs of learning.")] = None,
     embedding_dim: Annotated[int | None, typer.Option(help="Columns of the learned embedding.")] = None,
     metric: Annotated[str, typer.Option(help="euclidean, cosine or mahalanobis.")] = "euclidean",
-    neighbors: Annotated[int, typer.Option(help="Neighbours a row.")] = 15,
+    neighbors: Annotated[int | None, typer.Option(help="Neighbours a row; 15, or all others of few rows.")] = None,
     index: Annotated[
         str, typer.Option(help="auto, exact, cells, flat, ivf, hnsw, nndescent or a FAISS factory string.")
     ] = "auto",
-    perplexity: Annotated[float, typer.Option(help="Effective neighbours on the map.")] = 30.0,
+    perplexity: Annotated[
+        float | None, typer.Option(help="Effective neighbours on the map; 30, or a third of few rows.")
+    ] = None,
     map_iterations: Annotated[int, typer.Option(help="Iterations of the map.")] = 750,
     steps: Annotated[str | None, typer.Option(help="Steps to run, by commas; what they need is added.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
@@ -71,9 +73,16 @@ def run(
     if server is None:
         from fastclust import progress
         from fastclust.pipeline import run as run_here
+        from fastclust.warming import COMPILING, beside
 
         told = Pace()
-        with displaying(quiet=json) as display, progress.listening(lambda one: told.show(display, one)):
+        with (
+            displaying(quiet=json) as display,
+            beside() as compiling,
+            progress.listening(lambda one: told.show(display, one)),
+        ):
+            if compiling:
+                display.notice(COMPILING)
             done = run_here(source, out, labels=labels, train_labels=train_labels, steps=wanted, **params)
         quality, record = done.quality, done.steps
     else:

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from fastclust.client import Client, Dataset, Job
     from fastclust.data import RowSource
 
-__all__ = ["Metric", "Seed", "counted", "do", "one_of", "rows_of", "tell", "write_parts"]
+__all__ = ["Metric", "Neighbors", "Seed", "counted", "do", "one_of", "rows_of", "tell", "write_parts"]
 
 Metric = Annotated[str, typer.Option(help="euclidean, cosine or inner_product.")]
+Neighbors = Annotated[
+    int | None, typer.Option("--neighbors", "-k", help="Neighbours a row; 15, or all others of few rows.")
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 
 

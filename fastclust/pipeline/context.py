@@ -97,14 +97,17 @@ class RunContext:
 
     @property
     def n_clusters(self) -> int:
-        """As asked; chosen from a curve, where "auto" was; else as many as there are distinct labels; else 10."""
+        """As asked; chosen from a curve, where "auto" was; else as many as there are distinct labels; else 10.
+
+        Of fewer than 20 rows without labels, every other one could have a cluster.
+        """
         if self.params.n_clusters == "auto":
             return int(self.notes["clusters"]["n_clusters"])
         if isinstance(self.params.n_clusters, int):
             return self.params.n_clusters
         labels = self.source.labels
         known = 0 if labels is None else len(np.unique(labels[labels >= 0]))
-        return min(known or _DEFAULT_CLUSTERS, self.source.n_rows)
+        return known or min(_DEFAULT_CLUSTERS, max(1, self.source.n_rows // 2))
 
     def _once(self, name: str, load: Callable[[], _Loaded]) -> _Loaded:
         if name not in self._cache:

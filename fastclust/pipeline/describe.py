@@ -23,8 +23,10 @@ __all__ = ["describe_insight", "describe_quality", "write_ids"]
 #: Above this many rows, measures that compare every row with every other take this many of them, and say so.
 _SAMPLE = 10_000
 _OUTLIERS_KEPT = 100
-#: Distances of rows to centres that are held at once.
-_ENTRIES = 1 << 22
+#: Two rows have one neighbour each, which no map can get wrong.
+_LEAST_RANKED = 3
+#: Rows that are mapped into the metric's space at once.
+_BLOCK = 1 << 16
 
 
 def write_ids(folder: Path, source: RunSource) -> str:
@@ -82,13 +84,15 @@ def _spread_columns(context: RunContext) -> dict[str, Any]:
 
 
 def _own_distances(context: RunContext) -> NDArray[np.float32]:
-    """Distance of each row to its own centre: in blocks, as all rows to all centres may be too much."""
+    """Distance of each row to its own centre, in the metric's space."""
+    from fastclust.cluster.rows import rows_of
+
     clusters, rows = context.clusters, context.embedding
+    centers, space, _ = clusters.inner(rows.shape[1])
     found = np.empty(len(rows), np.float32)
-    block = max(1, _ENTRIES // len(clusters.cluster_centers_))
-    for start in range(0, len(rows), block):
-        own = clusters.labels_[start : start + block]
-        found[start : start + block] = clusters.transform(rows[start : start + block])[np.arange(len(own)), own]
+    for start in range(0, len(rows), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        found[some] = np.sqrt(rows_of(space.enter(rows[some])).own(centers, clusters.labels_[some]))
     return found
 
 
@@ -133,8 +137,10 @@ def describe_quality(context: RunContext) -> dict[str, Any]:
         quality["map"] = {
             "kl_divergence": context.notes["map"]["kl_divergence"],
             "neighbor_preservation": neighbor_preservation(graph, context.positions, k=min(10, graph.n_neighbors)),
-            "trustworthiness": trustworthiness(context.embedding[chosen], context.positions[chosen]),
         }
+        if len(chosen) >= _LEAST_RANKED:
+            found = trustworthiness(context.embedding[chosen], context.positions[chosen])
+            quality["map"]["trustworthiness"] = found
     progress.report("quality", 1, 3, "map")
     if context.source.labels is not None:
         # The raw rows beside the learned ones: what the learning was worth.

@@ -15,6 +15,7 @@ from fastclust.pipeline.folder import RunFolder, key_of
 from fastclust.pipeline.params import RunParams
 from fastclust.pipeline.source import labels_of, open_source
 from fastclust.pipeline.steps import STEPS, Step
+from fastclust_kernels import notices
 
 if TYPE_CHECKING:
     import os
@@ -66,8 +67,9 @@ def run(
     **params
         ``title``, ``n_clusters`` (None: as many as there are distinct labels, else 10; "auto": what
         :func:`fastclust.insight.choose_k` chooses, its curve in ``choice.json``), ``features``, ``image_size``,
-        ``encoder``, ``embedding_dim``, ``epochs``, ``metric`` ("euclidean", "cosine", "mahalanobis"), ``n_neighbors``,
-        ``index``, ``perplexity``, ``map_max_iter``, ``random_state``; see :class:`fastclust.pipeline.params.RunParams`.
+        ``encoder``, ``embedding_dim``, ``epochs``, ``metric`` ("euclidean", "cosine", "mahalanobis"), ``n_neighbors``
+        and ``perplexity`` (None: 15 and 30, or as many as few rows have), ``index``, ``map_max_iter``,
+        ``random_state``; see :class:`fastclust.pipeline.params.RunParams`.
 
     Returns
     -------
@@ -85,15 +87,17 @@ def run(
     OperationCancelledError
         A progress listener asked to stop. What was finished is kept.
     """
-    checked = _params(params)
+    asked = _params(params)
     wanted = _plan(steps)
     data = open_source(source, labels)
-    checked.check_rows(data.n_rows)
+    checked = asked.for_rows(data.n_rows)
     # Here and not where they are used: learning, which comes first, takes minutes.
     training = None if train_labels is None else labels_of(train_labels, data.ids, "train_labels")
     folder = RunFolder(out)
     with folder.locked():
         title = checked.title or _title(source)
+        if lowered := asked.lowered(data.n_rows):
+            notices.tell(f"{data.n_rows} rows: {' and '.join(lowered)}")
         folder.begin(title=title, n_rows=data.n_rows, kind=data.kind, params=checked.as_dict())
         learned = any(step.name == "learn" for step in wanted)
         context = RunContext(folder.path, data, checked, training, learned)
@@ -177,6 +181,10 @@ def _do(step: Step, key: str, context: RunContext, folder: RunFolder, share: tup
     started = time.perf_counter()
 
     def hear(inner: progress.Progress) -> None:
+        if inner.step == progress.NOTICE:
+            if listener is not None:
+                listener(inner)
+            return
         # Parts of the work, such as the graph that learning mines, are told of but do not move the step on.
         tell(0.99 * inner.fraction if inner.step == (step.reports or step.name) else reached, inner.message)
 

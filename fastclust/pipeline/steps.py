@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "Outcome", "Step"]
 
 _ROWS_PER_COLUMN = 10
+#: Rows from which on a perplexity of 1 has its 3 neighbours.
+_LEAST_ROWS = 4
 #: What was learned without labels, kept apart from what came of it with some; and the curve that k was chosen from.
 _TAUGHT, _CHOICE = "self-taught.safetensors", "choice.json"
 
@@ -183,7 +185,6 @@ def _cluster(context: RunContext) -> Outcome:
         save_json(context.path / _CHOICE, {"k": choice.k, "curve": curve})
         files.append(_CHOICE)
     else:
-        context.params.check_rows(context.source.n_rows)
         n_clusters = context.n_clusters
     model = KMeans(n_clusters, metric=context.metric, n_init=10, random_state=seed).fit(context.embedding)
     model.save(context.path / "kmeans.safetensors")
@@ -206,14 +207,19 @@ def _map(context: RunContext) -> Outcome:
     from fastclust.maps import TSNE
 
     params = context.params
-    perplexity = min(params.perplexity, (context.source.n_rows - 1) / 3)
-    model = TSNE(perplexity=perplexity, max_iter=params.map_max_iter, random_state=params.random_state).fit(
-        context.graph
-    )
+    assert params.perplexity is not None
+    # Of fewer than 4 rows there is no third: they are looked at all.
+    neighbors = context.graph.n_neighbors if context.source.n_rows < _LEAST_ROWS else "auto"
+    model = TSNE(
+        perplexity=params.perplexity,
+        k_neighbors=neighbors,
+        max_iter=params.map_max_iter,
+        random_state=params.random_state,
+    ).fit(context.graph)
     save_array(context.path / "map.npy", model.embedding_.astype(np.float32, copy=False))
     notes = {
         "backend": model.backend_,
-        "perplexity": perplexity,
+        "perplexity": params.perplexity,
         "initialization": model.initialization_,
         "kl_divergence": model.kl_divergence_,
     }

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.dispatch import launch
 
 if TYPE_CHECKING:
@@ -21,10 +23,10 @@ _CHUNK = 1 << 16
 def all_finite(flat: NDArray[Any]) -> bool:
     """Return whether a contiguous float32 or float64 ``[m]`` has neither NaN nor Inf."""
     with launch():
-        return bool(_all_finite(flat))
+        return bool(_all_finite(writable(flat)))
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _all_finite(flat):  # type: ignore[no-untyped-def]
     chunks = (len(flat) + _CHUNK - 1) // _CHUNK
     found = np.zeros(chunks, np.bool_)

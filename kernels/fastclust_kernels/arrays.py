@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["like", "to_numpy"]
+__all__ = ["like", "to_numpy", "writable"]
 
 
 def to_numpy(value: Any, field: str) -> NDArray[Any]:
@@ -50,3 +50,19 @@ def like(value: Any) -> Callable[[NDArray[Any]], Any]:
     if torch is not None and isinstance(value, torch.Tensor):
         return torch.from_numpy  # type: ignore[no-any-return]
     return lambda array: array
+
+
+def writable(array: NDArray[Any]) -> NDArray[Any]:
+    """The same memory without the mark "read-only", for which Numba would compile every kernel a second time.
+
+    For what kernels only read: nothing may be written through it.
+    """
+    return array.view(np.ndarray) if array.flags.writeable else np.asarray(_Unmarked(array))
+
+
+class _Unmarked:
+    """What NumPy makes an array of that may be written to; the array keeps it, and it keeps the owner of the memory."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._owner = array
+        self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}

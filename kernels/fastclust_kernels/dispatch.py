@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fastclust_kernels import passes
+from fastclust_kernels import compiling, passes
 from fastclust_kernels.errors import BackendError
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ def one_blas_thread() -> Iterator[None]:
 @contextmanager
 def launch() -> Iterator[None]:
     """Hold around a parallel kernel: two at once abort the process under Numba's workqueue layer."""
+    compiling.watch()
     with nullcontext() if threading_layer() in _SAFE_LAYERS else _launch:
         yield
 

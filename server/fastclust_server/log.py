@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
 import traceback
 from typing import Any
 
-__all__ = ["event", "failure"]
+__all__ = ["event", "failure", "hear_library"]
 
 
 def event(name: str, **fields: Any) -> None:
@@ -27,3 +28,14 @@ def event(name: str, **fields: Any) -> None:
 def failure(name: str, error: BaseException, **fields: Any) -> None:
     """Write one line with the traceback of ``error``."""
     event(name, error=repr(error), traceback="".join(traceback.format_exception(error)), **fields)
+
+
+def hear_library() -> None:
+    """Write what the library says through its logger as lines too."""
+    logging.getLogger("fastclust").addHandler(_Lines())
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        event("library", level=record.levelname.lower(), message=record.getMessage())

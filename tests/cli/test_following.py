@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from fastclust.cli import output, remote
+from fastclust_kernels.notices import COMPILING
 
 
 class Clock:
@@ -38,6 +39,18 @@ def test_a_log_has_a_line_of_the_step_under_way_with_its_message_and_what_is_lef
         "teach       20 %  epoch 1, 1:20 left of it",
         "teach       50 %  epoch 1, 0:30 left of it",
     ]
+
+
+def test_that_kernels_are_compiled_is_said_once_and_is_no_message_of_a_step(monkeypatch):
+    said = []
+    monkeypatch.setattr(output, "say", said.append)
+    step = SimpleNamespace(name="teach", fraction=0.0, reused=False)
+    told = [
+        SimpleNamespace(steps=steps, step=name, message=COMPILING, fraction=0.0, ended=False)
+        for steps, name in (((), ""), ((step,), "teach"), ((step,), "teach"))
+    ]
+    remote.follow(SimpleNamespace(watch=lambda: iter(told)), output.Display(None))
+    assert said == [COMPILING, "teach        0 %"]
 
 
 remote_pace = remote.Pace

@@ -1,6 +1,10 @@
+import json
+import logging
+
 import pytest
 
-from fastclust.progress import Progress
+from fastclust.progress import NOTICE, Progress
+from fastclust_server import log
 from fastclust_server.jobs.tracker import Tracker, encode_steps
 
 
@@ -38,3 +42,24 @@ def test_recorded_steps_replace_those_that_were_timed():
     tracker.update(Progress("map", 0.5))
     done = tracker.finished(encode_steps([{"name": "read", "seconds": 2.0, "reused": True}]))
     assert [(step.name, step.seconds, step.reused, step.fraction) for step in done.steps] == [("read", 2.0, True, 1.0)]
+
+
+def test_a_notice_is_a_message_and_no_step():
+    tracker = Tracker({"teach": 1.0})
+    tracker.update(Progress("teach", 0.5, "epoch 1"))
+    tracker.update(Progress(NOTICE, 0.0, "kernels"))
+    told = tracker.message()
+    assert (told.step, told.fraction, told.message) == ("teach", 0.5, "kernels")
+    assert [step.name for step in told.steps] == ["teach"]
+
+
+def test_what_the_library_logs_is_a_line_of_the_servers_log(capfd):
+    logger = logging.getLogger("fastclust")
+    before = list(logger.handlers)
+    log.hear_library()
+    try:
+        logger.warning("a word")
+    finally:
+        logger.handlers[:] = before
+    line = json.loads(capfd.readouterr().err)
+    assert (line["event"], line["level"], line["message"]) == ("library", "warning", "a word")

@@ -62,9 +62,9 @@ class _OverError(Exception):
     """No claims are left."""
 
 
-def run(monkeypatch, claims, steps, **settings):
-    """What a worker does whose claims give these; None: there is no job."""
-    done, left = [], list(claims)
+def run(monkeypatch, claims, steps, compiles=0, **settings):
+    """What a worker does whose claims give these (None: there is no job), while another process ``compiles``."""
+    done, left, looks = [], list(claims), iter([None] * compiles + [0] * 9)
 
     def claim(*_):
         if not left:
@@ -82,6 +82,8 @@ def run(monkeypatch, claims, steps, **settings):
         done.append(event)
 
     monkeypatch.setattr(module, "warming", warm)
+    monkeypatch.setattr(module, "kept", lambda: not compiles)
+    monkeypatch.setattr(module, "start", lambda: types.SimpleNamespace(pid=1, poll=lambda: next(looks)))
     monkeypatch.setattr(module, "_IDLE_SECONDS", 0.0)
     monkeypatch.setattr(module, "log", types.SimpleNamespace(event=log, failure=log))
     worker = Worker(
@@ -96,6 +98,11 @@ def run(monkeypatch, claims, steps, **settings):
 def test_a_job_that_comes_meanwhile_goes_before_the_next_step(monkeypatch):
     done = run(monkeypatch, ["a", None, "b", "c", None, None, None], 2)
     assert done == ["a", 0, "b", "c", 1, "worker_warm"]
+
+
+def test_a_worker_warms_itself_after_another_process_has_compiled(monkeypatch):
+    done = run(monkeypatch, [None, "a", None, None, None], 1, compiles=2)
+    assert done == ["compiling", "a", 0, "worker_warm"]
 
 
 def test_a_worker_that_cannot_be_warmed_works_all_the_same(monkeypatch):

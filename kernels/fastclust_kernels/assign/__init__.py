@@ -46,8 +46,9 @@ def _run_numba(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[Any], ND
     # The sentinel makes a row that a kernel missed fail in every consumer.
     labels = np.full(len(X), -1, np.int32)
     with np.errstate(over="ignore", invalid="ignore"), parallel_launch():
-        _dense.assign_dense(X, _dense.place(centers, _dense.frame_of(centers)), labels)
-        return labels, _exact.distances_to_own(X, centers, labels)
+        rows, middle = arrays.writable(X), arrays.writable(centers)
+        _dense.assign_dense(rows, _dense.place(middle, _dense.frame_of(middle)), labels)
+        return labels, _exact.distances_to_own(rows, middle, labels)
 
 
 def _run_triton(X: Any, centers: Any, *, second: bool) -> tuple[Any, Any, float, Any]:
@@ -144,7 +145,7 @@ def distances_to_own(X: NDArray[Any], centers: NDArray[Any], labels: NDArray[np.
     from fastclust_kernels.assign import _exact
 
     with launch():
-        return _exact.distances_to_own(X, centers, labels)
+        return _exact.distances_to_own(arrays.writable(X), arrays.writable(centers), arrays.writable(labels))
 
 
 def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
@@ -155,7 +156,7 @@ def distances_to_few(X: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     from fastclust_kernels.assign import _exact
 
     with launch():
-        return _exact.distances_to_few(X, rows)
+        return _exact.distances_to_few(arrays.writable(X), arrays.writable(rows))
 
 
 def distances_to_listed(X: NDArray[Any], rows: NDArray[Any], listed: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -166,10 +167,9 @@ def distances_to_listed(X: NDArray[Any], rows: NDArray[Any], listed: NDArray[np.
     """
     from fastclust_kernels.assign import _exact
 
-    # Kernels are compiled for arrays that may be written to.
-    one, other = (each if each.flags.writeable else each.copy() for each in (X, rows))
+    numbers = arrays.writable(np.ascontiguousarray(listed, np.int64))
     with parallel_launch():
-        return _exact.distances_to_listed(one, other, np.ascontiguousarray(listed, np.int64))
+        return _exact.distances_to_listed(arrays.writable(X), arrays.writable(rows), numbers)
 
 
 def greedy_plus_plus(
@@ -208,4 +208,4 @@ def greedy_plus_plus(
 
     apart = np.full(len(X), np.inf) if nearest is None else nearest
     with np.errstate(over="ignore", invalid="ignore"), parallel_launch():
-        return _seeding.greedy(X, weights, first, draws, apart)
+        return _seeding.greedy(arrays.writable(X), weights, first, draws, apart)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.assign._bounds import FLOOR, above, below, decide, panels_of
 from fastclust_kernels.assign._dense import doubt_of, length_of, move, sizes_of
 from fastclust_kernels.assign._scores import keep_best, keep_best_of_two
@@ -62,7 +63,7 @@ def _table(members: NDArray[np.int32], parts: int) -> NDArray[np.int32]:
     return np.ascontiguousarray(filled.reshape(-1, per, per, parts).transpose(0, 2, 1, 3).reshape(-1, PANEL))
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _anew(  # type: ignore[no-untyped-def]
     X, centers, members, group, place, parts, table, panels, halves, squares, upper, lower,
     shift, shifted, unit, reach, rows, chunk, labels, threads,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.assign._bounding import score_and_bound, tighten, tighten_by_two
 from fastclust_kernels.assign._bounds import FLOOR, UP, above, below, decide, home_of, panels_of
 from fastclust_kernels.assign._dense import doubt_of, move
@@ -126,7 +127,7 @@ def _find_open(start, count, labels, drift, drifts, kept, upper, lower, active, 
     return found
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _sweep(  # type: ignore[no-untyped-def]
     X, centers, moved, half, drift, members, group, place, parts, panels, halves, drifts, slow,
     apart, quick, quick_halves, busy, rank, squares, upper, lower,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.assign._dense import move
 from fastclust_kernels.assign._exact import squared
 from fastclust_kernels.assign._scores import (
@@ -107,7 +108,7 @@ def rows_together(X: NDArray[Any]) -> int:
     return int(np.clip(_ROWS_BYTES // width // TILE * TILE, _FEWEST_ROWS, _MOST_ROWS))
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _search(  # type: ignore[no-untyped-def]
     X, mean_panels, mean_halves, panels, halves, first, members, shift, probes, rows, lists, hidden, threads
 ):
@@ -171,7 +172,8 @@ def nearest_cells(local, count, panels, halves, near, whole):  # type: ignore[no
                     mine[p * PANEL + lane] = scores[p, r, lane]
             width = _largest(mine, probes, top, width, near[tile + r])
             if len(whole):
-                whole[tile + r] = mine
+                for c in range(len(mine)):
+                    whole[tile + r, c] = mine[c]
 
 
 @numba.njit(cache=True)
@@ -282,7 +284,7 @@ def _look(local, mine, panels, halves, begin, end, best, where, beaten):  # type
                 carry(second, r, beaten, i)
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def among(X, centers, lists, labels):  # type: ignore[no-untyped-def]
     """Move each label to the nearest of its row's candidates, if that is nearer: the lowest of those alike."""
     for i in numba.prange(len(X)):
@@ -298,7 +300,7 @@ def among(X, centers, lists, labels):  # type: ignore[no-untyped-def]
         labels[i] = label
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def seconds(X, centers, lists, labels, own, second, heirs):  # type: ignore[no-untyped-def]
     """Squared distance to the centre of the label, to the nearest other candidate, and which that is; -1 for none."""
     for i in numba.prange(len(X)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.assign._candidates import nearest_cells, rows_together
 from fastclust_kernels.assign._dense import doubt_of, length_of, move
 from fastclust_kernels.assign._vectors import PANEL
@@ -57,7 +58,7 @@ def _unit(X: NDArray[Any]) -> float:
     return float(np.finfo(X.dtype).eps) / 2
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _settled(X, shift, reach, unit, hidden, distances, sure):  # type: ignore[no-untyped-def]
     n, d = X.shape
     tiny, largest = np.float64(np.finfo(X.dtype).tiny), np.finfo(X.dtype).max / 8
@@ -70,7 +71,7 @@ def _settled(X, shift, reach, unit, hidden, distances, sure):  # type: ignore[no
         sure[i] = squares + reach * reach <= largest and least > away * away
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _apart(  # type: ignore[no-untyped-def]
     X, panels, halves, shift, radius, probes, reach, unit, rows, distances, sure, threads
 ):

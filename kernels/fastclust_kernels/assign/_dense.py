@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.assign._exact import squared
 from fastclust_kernels.assign._scores import keep_best, keep_best_of_two, pack, score_group, settle
 from fastclust_kernels.assign._vectors import PANEL, TILE
@@ -100,10 +101,12 @@ def doubt_of(squares, reach, d, unit, tiny):  # type: ignore[no-untyped-def]
     return unit * ((d + 4.0) * 0.5 * (squares + reach * reach) + reach * reach) + (d + 4.0) * tiny
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _dense(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, threads):  # type: ignore[no-untyped-def]
     for thread in numba.prange(threads):
-        _thread(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, thread, threads)
+        # Signed, as where it is called by itself: for each type of number it would be compiled once more.
+        number = np.int64(thread)
+        _thread(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk, labels, number, threads)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -44,20 +46,20 @@ def distances_to_listed(X: NDArray[Any], rows: NDArray[Any], listed: NDArray[np.
     return out
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _own(X, centers, labels, out):  # type: ignore[no-untyped-def]
     for i in numba.prange(len(X)):
         out[i] = squared(X[i], centers[labels[i]])
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _few(X, rows, out):  # type: ignore[no-untyped-def]
     for i in numba.prange(len(X)):
         for m in range(len(rows)):
             out[m, i] = squared(X[i], rows[m])
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _listed(X, rows, listed, out):  # type: ignore[no-untyped-def]
     for i in numba.prange(len(X)):
         for m in range(listed.shape[1]):

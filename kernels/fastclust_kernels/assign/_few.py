@@ -9,6 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.assign._dense import doubt_of, length_of, move
 from fastclust_kernels.assign._exact import squared
 from fastclust_kernels.assign._limits import DOWN
@@ -78,7 +79,7 @@ def _bound(count, squares, tops, nexts, reach, d, unit, tiny, shifted, doubt, up
         lower[a] = np.float32(min(np.sqrt(low) - far, _MOST)) * _DOWN
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def label_chunks(  # type: ignore[no-untyped-def]
     X, centers, panel, half, drift, rivals, shift, shifted, unit, reach, bounded, gather,
     labels, squares, upper, lower, weights, weighted, sums, totals, counts, changed, scored, threads,
@@ -189,7 +190,7 @@ def _decide(x, centers, slack):  # type: ignore[no-untyped-def]
     return np.int32(label), high, np.float32(min(np.sqrt(second) - slack, _MOST)) * _DOWN
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def add_chunks(X, labels, weights, weighted, sums, totals, counts, threads):  # type: ignore[no-untyped-def]
     """What :func:`label_chunks` adds up of all rows, for ``labels`` that are known."""
     n = len(X)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.assign._dense import doubt_of, frame_of, length_of, move
 from fastclust_kernels.assign._exact import squared
 from fastclust_kernels.assign._scores import score_group
@@ -66,7 +67,7 @@ def _drawn(target, sums, weights, nearest):  # type: ignore[no-untyped-def]
     return 0
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _greedy(X, weights, draws, shift, shifted, unit, ahead, nearest, chosen):  # type: ignore[no-untyped-def]
     n, d = X.shape
     tiny = np.float64(np.finfo(X.dtype).tiny)
@@ -128,7 +129,8 @@ def _greedy(X, weights, draws, shift, shifted, unit, ahead, nearest, chosen):  #
                             for lane in range(PANEL):
                                 distance = max(squares[i] - 2.0 * np.float64(scores[r, lane]), 0.0)
                                 mine[lane] += weights[i] * min(distance, nearest[i])
-                    potentials[b] = mine
+                    for lane in range(PANEL):
+                        potentials[b, lane] = mine[lane]
                 least = np.inf
                 for t in range(trials):
                     potential = 0.0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.dispatch import parallel_launch
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class CandidateSearch:
     """
 
     def __init__(self, X: NDArray[Any]) -> None:
-        self._rows = X
+        self._rows = writable(X)
         self._lists: NDArray[np.int32] | None = None
 
     def search(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.assign._vectors import PANEL
 from fastclust_kernels.dispatch import launch
 from fastclust_kernels.update.moving import SHRUNK
@@ -112,7 +113,7 @@ class FewCenters:
         with launch():
             for start in range(0, len(X), step):
                 here = slice(start, start + step)
-                rows, own = X[here], known.part(here)
+                rows, own = writable(X[here]), known.part(here)
                 chunks = -(-len(rows) // CHUNK)
                 each = self._nothing if weights is None else weights[here]
                 _few.label_chunks(
@@ -153,8 +154,9 @@ class FewCenters:
             for start in range(0, len(X), step):
                 here = slice(start, start + step)
                 each = self._nothing if weights is None else weights[here]
-                _few.add_chunks(X[here], labels[here], each, weights is not None, *self._parts, numba.get_num_threads())
-                _few.combine(-(-len(X[here]) // CHUNK), False, self._changed, *self._parts, *self._gained)  # noqa: FBT003
+                rows = writable(X[here])
+                _few.add_chunks(rows, labels[here], each, weights is not None, *self._parts, numba.get_num_threads())
+                _few.combine(-(-len(rows) // CHUNK), False, self._changed, *self._parts, *self._gained)  # noqa: FBT003
 
     def end_all(self) -> None:
         """End the other pass."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.dispatch import launch
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ class FixedCenters:
         placed = self._placed.get(X.dtype)
         if placed is None:
             with np.errstate(over="ignore", invalid="ignore"):
-                centers = self.centers.astype(X.dtype, copy=False)
+                centers = writable(self.centers.astype(X.dtype, copy=False))
                 placed = self._placed[X.dtype] = _dense.place(centers, _dense.frame_of(centers))
         # The sentinel makes a row that a kernel missed fail in every consumer.
         found = np.full(len(X), -1, np.int32)
         with launch():
-            _dense.assign_dense(X, placed, found)
+            _dense.assign_dense(writable(X), placed, found)
         return found

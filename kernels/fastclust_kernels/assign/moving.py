@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.assign import BACKENDS, reference
 from fastclust_kernels.dispatch import Request, choose, parallel_launch
 from fastclust_kernels.errors import BackendError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fastclust_kernels.assign._bounds import Bounds, Groups
     from fastclust_kernels.assign._dense import Frame
 
-__all__ = ["MovingAssignment", "bytes_of_bounds"]
+__all__ = ["MovingAssignment", "bytes_of_bounds", "sweep_once"]
 
 #: Bounds save more than they cost from this many centres on, or if a row is this long and so is dear to read.
 _WORTH_CENTERS, _WORTH_COLUMNS = 17, 256
@@ -62,7 +63,7 @@ class MovingAssignment:
         worth = n_centers >= _WORTH_CENTERS or X.shape[1] >= _WORTH_COLUMNS
         self.bounded = self.backend == "numba" and (worth if bounds is None else bounds)
         self._asked = bounds is not None
-        self._rows = X
+        self._rows = writable(X)
         self._labels = np.zeros(len(X), np.int32)
         self._parts = _parts(len(X), n_centers, X.shape[1] * X.itemsize)
         self._frame: Frame | None = None
@@ -77,7 +78,7 @@ class MovingAssignment:
 
     def rows_at(self, X: NDArray[Any]) -> None:
         """Take the same rows from another place in memory; an empty one lets go of them between steps."""
-        self._rows = X
+        self._rows = writable(X)
 
     def step(self, centers: NDArray[Any]) -> NDArray[np.int32]:
         """Labels int32 ``[n]`` for ``centers`` ``[k, d]`` of the rows' dtype; the next step reuses the array."""
@@ -171,6 +172,24 @@ class MovingAssignment:
             return np.inf, 0, movers
         cost, apart = cost_of_step(self._rows[picked], centers, *sample, drift, movers, len(self._groups.members))
         return cost, apart, movers
+
+
+def sweep_once(X: NDArray[Any], centers: NDArray[Any]) -> None:
+    """Make one step with bounds that say nothing, so that its kernel is compiled apart from all others.
+
+    ``X`` ``[n, d]`` and ``centers`` ``[k, d]`` are of one dtype and finite.
+    """
+    from fastclust_kernels.assign import _bounded, _dense
+    from fastclust_kernels.assign._grouping import groups_of
+
+    parts, drift = _parts(len(X), len(centers), X.shape[1] * X.itemsize), np.zeros(len(centers), np.float32)
+    frame, groups = _dense.frame_of(centers), groups_of(centers, parts)
+    movers, bounds = _bounded.movers_of(groups, parts, drift), _no_bounds(len(X), groups, parts)
+    labels, moved = np.zeros(len(X), np.int32), centers - frame.shift
+    # What a step before would have left.
+    bounds.squares[:] = np.einsum("ij,ij->i", X - frame.shift, X - frame.shift)
+    with parallel_launch():
+        _bounded.sweep(X, centers, moved, drift, movers, 0, groups, bounds, frame, labels)
 
 
 def bytes_of_bounds(n: int, k: int, row_bytes: int) -> int:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.mahalanobis._tiles import TILE, add_squares, address_tile, pack, used_of
-from fastclust_kernels.mahalanobis._whiten import writable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,10 +31,10 @@ def to_components(
     _components(writable(X), means, packed, first, last, out, squared, rows, numba.get_num_threads())
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _components(X, means, packed, first, last, out, squared, rows, threads):  # type: ignore[no-untyped-def]
     for thread in numba.prange(threads):
-        _thread(X, means, packed, first, last, out, squared, rows, thread, threads)
+        _thread(X, means, packed, first, last, out, squared, rows, np.int64(thread), threads)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -73,7 +74,7 @@ def paired(X: NDArray[Any], Y: NDArray[Any], factor: NDArray[np.float64]) -> NDA
     return out
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+@numba.njit(parallel=only_loops(), cache=True, nogil=True, fastmath={"contract"})
 def _paired(X, Y, packed, out):  # type: ignore[no-untyped-def]
     n, d = X.shape
     p, _, lanes = packed.shape

@@ -12,13 +12,15 @@ import numba
 import numpy as np
 
 from fastclust_kernels._borrowed import borrowed
+from fastclust_kernels._loops import only_loops
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.assign._limits import lowest
 from fastclust_kernels.mahalanobis import bounds
 from fastclust_kernels.mahalanobis._exact import difference, whitened
 from fastclust_kernels.mahalanobis._first import first_scores, kth_of_bins, sets_for
 from fastclust_kernels.mahalanobis._pairs import limits_of, slab_of
 from fastclust_kernels.mahalanobis._tiles import CHUNK, TILE, above, address_tile, at_least
-from fastclust_kernels.mahalanobis._whiten import map_of, panels_of, whiten, writable
+from fastclust_kernels.mahalanobis._whiten import map_of, panels_of, whiten
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +68,7 @@ def nearest(
     return distances, indices
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _nearest(  # type: ignore[no-untyped-def]
     X, Y, factor, left, right, rounded, panels, halves, norms, reach, drift, farthest, lost, other_lost,
     own, unit, share, rows, chunk, capacity, sets, distances, indices, threads,
@@ -75,7 +77,7 @@ def _nearest(  # type: ignore[no-untyped-def]
     for thread in numba.prange(threads):
         _thread(
             X, Y, factor, left, right, rounded, panels, halves, norms, reach, drift, farthest, lost, other_lost,
-            own, unit, share, rows, chunk, capacity, sets, distances, indices, thread, threads, blocks,
+            own, unit, share, rows, chunk, capacity, sets, distances, indices, np.int64(thread), threads, blocks,
         )  # fmt: skip
 
 

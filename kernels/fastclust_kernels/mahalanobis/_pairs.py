@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.mahalanobis import bounds
 from fastclust_kernels.mahalanobis._exact import difference, whitened
 from fastclust_kernels.mahalanobis._tiles import TILE, address_tile, distances, lanes_of, squared_distances
-from fastclust_kernels.mahalanobis._whiten import Map, Whitened, map_of, panels_of, whiten, writable
+from fastclust_kernels.mahalanobis._whiten import Map, Whitened, map_of, panels_of, whiten
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,7 +104,7 @@ def _slab(
     )
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _products(  # type: ignore[no-untyped-def]
     X, Y, factor, left, right, rounded, panels, norms, others, limits, other_limits, lost, other_lost,
     out, top, side, squared, chunk, threads,
@@ -110,7 +112,7 @@ def _products(  # type: ignore[no-untyped-def]
     for thread in numba.prange(threads):
         _thread(
             X, Y, factor, left, right, rounded, panels, norms, others, limits, other_limits, lost, other_lost,
-            out, top, side, squared, chunk, thread, threads,
+            out, top, side, squared, chunk, np.int64(thread), threads,
         )  # fmt: skip
 
 
@@ -173,7 +175,7 @@ def _thread(  # type: ignore[no-untyped-def]
                                     out[top + i, side + j] = total if squared else np.sqrt(total)
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+@numba.njit(parallel=only_loops(), cache=True, nogil=True, fastmath={"contract"})
 def _differences(X, others, factor, out, squared):  # type: ignore[no-untyped-def]
     """From the differences of a few columns; ``others`` is float64 ``[d, m]``."""
     n, m = out.shape

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
+from fastclust_kernels.arrays import writable
 from fastclust_kernels.mahalanobis._tiles import TILE, address_tile, lanes_of, multiply, pack, used_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Map", "Whitened", "map_of", "panels_of", "whiten", "writable"]
+__all__ = ["Map", "Whitened", "map_of", "panels_of", "whiten"]
 
 _BLOCK = 64
 
@@ -73,18 +75,7 @@ def panels_of(white: Whitened, rank: int) -> NDArray[Any]:
     return filled
 
 
-def writable(array: NDArray[Any]) -> NDArray[Any]:
-    """The same memory without the mark "read-only", for which Numba would compile every kernel a second time."""
-    if array.flags.writeable:
-        return array.view(np.ndarray)
-
-    class _Same:
-        __array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
-
-    return np.asarray(_Same())
-
-
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _whiten(rows, shift, lengths, panels, first, last, exact, rounded, norms, spreads):  # type: ignore[no-untyped-def]
     n, d = rows.shape
     width = exact.shape[1]
@@ -115,7 +106,7 @@ def _whiten(rows, shift, lengths, panels, first, last, exact, rounded, norms, sp
             norms[i] = total
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@numba.njit(parallel=only_loops(), cache=True, nogil=True)
 def _panels(rounded, filled):  # type: ignore[no-untyped-def]
     p, r, lanes = filled.shape
     n = len(rounded)

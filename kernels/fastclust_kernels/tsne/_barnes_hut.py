@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.tsne._exact import from_others
 from fastclust_kernels.tsne._tree import LEAF, tree_of
 
@@ -69,7 +70,7 @@ def _push(points, n_points, cells, n_cells, axes, start, end, found):  # type: i
         found[i - start, 3] += np.float64(c) + f
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
 def _walk(order, axes, ranges, after, boxes, moments, reaches, leaves, opening, forces, sums):  # type: ignore[no-untyped-def]
     for number in numba.prange(len(leaves)):
         leaf = leaves[number]

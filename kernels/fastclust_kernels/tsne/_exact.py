@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -45,7 +47,7 @@ def from_others(xs, ys, zs, x, y, z):  # type: ignore[no-untyped-def]
     return total, fx, fy, fz
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _all_pairs(xs: Any, ys: Any, zs: Any, forces: Any, sums: Any):  # type: ignore[no-untyped-def]
     n = len(xs)
     for block in numba.prange(len(sums)):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -74,7 +76,7 @@ def gather(
     _gather(Y, low[0], low[1], np.float32(1 / spacing), fields[0], fields[1], forces)
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _limits(Y: Any, found: Any):  # type: ignore[no-untyped-def]
     for block in numba.prange(len(found)):
         start, end = block * _BLOCK, min(len(Y), (block + 1) * _BLOCK)
@@ -90,7 +92,7 @@ def _limits(Y: Any, found: Any):  # type: ignore[no-untyped-def]
             found[block, axis], found[block, 2 + axis] = low, high
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _count(Y: Any, low: Any, inverse: Any, strip: Any, counts: Any):  # type: ignore[no-untyped-def]
     for block in numba.prange(len(counts)):
         for i in range(block * _BLOCK, min(len(Y), (block + 1) * _BLOCK)):
@@ -99,7 +101,7 @@ def _count(Y: Any, low: Any, inverse: Any, strip: Any, counts: Any):  # type: ig
             counts[block, here] += 1
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _place(strip: Any, places: Any, order: Any):  # type: ignore[no-untyped-def]
     for block in numba.prange(len(places)):
         for i in range(block * _BLOCK, min(len(strip), (block + 1) * _BLOCK)):
@@ -122,7 +124,7 @@ def _window(t):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(parallel=True, cache=True, fastmath={"contract"})
+@numba.njit(parallel=only_loops(), cache=True, fastmath={"contract"})
 def _spread(Y, order, first, low0, low1, inverse, own, parity, grid, sums):  # type: ignore[no-untyped-def]
     strips = len(sums)
     for half in numba.prange((strips - parity + 1) // 2):
@@ -150,7 +152,7 @@ def _spread(Y, order, first, low0, low1, inverse, own, parity, grid, sums):  # t
         sums[strip] = total
 
 
-@numba.njit(parallel=True, cache=True, fastmath={"contract", "reassoc"})
+@numba.njit(parallel=only_loops(), cache=True, fastmath={"contract", "reassoc"})
 def _gather(Y, low0, low1, inverse, across, along, forces):  # type: ignore[no-untyped-def]
     n = len(Y)
     for block in numba.prange((n + _BLOCK - 1) // _BLOCK):

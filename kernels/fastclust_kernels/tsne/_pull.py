@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -86,7 +88,7 @@ def _sum_2(pairs, values, x, y):  # type: ignore[no-untyped-def]
     return fx, fy
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
 def _pull_2(pointers, indices, values, packed, Y, forces):  # type: ignore[no-untyped-def]
     n = len(Y)
     for block in numba.prange((n + _ROWS - 1) // _ROWS):
@@ -108,7 +110,7 @@ def _pull_2(pointers, indices, values, packed, Y, forces):  # type: ignore[no-un
             forces[i, 1] = fy
 
 
-@numba.njit(parallel=True, cache=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(parallel=only_loops(), cache=True, fastmath=_FAST, error_model="numpy")
 def _pull_3(pointers, indices, values, Y, forces):  # type: ignore[no-untyped-def]
     one = np.float32(1)
     for i in numba.prange(len(Y)):
@@ -126,7 +128,7 @@ def _pull_3(pointers, indices, values, Y, forces):  # type: ignore[no-untyped-de
         forces[i, 2] = fz
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
 def _cost(pointers, indices, values, Y, sums):  # type: ignore[no-untyped-def]
     n, dimensions = Y.shape
     for block in numba.prange(len(sums)):
@@ -141,7 +143,7 @@ def _cost(pointers, indices, values, Y, sums):  # type: ignore[no-untyped-def]
         sums[block] = total
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _reorder(pointers, indices, values, order, place, new_pointers, new_indices, new_values):  # type: ignore[no-untyped-def]
     for i in numba.prange(len(order)):
         start, end = pointers[order[i]], pointers[order[i] + 1]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -74,7 +76,7 @@ def _dilate(x):  # type: ignore[no-untyped-def]
     return (x | x << 2) & 0x1249249249249249
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _code(Y, low, scale, codes):  # type: ignore[no-untyped-def]
     n, dimensions = Y.shape
     for block in numba.prange((n + _BLOCK - 1) // _BLOCK):
@@ -134,7 +136,7 @@ def _add_products(moment, weight, x, y, z):  # type: ignore[no-untyped-def]
     moment[8] += weight * y * z
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _measure_leaves(axes, ranges, leaves, boxes, moments):  # type: ignore[no-untyped-def]
     for number in numba.prange(len(leaves)):
         cell = leaves[number]

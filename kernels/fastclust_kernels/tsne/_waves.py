@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.tsne._butterflies import LANES
 from fastclust_kernels.tsne._plan import back, plan_of, there
 from fastclust_kernels.tsne._tiles import flip, join, split, weigh
@@ -89,7 +90,7 @@ def _padded(columns: int) -> int:
     return -(-columns // (2 * LANES)) * 2 * LANES
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _down(grid, passes, turns, frequency, place, between, threads):  # type: ignore[no-untyped-def]
     """Transform columns, and put frequencies 0 to n / 2 of each in strips."""
     rows, columns = grid.shape
@@ -113,7 +114,7 @@ def _down(grid, passes, turns, frequency, place, between, threads):  # type: ign
                     flip(tile, part, 0, 1, between, strip, at, 2)
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _along(between, passes, turns, frequency, place, kernels, half, after, energy, threads):  # type: ignore[no-untyped-def]
     """Transform rows, weigh, and transform back."""
     strips, columns = len(between), between.shape[1] // 2
@@ -149,7 +150,7 @@ def _along(between, passes, turns, frequency, place, kernels, half, after, energ
             after[strip, 4 * some :] = 0
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(parallel=only_loops(), cache=True)
 def _up(after, passes, turns, frequency, place, fields, threads):  # type: ignore[no-untyped-def]
     """Transform columns back: the first field is the real part, the second the imaginary one."""
     rows = fields.shape[1]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels.dispatch import parallel_launch
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def descend(
     return total
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+@numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
 def _descend(Y, update, gains, attraction, repulsion, numbers, sums):  # type: ignore[no-untyped-def]
     n, dimensions = Y.shape
     exaggeration, inverse, rate, momentum, least, longest = numbers

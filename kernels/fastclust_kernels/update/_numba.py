@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from fastclust_kernels._loops import only_loops
 from fastclust_kernels._near import bring_near
+from fastclust_kernels.arrays import writable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +26,7 @@ def update(
     X: NDArray[Any], labels: NDArray[np.int32], k: int, weights: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums ``[k, d]`` and weights ``[k]``."""
-    order, counts = _sort(labels, k)
+    order, counts = _sort(writable(labels), k)
     return _added(X, order, counts, None if weights is None else weights[order])
 
 
@@ -58,7 +60,7 @@ def carry(
         order = rows[order]
     starts, stops, owner, fresh, many, first = _cut(counts, into[-1])
     each = np.ones(0) if weights is None else weights
-    _carry(X, order, starts, stops, owner, fresh, many, first, each, weights is not None, *into)
+    _carry(writable(X), order, starts, stops, owner, fresh, many, first, each, weights is not None, *into)
 
 
 def _added(
@@ -69,7 +71,7 @@ def _added(
     partial = np.empty((len(owner), X.shape[1]))
     partial_weights = np.empty(len(owner))
     each = np.ones(0) if weights is None else weights
-    _add(X, rows, starts, stops, each, weights is not None, partial, partial_weights)
+    _add(writable(X), rows, starts, stops, each, weights is not None, partial, partial_weights)
     sums, total = _combine(partial, partial_weights, owner, len(counts))
     return sums, total
 
@@ -77,14 +79,18 @@ def _added(
 @numba.njit(cache=True)
 def _sort(labels, k):  # type: ignore[no-untyped-def]
     """Row numbers by label, in their own order within a label, and the size of each cluster."""
-    counts = np.zeros(k, np.int64)
-    for label in labels:
-        counts[label] += 1
-    place = np.cumsum(counts) - counts
-    order = np.empty(len(labels), np.int64)
-    for i, label in enumerate(labels):
-        order[place[label]] = i
-        place[label] += 1
+    n = len(labels)
+    counts, place = np.zeros(k, np.int64), np.empty(k, np.int64)
+    for i in range(n):
+        counts[labels[i]] += 1
+    before = 0
+    for c in range(k):
+        place[c] = before
+        before += counts[c]
+    order = np.empty(n, np.int64)
+    for i in range(n):
+        order[place[labels[i]]] = i
+        place[labels[i]] += 1
     return order, counts
 
 
@@ -105,7 +111,7 @@ def _segments(counts):  # type: ignore[no-untyped-def]
     return owner, starts, stops
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+@numba.njit(parallel=only_loops(), cache=True, nogil=True, fastmath={"contract"})
 def _add(X, rows, starts, stops, weights, weighted, partial, partial_weights):  # type: ignore[no-untyped-def]
     d = X.shape[1]
     width = d * X.itemsize
@@ -158,7 +164,7 @@ def _cut(counts, filled):  # type: ignore[no-untyped-def]
     return starts, stops, owner, fresh, begun, first
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, fastmath={"contract"})
+@numba.njit(parallel=only_loops(), cache=True, nogil=True, fastmath={"contract"})
 def _carry(  # type: ignore[no-untyped-def]
     X, rows, starts, stops, owner, fresh, many, first, weights, weighted, sums, total, partial, partial_weights, filled
 ):
@@ -196,9 +202,13 @@ def _carry(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _combine(partial, partial_weights, owner, k):  # type: ignore[no-untyped-def]
-    sums = np.zeros((k, partial.shape[1]))
+    d = partial.shape[1]
+    sums = np.zeros((k, d))
     weights = np.zeros(k)
     for segment in range(len(owner)):
-        sums[owner[segment]] += partial[segment]
-        weights[owner[segment]] += partial_weights[segment]
+        c = owner[segment]
+        # One by one: the sum of two arrays would take Numba five seconds more to compile.
+        for j in range(d):
+            sums[c, j] += partial[segment, j]
+        weights[c] += partial_weights[segment]
     return sums, weights

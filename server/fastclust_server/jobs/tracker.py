@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from fastclust.progress import NOTICE
 from fastclust.v1 import job_pb2
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class Tracker:
         """Take one report in."""
         now = time.monotonic()
         with self._guard:
+            if progress.step == NOTICE:
+                self._message = progress.message
+                return
             if progress.step != self._step:
                 self._step, self._step_started = progress.step, now
             step = self._steps.setdefault(progress.step, job_pb2.JobStep(name=progress.step))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from fastclust import progress
 from fastclust.errors import FastclustError, OperationCancelledError
 from fastclust.v1 import spec_pb2
+from fastclust.warming import COMPILING, kept, start
 from fastclust_server import log, status
 from fastclust_server.config import Settings
 from fastclust_server.database import Database
@@ -32,6 +33,7 @@ from fastclust_server.storage.catalog import Catalog
 from fastclust_server.storage.folder import DataFolder
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from types import FrameType
 
@@ -63,22 +65,37 @@ class Worker:
         self._server = server
         self._wake = threading.Event()
         self._stopping = False
-        #: What is still to be compiled; None: nothing, or nothing is wanted.
+        #: Compiles all that a run needs, where none of it was kept on disk.
+        self._compiler: subprocess.Popen[bytes] | None = None
+        #: What is still to be compiled or loaded here; None: nothing, or nothing is wanted.
         self._warming: Iterator[str] | None = None if settings.cold else warming()
         self._warms = False
         self._heartbeat: Heartbeat | None = None
 
     def run(self) -> None:
         """Work until :meth:`stop`."""
+        if not self._settings.cold:
+            self._compile_beside()
         while not self._stopping:
             self._wake.clear()
             record = self._store.claim(self._worker, self._server, LEASE_SECONDS)
             if record is not None:
                 self.attempt(record)
-            elif self._warming is not None:
+            elif self._warming is not None and not self._compiling():
                 self._warm(self._warming)
             else:
                 self._wake.wait(_IDLE_SECONDS)
+
+    def _compile_beside(self) -> None:
+        try:
+            if not kept():
+                self._compiler = start()
+                log.event("compiling", worker=self._worker, compiler_pid=self._compiler.pid)
+        except Exception as error:  # noqa: BLE001 - the job that needs it will say so to its owner
+            log.failure("warming_failed", error, worker=self._worker)
+
+    def _compiling(self) -> bool:
+        return self._compiler is not None and self._compiler.poll() is None
 
     def _warm(self, steps: Iterator[str]) -> None:
         """Do one step of what makes the first job quick; a job that came meanwhile goes before the next."""
@@ -125,6 +142,8 @@ class Worker:
             work = Work(self._folder, self._store, self._catalog, record, self._settings)
             with progress.listening(heartbeat.listen):
                 heartbeat.check()
+                if self._compiling():
+                    progress.report(progress.NOTICE, 0, 1, COMPILING)
                 task.run(getattr(spec, record.kind), work)
             artifacts = work.close()
             heartbeat.close()
@@ -233,6 +252,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, default={})
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)
+    log.hear_library()
     folder = DataFolder(arguments.data)
     database = Database(os.environ.get("FASTCLUST_DATABASE") or folder.database_url)
     settings = Settings(arguments.data, **arguments.settings)

@@ -175,6 +175,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, required=True)
     parser.add_argument("--delay", type=float, required=True)
     arguments = parser.parse_args()
+    log.hear_library()
     folder = DataFolder(arguments.data)
     database = Database(os.environ.get("FASTCLUST_DATABASE") or folder.database_url)
     models = Models(folder, JobStore(database), Catalog(database), arguments.memory)

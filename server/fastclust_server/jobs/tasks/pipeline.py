@@ -71,7 +71,7 @@ def check(spec: PipelineSpec, inputs: Inputs) -> None:
             )
     else:
         check_clusters(spec.clusters, record.row_count)
-    RunParams(**_params(spec)).check_rows(record.row_count)
+    RunParams(**_params(spec)).for_rows(record.row_count)
     for field in ("labels", "train_labels"):
         if getattr(spec, field):
             inputs.labels(field, getattr(spec, field), record.row_count)

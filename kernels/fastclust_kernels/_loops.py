@@ -1,0 +1,16 @@
+"""What of a kernel runs in parallel: its ``prange`` loops and nothing else."""
+
+from __future__ import annotations
+
+__all__ = ["only_loops"]
+
+_OTHERS = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
+
+
+def only_loops() -> dict[str, bool]:
+    """Return Numba's ``parallel=`` for it, a new one each time, as Numba empties it.
+
+    With ``parallel=True``, every fill, every ``np.zeros`` and every expression of arrays becomes a parallel loop of its
+    own: half a second or more to compile, and a wait for all threads where one would have been done.
+    """
+    return dict.fromkeys(_OTHERS, False) | {"prange": True}

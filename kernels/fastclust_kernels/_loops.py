@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["only_loops"]
 
 _OTHERS = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 
 
-def only_loops() -> dict[str, bool]:
+def only_loops() -> Any:
     """Return Numba's ``parallel=`` for it, a new one each time, as Numba empties it.
 
     With ``parallel=True``, every fill, every ``np.zeros`` and every expression of arrays becomes a parallel loop of its
-    own: half a second or more to compile, and a wait for all threads where one would have been done.
+    own: half a second or more to compile, and a wait for all threads where one would have been done. Numba's stubs know
+    of True and False only.
     """
     return dict.fromkeys(_OTHERS, False) | {"prange": True}

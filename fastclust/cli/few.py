@@ -35,7 +35,7 @@ def perplexity_for(asked: float | None, n_rows: int, *, quiet: bool) -> dict[str
 
 
 def _fitting(name: str, usual: float, most: float, n_rows: int, *, quiet: bool) -> float:
-    if most >= usual:
+    if most >= usual or n_rows < 2:  # of one row nothing is right, and the library says so
         return usual
     if not quiet:
         say(f"{n_rows} rows: {name} {most:.3g}, not {usual:g}")

@@ -9,6 +9,8 @@ from fastclust.cli.output import say
 __all__ = ["clusters_for", "neighbors_for", "perplexity_for"]
 
 _CLUSTERS, _NEIGHBORS, _PERPLEXITY = 8, 15, 30.0
+#: For any neighbour at all.
+_LEAST_ROWS = 2
 
 
 def clusters_for(asked: int | None, n_rows: int, *, quiet: bool) -> int:
@@ -22,16 +24,18 @@ def neighbors_for(asked: int | None, n_rows: int, *, quiet: bool) -> int:
     """Neighbours a row: 15, or all other rows."""
     if asked is not None:
         return asked
+    if n_rows < _LEAST_ROWS:
+        return _NEIGHBORS  # none would be right, and the library says so
     return int(_fitting("neighbors", _NEIGHBORS, max(1, n_rows - 1), n_rows, quiet=quiet))
 
 
 def perplexity_for(asked: float | None, n_rows: int, *, quiet: bool) -> dict[str, Any]:
     """Perplexity of a map: 30, or a third of the other rows; of 2 or 3 rows all others are looked at."""
-    if asked is not None:
-        return {"perplexity": asked}
+    if asked is not None or n_rows < _LEAST_ROWS:
+        return {"perplexity": asked or _PERPLEXITY}
     third = (n_rows - 1) / 3
     found = {"perplexity": _fitting("perplexity", _PERPLEXITY, max(1.0, third), n_rows, quiet=quiet)}
-    return found | {"k_neighbors": n_rows - 1} if 0 < third < 1 else found
+    return found | {"k_neighbors": n_rows - 1} if third < 1 else found
 
 
 def _fitting(name: str, usual: float, most: float, n_rows: int, *, quiet: bool) -> float:

@@ -237,5 +237,6 @@ def _ratio(total: float, within: float, k: int, n: int) -> float:
 
 def _best(curve: list[KPoint]) -> int:
     """The largest silhouette among the stable; the smaller k where they are equal."""
-    least = _STABLE * max(point.stability for point in curve)
+    most = max(point.stability for point in curve)
+    least = min(_STABLE * most, most)  # of few rows even the best may agree less than chance would
     return max((point for point in curve if point.stability >= least), key=lambda point: (point.silhouette, -point.k)).k

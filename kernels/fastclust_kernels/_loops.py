@@ -10,10 +10,9 @@ _OTHERS = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "s
 
 
 def only_loops() -> Any:
-    """Return Numba's ``parallel=`` for it, a new one each time, as Numba empties it.
+    """Return Numba's ``parallel=`` for it: a dictionary, though its types say bool, and a new one, as it is emptied.
 
     With ``parallel=True``, every fill, every ``np.zeros`` and every expression of arrays becomes a parallel loop of its
-    own: half a second or more to compile, and a wait for all threads where one would have been done. Numba's stubs know
-    of True and False only.
+    own: half a second or more to compile, and a wait for all threads where one would have been done.
     """
     return dict.fromkeys(_OTHERS, False) | {"prange": True}

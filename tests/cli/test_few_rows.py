@@ -9,6 +9,7 @@ from fastclust import progress
 from fastclust.cli import few
 from fastclust.cli.main import app
 from fastclust.errors import InputError
+from fastclust.insight.choice import KPoint, _best
 from fastclust.pipeline.params import RunParams
 
 
@@ -76,3 +77,8 @@ def test_a_verb_takes_what_there_is_and_says_so(tmp_path, verb, file, shape, sai
 @pytest.mark.parametrize(("asked", "found"), [(None, 8), (20, 20), (0, 0)])
 def test_a_number_of_clusters_that_was_asked_for_is_handed_on(asked, found):
     assert few.clusters_for(asked, 1000, quiet=False) == found
+
+
+def test_a_number_of_clusters_is_chosen_where_none_agrees_better_than_chance():
+    curve = [KPoint(2, 0.1, 1.0, -0.2, 1.0), KPoint(3, 0.2, 1.0, -0.1, 1.0), KPoint(4, 0.3, 1.0, -0.5, 1.0)]
+    assert _best(curve) == 3

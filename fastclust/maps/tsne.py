@@ -272,7 +272,8 @@ class TSNE(BaseEstimator):
         """Place new rows ``[m, d]`` on the fitted map, which does not move: where their 10 neighbours are theirs there.
 
         More of :func:`fastclust.maps.placing.place`. Where ``neighbors`` is "auto" the 10 are exact, unless more than
-        1000 rows are placed among more than 20,000: then an inverted file finds nearly all. Returns float32 ``[m, n_components]``.
+        1000 rows are placed among more than 20,000: then an inverted file finds nearly all. Returns float32
+        ``[m, n_components]``.
 
         Raises
         ------
@@ -289,7 +290,8 @@ class TSNE(BaseEstimator):
             rows = self._components.project(ArrayRows(rows))
         k = min(_PLACED_BY, len(self._source))
         metric = self.metric if self._graph_metric == "mahalanobis" else self._graph_metric
-        n, index, options = len(self._source), self.neighbors, {}
+        n, index = len(self._source), self.neighbors
+        options: dict[str, Any] = {}
         if index == "auto" and n > _MANY and len(rows) > _MANY_NEW:
             # Few lists: an index for one search should not take longer to make than to ask.
             index, options = f"IVF{int(n**0.5)},Flat", {"share": _SHARE}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["TSNE"]
@@ -34,8 +34,8 @@ _PLACED_BY = 10
 #: Rows, and new ones, beyond both of which new ones are placed by an inverted file: below, comparing all pairs is
 #: quicker, or takes no longer than making the index.
 _MANY, _MANY_NEW = 20_000, 1000
-#: One list in so many is looked into: finds .998 of the 10 neighbours of 10,000 images among 60,000, twice as quickly as
-#: comparing all pairs.
+#: One list in so many is looked into: that finds .998 of the 10 neighbours of 10,000 images among 60,000, more quickly
+#: than comparing all pairs.
 _SHARE = 20
 #: Rows below which one thread is as quick as several, and much quicker where others use the cores too: 0.3 s against
 #: 6.6 for 300 iterations of 1,000 rows on two cores that are busy.

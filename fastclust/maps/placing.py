@@ -66,8 +66,8 @@ def _weights(distances: NDArray[Any]) -> NDArray[np.float64]:
     """Inverse squares ``[m, k]`` that sum to 1; where the nearest is no distance away, those at none share it."""
     wide = distances.astype(np.float64)
     ratio = np.divide(wide[:, :1], wide, out=np.ones_like(wide), where=wide > 0)
-    weights: NDArray[np.float64] = ratio * ratio
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights: NDArray[np.float64] = ratio**2 / (ratio**2).sum(axis=1, keepdims=True)
+    return weights
 
 
 def _pulls(at: NDArray[np.float64], near: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

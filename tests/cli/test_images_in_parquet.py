@@ -105,9 +105,8 @@ def address(tmp_path_factory, parquet):
         yield at
 
 
-def test_a_server_gets_images_and_labels(parquet, pixels, tmp_path, address):
+def test_a_server_gets_images_and_labels(parquet, tmp_path, address):
     call("run", parquet, "-o", tmp_path / "run", "--steps", "features", "--server", address)
-    np.testing.assert_allclose(np.load(tmp_path / "run/features.npy"), unit(pixels), atol=1e-6)
     table = pq.read_table(tmp_path / "run/ids.parquet").to_pydict()
     assert table["id"] == [f"{row}.png" for row in range(N)]
     assert table["label_name"][:5] == ["light", "dark", "light", None, "light"]

@@ -11,9 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import fastclust as fc
-from fastclust.cli.demo import server
 from fastclust.cli.main import app
-from fastclust.client import Client
+from fastclust.cli.remote import send
+from fastclust.client.payloads import payload_of
+from fastclust.data import read_labels
 from fastclust.errors import DataError, InputError
 from fastclust.pipeline.source import open_source
 
@@ -99,19 +100,23 @@ def test_a_model_is_trained_on_images_and_embeds_them(parquet, tmp_path):
     np.testing.assert_allclose(found, np.load(tmp_path / "embedding.npy"), atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory, parquet):
-    with server(tmp_path_factory.mktemp("server") / "data") as at:
-        yield at
+def test_a_server_gets_images_and_labels(parquet, pixels):
+    class Recording:
+        def upload(self, source, name):
+            images = fc.open_images(source)
+            assert images.ids == [f"{row}.png" for row in range(N)]
+            assert np.array_equal(images.read()[..., 0], pixels)
+            return name
+
+        def upload_labels(self, labels, name):
+            found = read_labels(labels, [f"{row}.png" for row in range(N)])
+            assert found.names == ["dark", "light"]
+            return found.labels.tolist()
+
+    sent = send(Recording(), str(parquet))
+    assert sent == ("images", [-1 if row == 3 else 1 - row % 2 for row in range(N)])
 
 
-def test_a_server_gets_images_and_labels(parquet, tmp_path, address):
-    call("run", parquet, "-o", tmp_path / "run", "--steps", "features", "--server", address)
-    table = pq.read_table(tmp_path / "run/ids.parquet").to_pydict()
-    assert table["id"] == [f"{row}.png" for row in range(N)]
-    assert table["label_name"][:5] == ["light", "dark", "light", None, "light"]
-
-
-def test_what_a_client_does_not_read_says_what_to_do(parquet, address):
-    with Client(address) as client, pytest.raises(DataError, match="write_image_tar"):
-        client.upload(parquet)
+def test_what_a_client_does_not_read_says_what_to_do(parquet):
+    with pytest.raises(DataError, match="write_image_tar"):
+        payload_of(parquet, None)

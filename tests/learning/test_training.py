@@ -39,7 +39,7 @@ import sys, numpy as np, torch
 from torch import distributed
 from sklearn.datasets import load_digits
 from fastclust.learning import SelfTaughtLearner
-distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}.met")
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}.met", rank=int(sys.argv[2]), world_size=2)
 X = load_digits().data[:200]
 learner = SelfTaughtLearner("linear", epochs=1, embedding_dim=8, teacher_dim=16, batch_size=20, random_state=0).fit(X)
 np.save(sys.argv[1] + str(distributed.get_rank()) + ".npy", learner.transform(X))
@@ -102,8 +102,8 @@ def test_two_processes_learn_what_one_does_that_takes_two_batches_a_step(tmp_pat
     # As torchrun would start them, without its own process: of one thread each.
     started = [
         subprocess.Popen(
-            [sys.executable, script, tmp_path / "r"],
-            env=os.environ | {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            [sys.executable, script, tmp_path / "r", str(rank)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         for rank in range(2)
     ]

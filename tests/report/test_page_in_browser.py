@@ -110,8 +110,7 @@ def test_the_map_is_drawn_in_the_colours_of_the_legend(page):
 
 
 @pytest.mark.parametrize("row", [0, 141, 299])
-def test_hover_shows_the_right_image(still, run, row):
-    page = still
+def test_hover_shows_the_right_image(page, run, row):
     page.mouse.move(*place_of(page, row))
     page.wait_for_selector(f"#tip[data-row='{row}']:not([hidden])")
     assert_shows(page, "#tip .thumb", run.images, row)

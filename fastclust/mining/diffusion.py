@@ -26,6 +26,7 @@ def manifold_similarity(
     alpha: float,
     iterations: int,
     tolerance: float = 0.0,
+    threads: int | None = None,
 ) -> NDArray[np.float64]:
     """Return f ``[n, anchors]`` of (I - alpha S) f = e_anchor; see :func:`diffused`.
 
@@ -33,27 +34,37 @@ def manifold_similarity(
     """
     start = np.zeros((transition.shape[0], len(anchors)))
     start[anchors, np.arange(len(anchors))] = 1.0
-    return diffused(transition, start, alpha=alpha, iterations=iterations, tolerance=tolerance)
+    return diffused(transition, start, alpha=alpha, iterations=iterations, tolerance=tolerance, threads=threads)
 
 
 def diffused(
-    transition: csr_matrix, start: NDArray[np.float64], *, alpha: float, iterations: int, tolerance: float = 0.0
+    transition: csr_matrix,
+    start: NDArray[np.float64],
+    *,
+    alpha: float,
+    iterations: int,
+    tolerance: float = 0.0,
+    threads: int | None = None,
 ) -> NDArray[np.float64]:
     """Return f ``[n, c]`` of (I - alpha S) f = ``start``, in the place of ``start``.
 
     ``transition`` is S, symmetric with eigenvalues in [-1, 1], so the system is positive definite for alpha < 1. A
     column stops where its residual norm is at most ``tolerance`` times what it began with; the others go on. Columns
-    are solved for in blocks, on all threads.
+    are solved for in blocks, on ``threads``; None: all.
     """
     n, columns = start.shape
-    threads = threads_given()
-    width = max(1, min(_COLUMNS, _BLOCK // max(n, 1), -(-columns // threads)))
+    workers = threads_given() if threads is None else threads
+    width = max(1, min(_COLUMNS, _BLOCK // max(n, 1), -(-columns // workers)))
 
     def solve(first: int) -> None:
         part = np.ascontiguousarray(start[:, first : first + width])
         start[:, first : first + width] = _solved(transition, part, alpha, iterations, tolerance)
 
-    with ThreadPoolExecutor(threads) as pool:
+    if workers == 1:
+        for first in range(0, columns, width):
+            solve(first)
+        return start
+    with ThreadPoolExecutor(workers) as pool:
         list(pool.map(solve, range(0, columns, width)))
     return start
 

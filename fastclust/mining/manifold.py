@@ -5,6 +5,7 @@ Source: Iscen, Tolias, Avrithis, Chum, "Mining on Manifolds: Metric Learning wit
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastclust.mining.neighbourhood import Neighbourhood
 from fastclust.mining.pools import ManifoldPools, Ragged
 from fastclust.neighbors.affinity import affinity, normalised
 from fastclust.progress import report
+from fastclust_kernels.dispatch import threads_given
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +28,8 @@ __all__ = ["mine_manifold"]
 
 #: Up to this many rows, every row is an anchor where nothing else is asked.
 _SMALL = 3000
-#: Anchors that are solved for at once, and numbers that they may take: 64 MB.
-_ANCHORS, _NUMBERS = 512, 1 << 23
+#: Right-hand sides that are solved for at once, so that a block of them stays in the cache; numbers in it at most.
+_COLUMNS, _BLOCK = 64, 1 << 21
 
 
 def mine_manifold(
@@ -91,26 +93,37 @@ def mine_manifold(
     transition = normalised(graph)
     kept: list[int] = []
     positives, negatives, weights = [], [], []
-    width = max(1, min(_ANCHORS, _NUMBERS // space.n_rows))
+    width = max(1, min(_COLUMNS, _BLOCK // space.n_rows))
+    starts = range(0, len(chosen), width)
     marks = np.zeros(space.n_rows, bool)
-    # Some anchors at a time: a listener that raises stops the work there.
-    for start in range(0, len(chosen), width):
-        report("mine", start, len(chosen), f"{start} of {len(chosen)} anchors")
+
+    def solved(start: int) -> NDArray[np.float64]:
         part = chosen[start : start + width]
-        similar = manifold_similarity(transition, part, alpha=alpha, iterations=iterations, tolerance=tolerance)
-        for row, f in enumerate(np.ascontiguousarray(similar.T), start):
-            anchor = chosen[row]
-            f[anchor] = 0.0
-            top = _top(f, wide)
-            near, near_cosines = _without(direct[row], cosines[row], anchor)
-            positive = _missing(top[:k_positive], near[:k_positive], marks)[:pool_size]
-            order = np.argsort(-near_cosines[:k_negative], kind="stable")
-            negative = _missing(near[:k_negative][order], top[:k_negative], marks)[:pool_size]
-            if len(positive) and len(negative):
-                kept.append(row)
-                positives.append(positive)
-                negatives.append(negative)
-                weights.append(f[positive] / f[top[0]])
+        similar = manifold_similarity(
+            transition, part, alpha=alpha, iterations=iterations, tolerance=tolerance, threads=1
+        )
+        return np.ascontiguousarray(similar.T)
+
+    threads = threads_given()
+    with ThreadPoolExecutor(threads) as pool:
+        # A few blocks at a time: a listener that raises stops the work there.
+        for first in range(0, len(starts), threads):
+            report("mine", starts[first], len(chosen), f"{starts[first]} of {len(chosen)} anchors")
+            some = starts[first : first + threads]
+            for start, similar in zip(some, pool.map(solved, some), strict=True):
+                for row, f in enumerate(similar, start):
+                    anchor = chosen[row]
+                    f[anchor] = 0.0
+                    top = _top(f, wide)
+                    near, near_cosines = _without(direct[row], cosines[row], anchor)
+                    positive = _missing(top[:k_positive], near[:k_positive], marks)[:pool_size]
+                    order = np.argsort(-near_cosines[:k_negative], kind="stable")
+                    negative = _missing(near[:k_negative][order], top[:k_negative], marks)[:pool_size]
+                    if len(positive) and len(negative):
+                        kept.append(row)
+                        positives.append(positive)
+                        negatives.append(negative)
+                        weights.append(f[positive] / f[top[0]])
     report("mine", 1, 1, f"{len(kept)} of {len(chosen)} anchors kept")
     return ManifoldPools(
         anchors=chosen[kept],

@@ -342,9 +342,7 @@ def _online_gate(_data: Any, rate: _Rate) -> Verdict:
 
 
 def _online_problem(callers: int, each: int, *, busy: bool = False) -> Problem:
-    @functools.cache
-    def echo() -> _Rate:
-        return _bare_online(callers, each)(None)()
+    echo = functools.cache(lambda: _bare_online(callers, each)(None)())  # noqa: PLW0108 - a server starts only when asked
 
     def figures(_data: Any, rate: _Rate) -> dict[str, float]:
         bare = echo()

@@ -75,7 +75,7 @@ def follow(X, centers, steps, *, bounded, weights=None, exact_ties=False):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("n", "d", "k"), [(5000, 7, 10), (3000, 64, 16), (700, 300, 3), (65, 1, 2), (9, 3, 9), (300, 4096, 5), (1, 1, 1)]
+    ("n", "d", "k"), [(5000, 7, 10), (3000, 64, 16), (700, 300, 3), (65, 1, 2), (9, 3, 9), (2100, 4096, 5), (1, 1, 1)]
 )
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 @pytest.mark.parametrize("bounded", [False, True])

@@ -7,14 +7,14 @@ from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_matrix
 
 from fastclust_kernels.errors import BackendError, InputError, InputTypeError
-from fastclust_kernels.tsne import REPULSION_BACKENDS, attraction, reference, repulsion
+from fastclust_kernels.tsne import attraction, reference, repulsion
 from fastclust_kernels.tsne._exact import all_pairs
 from fastclust_kernels.tsne._grid import GridRepulsion, shape_of
 from fastclust_kernels.tsne.affinities import conditional, joint, uniform
 from fastclust_kernels.tsne.descent import descend
 from fastclust_kernels.tsne.moving import MovingForces
 
-SPANS = [1e-4, 0.1, 1, 3, 10, 30, 100, 300]
+SPANS = [1e-4, 0.1, 1, 3, 10, 30, 100, 300, 1000]
 
 
 def error(found, exact):
@@ -55,18 +55,6 @@ def repulsion_is_right(row, method, Y):
     found = repulsion(Y, method=method, backend=row.name)
     assert error(found.forces / found.normalization, forces / total) < row.tolerance["float32"]
     assert abs(found.normalization / total - 1) < 1e-4
-
-
-@pytest.mark.parametrize("method", ["auto", "fft"])
-def test_repulsion_is_within_one_per_cent_in_the_widest_maps(method):
-    repulsion_is_right(next(row for row in REPULSION_BACKENDS if row.name == "numba"), method, cloud(1500, 1000))
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("method", ["auto", "fft"])
-def test_repulsion_is_within_one_per_cent_in_the_widest_maps_on_every_backend(repulsion_backend, method):
-    """Seconds each: the grid has millions of nodes."""
-    repulsion_is_right(repulsion_backend, method, cloud(1500, 1000))
 
 
 @pytest.mark.parametrize("span", [30, 150, 1000])

@@ -8,8 +8,7 @@ import fastclust as fc
 from fastclust.errors import BackendError, InputError, InputTypeError, MissingPackageError
 from fastclust.neighbors import packages
 
-# pynndescent, which compiles for a minute, is searched with in the full run; test_descent.py has our side of it.
-INDEXES = ["exact", "cells", "flat", "ivf", "hnsw", "nsg", "IVF8,Flat"]
+INDEXES = ["exact", "cells", "flat", "ivf", "hnsw", "nsg", "nndescent", "IVF8,Flat"]
 
 
 def rows_of(n=800, d=12, seed=0):
@@ -29,7 +28,6 @@ def truth(X, metric, k):
         *((index, "euclidean") for index in INDEXES),
         ("exact", "cosine"),
         ("hnsw", "cosine"),
-        pytest.param("nndescent", "euclidean", marks=pytest.mark.full),
         pytest.param("nndescent", "cosine", marks=pytest.mark.full),
     ],
 )
@@ -79,7 +77,7 @@ def test_inner_products_are_largest_first():
     np.testing.assert_allclose(-graph.distances, -np.sort(-products, axis=1)[:, :4], rtol=1e-5)
 
 
-@pytest.mark.parametrize("index", ["exact", "cells", "ivf", pytest.param("nndescent", marks=pytest.mark.full)])
+@pytest.mark.parametrize("index", ["exact", "cells", "ivf", "nndescent"])
 def test_the_same_rows_give_the_same_bits(index):
     X = rows_of(1500)
     first, second = (fc.knn_graph(X, 8, index=index) for _ in range(2))
@@ -155,3 +153,8 @@ def test_a_missing_or_doubled_faiss_says_what_to_do(monkeypatch):
 def test_bad_requests_are_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_pynndescent_has_no_inner_products():
+    with pytest.raises(BackendError, match="nndescent"):
+        fc.knn_graph(rows_of(30), 3, "inner_product", "nndescent")

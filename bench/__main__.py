@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     convert.add_argument("target", type=Path, help="the other of the two")
     learn = verbs.add_parser("learning", help="quality of what is learned without labels; tens of minutes")
     learn.add_argument("--out", type=Path, help="JSON to write and to go on from")
-    learn.add_argument("--only", default="", help="the row of this name, or those whose name contains it")
+    learn.add_argument("--only", nargs="*", help="rows of these names, or those whose names contain one of them")
     learn.add_argument("--seeds", type=int, nargs="*")
     seen = verbs.add_parser("insight", help="planted copies and oddities, choice of k, labels asked for well; an hour")
     seen.add_argument("--rows", type=int, default=10_000, help="images of Fashion-MNIST")
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.verb == "learning":
         from bench import learning
 
-        return learning.main(chosen.out, chosen.only, chosen.seeds)
+        return learning.main(chosen.out, chosen.only or [""], chosen.seeds)
     if chosen.verb == "insight":
         from bench import insight
 

@@ -225,13 +225,13 @@ def _figures(embedding: NDArray[Any], labels: NDArray[np.int64], seed: int) -> d
     }
 
 
-def main(out: Path | None, only: str, seeds: Sequence[int] | None) -> int:
+def main(out: Path | None, only: Sequence[str], seeds: Sequence[int] | None) -> int:
     """Run what is not yet in ``out`` (JSON, one record a row and seed) and write the table beside it."""
     path = out or _RESULTS / f"learning-{datetime.now(UTC).date().isoformat()}.json"
     records: list[dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.exists() else []
     done = {(record["row"], record["seed"]) for record in records}
     names = [row.name for row in ROWS]
-    chosen = {only} if only in names else {name for name in names if only in name}
+    chosen = {name for part in only for name in ([part] if part in names else names) if part in name}
     data = _load()
     wanted = [
         (row, seed)

@@ -18,6 +18,9 @@ __all__ = ["Spectrum", "leading", "spectrum_of"]
 
 #: Up to this many rows the dense solver is both faster and safer.
 _DENSE = 512
+#: Beyond so many rows a block of vectors, brought from coarser graphs, is quicker than Lanczos: 4.4 s beside 6.6 for 30
+#: vectors of 70,000 rows, .35 beside .57 of 10,000, but .53 beside .36 for 10 of 20,000 (2 threads).
+_MANY = 30_000
 
 
 def leading(
@@ -118,13 +121,11 @@ def spectrum_of(
 
     Each connected component has one eigenvector of eigenvalue 1, known in closed form: D^1/2 on its rows. Lanczos from
     one start would find one of these copies only, so they are first moved to -1, the other end of the spectrum. There
-    are at least as many eigenvectors as components.
+    are at least as many eigenvectors as components. Large graphs go through coarser ones (``multilevel``).
     """
-    from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
-    from scipy.sparse.linalg import LinearOperator
 
-    from fastclust.neighbors.affinity import normalised
+    from fastclust.cluster.multilevel import leading_by_levels
 
     count, component = connected_components(graph, directed=False)
     degree = np.asarray(graph.sum(axis=1)).ravel()
@@ -133,24 +134,46 @@ def spectrum_of(
     values, vectors = np.ones(count), known
     rest = min(n_components, len(degree)) - count
     if rest > 0:
-        transition = normalised(graph)
-        roots, scale = np.sqrt(degree), 1 / np.bincount(component, degree)
-        if len(degree) <= _DENSE or rest >= len(degree) - 1:
-            deflated: Any = transition - 2 * csr_matrix(known @ known.T)
+        if len(degree) > _MANY:
+            more, beside = leading_by_levels(graph, component, rest, seed=seed, tick=tick)
         else:
-
-            def multiply(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-                shares = np.bincount(component, roots * vector, minlength=count) * scale
-                product: NDArray[np.float64] = transition @ vector - 2 * roots * shares[component]
-                return product
-
-            deflated = LinearOperator(transition.shape, matvec=multiply, dtype=np.float64)
-        more, beside = leading(deflated, rest, seed=seed, tick=tick)
+            more, beside = _by_lanczos(graph, component, degree, known, rest, seed=seed, tick=tick)
         # A vector's sign is arbitrary: its largest entry is made positive, so that builds of LAPACK agree.
         beside = beside * np.sign(beside[np.abs(beside).argmax(0), np.arange(rest)])
-        values = np.concatenate([values, more[::-1]])
-        vectors = np.concatenate([known, beside[:, ::-1]], axis=1)
+        values = np.concatenate([values, more])
+        vectors = np.concatenate([known, beside], axis=1)
     return Spectrum(values, np.ascontiguousarray(vectors), degree, exponent, damping)
+
+
+def _by_lanczos(
+    graph: sparse.csr_matrix,
+    component: NDArray[np.int32],
+    degree: NDArray[np.float64],
+    known: NDArray[np.float64],
+    wanted: int,
+    *,
+    seed: int,
+    tick: Callable[[], None],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.linalg import LinearOperator
+
+    from fastclust.neighbors.affinity import normalised
+
+    transition = normalised(graph)
+    roots, scale, count = np.sqrt(degree), 1 / np.bincount(component, degree), known.shape[1]
+    if len(degree) <= _DENSE or wanted >= len(degree) - 1:
+        deflated: Any = transition - 2 * csr_matrix(known @ known.T)
+    else:
+
+        def multiply(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+            shares = np.bincount(component, roots * vector, minlength=count) * scale
+            product: NDArray[np.float64] = transition @ vector - 2 * roots * shares[component]
+            return product
+
+        deflated = LinearOperator(transition.shape, matvec=multiply, dtype=np.float64)
+    values, vectors = leading(deflated, wanted, seed=seed, tick=tick)
+    return values[::-1], vectors[:, ::-1]
 
 
 def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:

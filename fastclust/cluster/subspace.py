@@ -1,0 +1,149 @@
+"""Leading eigenvectors of one sparse symmetric matrix, as a block that polynomials of the matrix filter.
+
+Source: Y. Zhou, Y. Saad, M. Tiago, J. Chelikowsky, "Self-consistent-field calculations using Chebyshev-filtered
+subspace iteration", J. Comp. Phys. 2006, Algorithms 3.1 and 3.2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import eigh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from numpy.typing import NDArray
+
+__all__ = ["Pairs", "Part", "filtered"]
+
+#: Rows that a thread takes at once. Fixed, so that sums are the same whatever the threads.
+_ROWS = 4096
+#: Products of one filter.
+_DEGREE = 12
+
+
+class Pairs(NamedTuple):
+    """Approximate eigenpairs, the largest values first."""
+
+    #: float64 [p], and float32 [n, p] of length 1.
+    values: NDArray[np.float64]
+    vectors: NDArray[np.float32]
+    #: float64 [p]: lengths of S v - lambda v.
+    residuals: NDArray[np.float64]
+
+
+class Part:
+    """S = D^-1/2 A D^-1/2, an affinity's, away from its known eigenvectors of value 1: those of its components."""
+
+    def __init__(
+        self,
+        graph: sparse.csr_matrix,
+        degree: NDArray[np.float64],
+        component: NDArray[np.int32],
+        pool: Executor,
+        tick: Callable[[], None],
+    ) -> None:
+        """Take A ``[n, n]``, the diagonal of D and the component of each row; ``tick`` is called at each product."""
+        n = graph.shape[0]
+        roots = np.sqrt(degree)
+        lengths = np.sqrt(np.bincount(component, degree))
+        self._known = sparse.csr_matrix((roots / lengths[component], component, np.arange(n + 1))).astype(np.float32)
+        self._blocks = []
+        for rows in _slices(n):
+            block = graph[rows]
+            scaled = block.data / (np.repeat(roots[rows], np.diff(block.indptr)) * roots[block.indices])
+            self._blocks.append(
+                sparse.csr_matrix((scaled.astype(np.float32), block.indices, block.indptr), block.shape)
+            )
+        self._pool, self._tick = pool, tick
+
+    def __len__(self) -> int:
+        return int(self._known.shape[0])
+
+    def dense(self) -> NDArray[np.float64]:
+        """Return S less twice the known part, which moves those eigenvalues from 1 to -1: float64 ``[n, n]``."""
+        known = self._known.astype(np.float64)
+        whole: NDArray[np.float64] = sparse.vstack(self._blocks).toarray().astype(np.float64)
+        whole -= 2 * (known @ known.T).toarray()
+        return whole
+
+    def without_known(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take the known eigenvectors' share out of ``vectors`` ``[n, p]``, in place."""
+        shares = np.asarray(self._known.T @ vectors)
+        self._each(lambda rows, _: np.subtract(vectors[rows], self._known[rows] @ shares, out=vectors[rows]))
+        return vectors
+
+    def product(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return S times ``vectors``."""
+        return self._combined(1.0, vectors, 0.0, None)
+
+    def filter(self, vectors: NDArray[np.float32], end: float) -> NDArray[np.float32]:
+        """Return T(S) times ``vectors``, T the Chebyshev polynomial that is at most 1 from -1 to ``end``."""
+        half, middle = (end + 1) / 2, (end - 1) / 2
+        before, now = vectors, self._combined(1 / half, vectors, -middle / half, None)
+        for _ in range(_DEGREE - 1):
+            before, now = now, self._combined(2 / half, now, -2 * middle / half, before)
+        return now
+
+    def pairs(self, vectors: NDArray[np.float32]) -> Pairs:
+        """Return the eigenpairs of S within the span of ``vectors`` (Rayleigh-Ritz)."""
+        moved = self.product(vectors)
+
+        def inner(rows: slice, _: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            some, other = vectors[rows].astype(np.float64), moved[rows].astype(np.float64)
+            return some.T @ some, some.T @ other
+
+        gram, form = (sum(parts) for parts in zip(*self._each(inner), strict=True))
+        scale = 1 / np.sqrt(np.diag(gram))
+        values, turn = eigh((form + form.T) / 2 * scale * scale[:, None], gram * scale * scale[:, None])
+        values, turn = values[::-1], (turn[:, ::-1] * scale[:, None]).astype(np.float32)
+        found = np.empty_like(vectors)
+
+        def turned(rows: slice, _: Any) -> NDArray[np.float64]:
+            found[rows] = vectors[rows] @ turn
+            away = (moved[rows] @ turn).astype(np.float64) - found[rows] * values
+            return np.asarray((away * away).sum(axis=0))
+
+        return Pairs(values, found, np.sqrt(sum(self._each(turned))))
+
+    def _combined(
+        self, a: float, vectors: NDArray[np.float32], b: float, before: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Return a S v + b v - before."""
+        self._tick()
+        result = np.empty_like(vectors)
+
+        def one(rows: slice, block: sparse.csr_matrix) -> None:
+            here = result[rows]
+            np.multiply(block @ vectors, np.float32(a), out=here)
+            if b:
+                here += np.float32(b) * vectors[rows]
+            if before is not None:
+                here -= before[rows]
+
+        self._each(one)
+        return result
+
+    def _each(self, work: Callable[[slice, Any], Any]) -> list[Any]:
+        return list(self._pool.map(work, _slices(len(self)), self._blocks))
+
+
+def filtered(part: Part, vectors: NDArray[np.float32], wanted: int, residual: float, rounds: int) -> Pairs:
+    """Return eigenpairs near ``vectors`` ``[n, p]``, of which the ``wanted`` first have at most this ``residual``.
+
+    The p - ``wanted`` others help these to converge. After so many ``rounds`` they are returned as they are.
+    """
+    pairs = part.pairs(part.without_known(vectors))
+    for _ in range(rounds):
+        if pairs.residuals[:wanted].max() <= residual:
+            break
+        pairs = part.pairs(part.without_known(part.filter(pairs.vectors, float(pairs.values[-1]))))
+    return pairs
+
+
+def _slices(n: int) -> list[slice]:
+    return [slice(start, start + _ROWS) for start in range(0, n, _ROWS)]

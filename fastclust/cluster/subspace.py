@@ -22,8 +22,9 @@ __all__ = ["Pairs", "Part", "filtered"]
 
 #: Rows that a thread takes at once. Fixed, so that sums are the same whatever the threads.
 _ROWS = 4096
-#: Products of one filter.
-_DEGREE = 12
+#: What a filter multiplies the last wanted vector by, beside what it damps; products of a filter, at least; and what it
+#: multiplies the first vector by, at most: a float32 cannot tell the last ones from that one beyond.
+_GAIN, _LEAST, _MOST = 4.0, 12, 1e4
 
 
 class Pairs(NamedTuple):
@@ -81,11 +82,11 @@ class Part:
         """Return S times ``vectors``."""
         return self._combined(1.0, vectors, 0.0, None)
 
-    def filter(self, vectors: NDArray[np.float32], end: float) -> NDArray[np.float32]:
-        """Return T(S) times ``vectors``, T the Chebyshev polynomial that is at most 1 from -1 to ``end``."""
+    def filter(self, vectors: NDArray[np.float32], end: float, degree: int) -> NDArray[np.float32]:
+        """Return T(S) times ``vectors``: T is Chebyshev's polynomial, at most 1 from -1 to ``end``, of a ``degree``."""
         half, middle = (end + 1) / 2, (end - 1) / 2
         before, now = vectors, self._combined(1 / half, vectors, -middle / half, None)
-        for _ in range(_DEGREE - 1):
+        for _ in range(degree - 1):
             before, now = now, self._combined(2 / half, now, -2 * middle / half, before)
         return now
 
@@ -141,8 +142,21 @@ def filtered(part: Part, vectors: NDArray[np.float32], wanted: int, residual: fl
     for _ in range(rounds):
         if pairs.residuals[:wanted].max() <= residual:
             break
-        pairs = part.pairs(part.without_known(part.filter(pairs.vectors, float(pairs.values[-1]))))
+        end = float(pairs.values[-1])
+        degree = _degree(float(pairs.values[0]), float(pairs.values[wanted - 1]), end)
+        pairs = part.pairs(part.without_known(part.filter(pairs.vectors, end, degree)))
     return pairs
+
+
+def _degree(first: float, last: float, end: float) -> int:
+    """Return the degree that tells eigenvalues up from ``last`` well from those below ``end``, as far as one can."""
+
+    def angle(value: float) -> float:
+        # T_m is cosh(m angle) there: Chebyshev polynomials outside of [-1, 1].
+        return float(np.arccosh(1 + max(2 * (value - end) / (end + 1), 1e-12)))
+
+    wanted = np.arccosh(_GAIN) / angle(last)
+    return int(np.clip(min(wanted, np.arccosh(_MOST) / angle(first)), _LEAST, 1000))
 
 
 def _slices(n: int) -> list[slice]:

@@ -62,6 +62,8 @@ def check_params(learner: SelfTaughtLearner, epochs: int | str | None = None) ->
     ):
         for name in names:
             value = getattr(learner, name)
+            if name == "learning_rate" and isinstance(value, str) and value == "auto":
+                continue
             if not isinstance(value, Real) or isinstance(value, bool):
                 raise InputTypeError(name, f"{type(value).__name__} {value!r}", allowed)
             if not lowest <= float(value) <= highest:

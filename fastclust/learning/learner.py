@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,6 +35,8 @@ __all__ = ["SelfTaughtLearner"]
 
 #: Steps that "auto" aims at, and the most epochs it takes for that.
 _STEPS, _MOST_EPOCHS = 1500, 6
+#: Learning rates that "auto" takes, and for a mined objective.
+_RATE, _MINED_RATE = 1e-3, 1e-4
 #: Part of the progress of learning that making the encoder is.
 _ENCODER_SHARE = 0.1
 #: Principal components that "auto" takes.
@@ -56,8 +58,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         "patches" (a dictionary of patches by k-means, its principal components) or "resnet" (a small residual net).
         For images of any size, the features of a fixed net and then "mlp": "efficientnet-lite0", "timm:NAME" or
         "hf:NAME". A ``torch.nn.Module`` from images ``[b, c, h, w]`` (rows of length 1) to ``[b, d]``. "auto":
-        "patches" for images of 8 to 64 pixels a side, else "mlp" on what :func:`compute_features` takes. The choice
-        is in ``encoder_``.
+        "patches" for images of 8 to 64 pixels a side, else "mlp" ("linear" for a mined objective) on what
+        :func:`compute_features` takes. The choice is in ``encoder_``.
     embedding_dim, teacher_dim, hidden
         Widths of f, g and the hidden layer.
     train_encoder
@@ -67,7 +69,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         Principal components that the heads are given; fewer where the rows have less rank. "auto": 400 of patches,
         64 of rows.
     objective
-        "self_taught", or mined on the manifold: "manifold_triplet", "manifold_contrastive".
+        "self_taught", or mined on the manifold: "manifold_triplet", "manifold_contrastive". A mined objective goes out
+        from the rows' leading principal components where the heads are given components ("patches", "linear").
     epochs
         Times that every row is a query; "auto": as many as make about 1,500 steps, from 1 to 6.
     batch_size
@@ -81,7 +84,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
     context_weight
         Share in [0, 1] of the similarity along the data set's graph; 0 is the method as published.
     learning_rate, weight_decay
-        Of AdamW, with a cosine schedule.
+        Of AdamW, with a cosine schedule. "auto": 1e-3, and 1e-4 for a mined objective, which is to mend what it starts
+        from; fine_tune takes 1e-3.
     momentum
         Of the teacher's moving average.
     augment
@@ -134,7 +138,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         margin: float = 1.0,
         temperature: float = 1.0,
         context_weight: float = 0.3,
-        learning_rate: float = 1e-3,
+        learning_rate: float | str = "auto",
         weight_decay: float = 1e-2,
         momentum: float = 0.99,
         augment: float = 1.0,
@@ -220,13 +224,14 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         rows = inputs.rows
         if len(rows) < 2:
             raise InputError("X", f"{len(rows)} row", "at least 2 rows")
-        name, trained = encoders.choose(self.encoder, self.train_encoder, inputs)
+        mined = self.objective != "self_taught"
+        name, trained = encoders.choose(self.encoder, self.train_encoder, inputs, mined=mined)
         seed = seed_of(self.random_state)
         given = inputs
         inputs, held = split(inputs, self.validation, seed)
         widths = encoders.Widths(self.hidden, self.embedding_dim, self.teacher_dim, self._components(name))
         with as_part("learn", "kmeans", 0.0, _ENCODER_SHARE):
-            net = encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed)
+            net = encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed, mined=mined)
         plan = self._plan(len(inputs.rows), seed)
         keeper = self._keeper(checkpoint, given)
         with as_part("learn", "learn", _ENCODER_SHARE, 1.0):
@@ -319,7 +324,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         chosen = held_out(len(known), self.validation, seed)
         inputs, held = split(inputs, self.validation, seed)
         supervision = Supervision(losses[loss](), check_labels(known[~chosen], len(inputs.rows)))
-        plan = replace(self._plan(len(inputs.rows), seed, epochs), objective="self_taught")
+        plan = self._plan(len(inputs.rows), seed, epochs, "self_taught")
         self.loss_curve_, self.validation_curve_ = train(
             self._net,
             inputs,
@@ -368,7 +373,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         params = {name: said(value) for name, value in {**self.get_params(deep=False), **more}.items()}
         return Checkpoint(folder, {"rows": said(inputs.rows), "views": said(inputs.views), **params})
 
-    def _plan(self, n_rows: int, seed: int, epochs: int | str | None = None) -> Plan:
+    def _plan(self, n_rows: int, seed: int, epochs: int | str | None = None, objective: str | None = None) -> Plan:
         n_nearest = min(self.n_nearest, n_rows)
         n_queries = min(max(1, self.batch_size // n_nearest), n_rows)
         wanted = self.epochs if epochs is None else epochs
@@ -376,6 +381,9 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
             per_epoch = max(1, n_rows // n_queries)
             wanted = min(max(1, round(_STEPS / per_epoch)), _MOST_EPOCHS)
         given = {field.name: getattr(self, field.name) for field in fields(Plan) if hasattr(self, field.name)}
+        given["objective"] = objective or self.objective
+        if isinstance(self.learning_rate, str):
+            given["learning_rate"] = _RATE if given["objective"] == "self_taught" else _MINED_RATE
         return Plan(**{**given, "epochs": wanted, "n_queries": n_queries, "n_nearest": n_nearest, "seed": seed})
 
     def __sklearn_tags__(self) -> Any:

@@ -61,8 +61,14 @@ def _components(
     sample: NDArray[np.float64], count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the largest eigenvalues, descending, of the covariance of centred rows, and their vectors ``[d, ..]``."""
-    covariance = sample.T @ sample / len(sample)
-    d = len(covariance)
+    n, d = sample.shape
+    if n <= min(_DENSE, d // 2):
+        # Of few rows all components, exactly, from the products of the rows: what has no length has no direction.
+        values, turns = np.linalg.eigh(sample @ sample.T / n)
+        values, turns = values[::-1], turns[:, ::-1]
+        kept = values > max(values[0], 0) * 1e-10
+        return values[kept] if kept.any() else values, sample.T @ turns[:, kept] / np.sqrt(values[kept] * n)
+    covariance = sample.T @ sample / n
     if d <= max(_DENSE, 2 * count):
         values, vectors = np.linalg.eigh(covariance)
         return values[::-1], vectors[:, ::-1]
@@ -128,6 +134,11 @@ class Heads(nn.Module):
             for head in (self.f, self.g):
                 nn.init.orthogonal_(head.weight)
                 nn.init.zeros_(head.bias)
+
+    def start_from_inputs(self) -> None:
+        """Let f be the first inputs, as they are; there must be no hidden layer."""
+        with torch.no_grad():
+            nn.init.eye_(self.f.weight)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return f ``[b, embedding_dim]`` and g ``[b, teacher_dim]``."""

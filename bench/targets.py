@@ -36,7 +36,7 @@ class Promise:
 
 
 #: What ``python -m bench learning`` found.
-LEARNING = Path(__file__).resolve().parent / "results" / "learning-2026-11-25.json"
+LEARNING = Path(__file__).resolve().parent / "results" / "learning-2026-11-28.json"
 
 ALL = [
     Promise(**entry)

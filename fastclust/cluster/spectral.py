@@ -18,8 +18,7 @@ __all__ = ["Spectrum", "leading", "spectrum_of"]
 
 #: Up to this many rows the dense solver is both faster and safer.
 _DENSE = 512
-#: Beyond so many rows a block of vectors, brought from coarser graphs, is quicker than Lanczos: 4.4 s beside 6.6 for 30
-#: vectors of 70,000 rows, .35 beside .57 of 10,000, but .53 beside .36 for 10 of 20,000 (2 threads).
+#: Beyond so many rows a block of vectors, brought from coarser graphs, is at least as quick as Lanczos (bench/README.md).
 _MANY = 30_000
 
 

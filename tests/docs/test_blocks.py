@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codeop
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,8 @@ PYTHON = {
 SLOW = sorted(stem for stem, blocks in BLOCKS.items() if any("full" in b.marks for b in blocks))
 BASH = [b for blocks in BLOCKS.values() for b in blocks if b.language == "bash"]
 ADDRESS = "localhost:50051"
+ROOT = Path(__file__).resolve().parents[2]
+READMES = [ROOT / "README.md", ROOT / "server" / "README.md"]
 
 
 def run_python(block, namespace, address=ADDRESS):
@@ -37,6 +41,31 @@ def test_each_block_says_how_it_is_tested():
         assert block.language in {"python", "bash"} or (block.page, block.language) == ("index.md", ""), block
         # What cannot be run is a command: installing, serving, another's cluster.
         assert not block.why_not or block.language == "bash", block
+
+
+def unpasteable(code):
+    """Return what an interactive Python, which ends a statement at an empty line, makes nothing of; or None."""
+    pending = []
+    for line in [*code.splitlines(), ""]:
+        pending.append(line)
+        try:
+            if codeop.compile_command("\n".join(pending), symbol="single") is not None:
+                pending = []
+        except SyntaxError as error:
+            return f"{line}: {error}"
+    return "\n".join(pending).strip() or None
+
+
+@pytest.mark.parametrize("path", [*PAGES, *READMES], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_python_can_be_pasted_into_a_prompt(path):
+    blocks = re.findall(r"^```python\n(.*?)^```$", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert [problem for problem in map(unpasteable, blocks) if problem] == []
+
+
+def test_what_cannot_be_pasted_is_found():
+    assert "invalid syntax" in unpasteable("for i in range(2):\n    print(i)\nprint()\n")
+    assert "indent" in unpasteable("def double(x):\n    y = 2 * x\n\n    return y\n")
+    assert unpasteable("for i in range(2):\n    print(i)\n\nprint()\n") is None
 
 
 @pytest.mark.parametrize("stem", PYTHON)

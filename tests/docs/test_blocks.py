@@ -14,9 +14,11 @@ import pytest
 
 from fastclust.cli.demo import server
 from tests.commands import unknown_options
-from tests.docs.blocks import PAGES, blocks_of
+from tests.docs.blocks import DOCS, PAGES, blocks_of
 
-BLOCKS = {path.stem: blocks for path in PAGES if (blocks := blocks_of(path))}
+#: In the order in which a reader comes to the pages: that of the site's navigation.
+ORDER = re.findall(r"^ +- ([\w/]+\.md)$", (DOCS / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+BLOCKS = {path.stem: blocks for name in ORDER if (blocks := blocks_of(path := DOCS / "pages" / name))}
 PYTHON = {
     stem: quick
     for stem, blocks in BLOCKS.items()
@@ -35,6 +37,7 @@ def run_python(block, namespace, address=ADDRESS):
 
 
 def test_each_block_says_how_it_is_tested():
+    assert sorted(PAGES) == sorted(DOCS / "pages" / name for name in ORDER)
     assert len(BLOCKS) >= 9
     for block in (b for blocks in BLOCKS.values() for b in blocks):
         assert block.marks <= {"full", "server", "gpu"}, block
@@ -68,9 +71,15 @@ def test_what_cannot_be_pasted_is_found():
     assert unpasteable("for i in range(2):\n    print(i)\n\nprint()\n") is None
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One for all pages: what one leaves there does not disturb another."""
+    return tmp_path_factory.mktemp("reader")
+
+
 @pytest.mark.parametrize("stem", PYTHON)
-def test_python_runs(stem, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_python_runs(stem, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     namespace = {"__name__": stem}
     for block in PYTHON[stem]:
         run_python(block, namespace)
@@ -93,8 +102,8 @@ def test_python_for_gpus_runs(stem):
 
 @pytest.mark.full
 @pytest.mark.parametrize("stem", SLOW)
-def test_all_blocks_of_a_page_run_in_order(stem, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_all_blocks_of_a_page_run_in_order(stem, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     namespace = {"__name__": stem}
     with contextlib.ExitStack() as stack:

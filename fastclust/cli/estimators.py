@@ -12,7 +12,7 @@ from fastclust.cli.output import displaying
 from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.run import Index, Json, Out, Server, Source
 from fastclust.cli.sources import Columns, DatasetName, Memory, Sources, large_files
-from fastclust.cli.timeleft import Pace
+from fastclust.cli.timeleft import StepPace
 from fastclust.cli.verbs import Metric, Neighbors, Seed, do, one_of, tell, write_parts
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def train(
         from fastclust.pipeline import run as run_here
 
         params = {"embedding_dim": embedding_dim, "epochs": epochs, "random_state": seed}
-        told = Pace()
+        told = StepPace()
         with displaying(quiet=json) as display, progress.listening(lambda one: told.show(display, one)):
             done = run_here(source, out, train_labels=labels, steps=["learn"], **params)
         tell(out, json, {"steps": done.steps}, ["embedding.npy", "learner.safetensors"])

@@ -33,11 +33,12 @@ def ls(*, server: Server = _ADDRESS, json: Json = False) -> None:
     if json:
         print_json({"jobs": [_plain(state) for state in found]})
         return
-    table = Table(box=None)
-    # A name is there to be copied: it is never cut.
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    # A name is there to be copied: it is never cut. Where 80 columns do not do, the kind is folded.
     table.add_column("job", no_wrap=True, min_width=len("jobs/") + 32)
-    for title in ("kind", "state", "done", "try", "created"):
-        table.add_column(title)
+    table.add_column("kind", overflow="fold")
+    for title in ("state", "done", "try", "created"):
+        table.add_column(title, no_wrap=True)
     for state in found:
         created = datetime.fromtimestamp(state.created, UTC).strftime("%m-%d %H:%M")
         table.add_row(state.name, state.kind, state.state, f"{state.fraction:.0%}", str(state.attempt), created)
@@ -77,12 +78,13 @@ def cancel(name: Name, *, server: Server = _ADDRESS, json: Json = False) -> None
     """Ask one job to stop."""
     with connect(server) as client:
         job = client.job(_full(name))
+        over = job.progress().ended
         job.cancel()
         state = job.progress()
     if json:
         print_json(_plain(state))
     else:
-        say(f"{job.name}: asked to stop")
+        say(f"{job.name}: {state.state} already" if over else f"{job.name}: asked to stop")
 
 
 def _full(name: str) -> str:

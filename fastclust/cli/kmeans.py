@@ -146,7 +146,7 @@ def _check_same(was: dict[str, str], about: dict[str, str], out: Path) -> None:
     differ = sorted(name for name, said in about.items() if was.get(name) != said)
     if differ:
         raise PreconditionError(
-            f"{out}: holds the clusters of another {', '.join(differ)}. Take another folder, or remove it."
+            f"{out}: holds the clusters of other {', '.join(differ)}. Take another folder, or remove it."
         )
 
 

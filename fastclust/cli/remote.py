@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from fastclust.cli.output import Display, console, displaying, say
-from fastclust.cli.timeleft import Pace
+from fastclust.cli.timeleft import StepPace
 from fastclust.errors import NotFoundError, OperationCancelledError
 from fastclust.progress import Progress
 from fastclust_kernels.notices import COMPILING
@@ -71,7 +71,7 @@ def send(client: Client, source: str, labels: str | None = None) -> tuple[Datase
 
 def follow(job: Job, display: Display) -> None:
     """Show a job's progress until it has ended."""
-    told = Pace()
+    told = StepPace()
     for state in job.watch():
         message = state.message
         if COMPILING in message:

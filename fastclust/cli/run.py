@@ -9,7 +9,7 @@ import typer
 
 from fastclust.cli.output import displaying, print_json, say
 from fastclust.cli.remote import connect, finish, send
-from fastclust.cli.timeleft import Pace
+from fastclust.cli.timeleft import StepPace
 from fastclust.errors import InputError
 
 __all__ = ["run"]
@@ -75,7 +75,7 @@ def run(
         from fastclust.pipeline import run as run_here
         from fastclust.warming import COMPILING, beside
 
-        told = Pace()
+        told = StepPace()
         with (
             displaying(quiet=json) as display,
             beside() as compiling,

@@ -1,4 +1,4 @@
-"""How long k-means will still take, told from what it reports: exact within a pass, an upper bound beyond it."""
+"""How long a step will still take; of k-means, whose end nobody knows, an upper bound."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
+from fastclust.pace import Pace
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastclust.cli.output import Display
     from fastclust.progress import Progress
 
-__all__ = ["KMeansDisplay", "Pace", "clock"]
+__all__ = ["KMeansDisplay", "StepPace", "clock"]
 
 #: Iterations whose median is taken for the next ones: they get quicker as bounds decide more.
 _LAST = 5
@@ -20,22 +22,19 @@ _LAST = 5
 _PASSES = ("pass", "sums", "read")
 
 
-class Pace:
-    """How far something of an even pace is, and how long it will still take."""
+class StepPace:
+    """How far one step after another is, and how long the one under way will still take."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._step, self._began, self._first = "", 0.0, 0.0
+        self._step, self._pace = "", Pace(now)
 
     def rest(self, told: Progress) -> str:
-        """What is left of the step that is told of, once it has a pace; what was done before does not count."""
-        now = self._now()
-        if told.step != self._step or told.fraction < self._first:
-            self._step, self._began, self._first = told.step, now, told.fraction
-        done = told.fraction - self._first
-        if done <= 0 or told.fraction >= 1.0 or now == self._began:
-            return ""
-        return f"{clock((now - self._began) * (1 - told.fraction) / done)} left of it"
+        """What is left of the step that is told of; nothing until its pace has held (:class:`~fastclust.pace.Pace`)."""
+        if told.step != self._step:
+            self._step, self._pace = told.step, Pace(self._now)
+        left = self._pace.seconds_left(told.fraction)
+        return "" if left is None or told.fraction >= 1.0 else f"{clock(left)} left of it"
 
     def show(self, display: Display, told: Progress) -> None:
         """Show a step with what is left of it."""
@@ -51,7 +50,7 @@ class KMeansDisplay:
 
     def __init__(self, display: Display, most: int, now: Callable[[], float] = time.monotonic) -> None:
         self._display, self._most, self._now = display, most, now
-        self._pace = Pace(now)
+        self._pace = StepPace(now)
         self._ended: float | None = None
         self._took: list[float] = []
         #: Iterations that are left at most, and the last one's description.
@@ -66,7 +65,7 @@ class KMeansDisplay:
                 self._took.append(now - self._ended)
             self._ended, self._left = now, (1 - told.fraction) * self._most
             self.last = told.message
-            self._pace = Pace(self._now)
+            self._pace = StepPace(self._now)
             self._display.step("kmeans", told.fraction, f"{told.message}{self._bound(0.0)}")
         elif told.step in _PASSES:
             self._reading(told, now)

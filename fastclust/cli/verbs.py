@@ -9,7 +9,7 @@ import typer
 
 from fastclust.cli.output import displaying, print_json, say
 from fastclust.cli.remote import connect, finish, send
-from fastclust.cli.timeleft import Pace
+from fastclust.cli.timeleft import StepPace
 from fastclust.errors import InputError, OperationCancelledError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def do(
     from fastclust import progress
     from fastclust.artifacts import save_array
 
-    told = Pace()
+    told = StepPace()
     with displaying(quiet=json) as display, progress.listening(lambda one: told.show(display, one)):
         rows = rows_of(source, features=features)
         out.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def write_parts(
     """Do ``work`` on files of rows, which leaves files in ``out``; interrupted, it says how to go on."""
     from fastclust import progress
 
-    told = Pace()
+    told = StepPace()
     with displaying(quiet=json) as display:
         try:
             with progress.listening(lambda one: told.show(display, one)):

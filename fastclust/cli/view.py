@@ -83,6 +83,7 @@ def compare(
     if json:
         print_json({"out": str(target), **found._asdict()})
         return
+    say(f"{'':<22} {'first':>7} {'second':>7}")
     for name, (before, after) in found.measures.items():
         shown = ["-" if value is None else f"{value:.3f}" for value in (before, after)]
         change = "" if before is None or after is None else f"  {after - before:+.3f}"

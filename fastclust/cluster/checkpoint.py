@@ -89,7 +89,7 @@ class Checkpoint:
         differ = sorted(name for name, said in self._about.items() if params["about"].get(name) != said)
         if differ:
             raise PreconditionError(
-                f"{self._path}: is of a fit with another {', '.join(differ)}. Take another folder, or remove the file."
+                f"{self._path}: is of a fit with other {', '.join(differ)}. Take another folder, or remove the file."
             )
         self.run, self.start_name = params["run"], params["start_name"]
         self.start = tensors["start"]

@@ -11,13 +11,14 @@ from fastclust.cluster.rows import InMemory, Nearest, Sums
 from fastclust.errors import BackendError
 from fastclust_kernels import tensors
 from fastclust_kernels.assign import BACKENDS
-from fastclust_kernels.assign.device import DeviceAssignment
 from fastclust_kernels.dispatch import choose
 from fastclust_kernels.mahalanobis import pairs
-from fastclust_kernels.update.device import DeviceSums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fastclust_kernels.assign.device import DeviceAssignment
+    from fastclust_kernels.update.device import DeviceSums
 
 __all__ = ["DeviceRows", "device_rows"]
 
@@ -49,24 +50,24 @@ class DeviceRows(InMemory):
         del k
         if bounds:
             raise BackendError(f"algorithm='elkan': backend={backend!r} keeps no bounds. Allowed: auto, lloyd.")
-        self._nearest = DeviceAssignment(self.matrix)
+        self._nearest = _assignment(self.matrix)
         return _Nearest(self, self._nearest)
 
     def sums(self, k: int, weights: NDArray[np.float64] | None) -> Sums:
         each = None if weights is None else torch.from_numpy(weights).to(self.matrix.device)
+        from fastclust_kernels.update.device import DeviceSums
+
         return _Sums(DeviceSums(self.matrix, k, each))
 
     def assign(self, centers: NDArray[Any], backend: str) -> tuple[NDArray[np.int32], NDArray[np.float64], str]:
         del backend  # was chosen when the rows were made
-        moving, there = DeviceAssignment(self.matrix), self.tensor(centers)
+        moving, there = _assignment(self.matrix), self.tensor(centers)
         labels = moving.step(there)
         return labels.cpu().numpy(), moving.distances(there, labels).cpu().numpy(), "triton"
 
     def own(self, centers: NDArray[Any], labels: Any) -> NDArray[np.float64]:
         each = torch.as_tensor(labels, device=self.matrix.device)
-        distances: NDArray[np.float64] = (
-            DeviceAssignment(self.matrix).distances(self.tensor(centers), each).cpu().numpy()
-        )
+        distances: NDArray[np.float64] = _assignment(self.matrix).distances(self.tensor(centers), each).cpu().numpy()
         return distances
 
     def few(self, others: NDArray[Any]) -> NDArray[np.float64]:
@@ -126,6 +127,13 @@ class _Sums:
 
     def restore(self, state: dict[str, NDArray[np.float64]], labels: Any) -> None:
         self._moving.restore({name: torch.from_numpy(part).to(labels.device) for name, part in state.items()}, labels)
+
+
+def _assignment(matrix: torch.Tensor) -> DeviceAssignment:
+    """Its module needs Triton: it is imported only where :func:`device_rows` found that to be there."""
+    from fastclust_kernels.assign.device import DeviceAssignment
+
+    return DeviceAssignment(matrix)
 
 
 def device_rows(X: Any, backend: str, *, finite: bool) -> DeviceRows:

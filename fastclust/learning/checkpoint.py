@@ -100,7 +100,7 @@ class Checkpoint:
         differ = sorted(name for name, said in self._about.items() if params["about"].get(name) != said)
         if differ:
             raise PreconditionError(
-                f"{self._path}: is of a run with another {', '.join(differ)}. Take another folder, or remove the file."
+                f"{self._path}: is of a run with other {', '.join(differ)}. Take another folder, or remove the file."
             )
         held = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
         for name, module in (("student", trainer.student), ("teacher", trainer.teacher)):

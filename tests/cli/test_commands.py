@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,7 +138,10 @@ def test_jobs_are_listed_shown_and_cancelled(rows_file, tmp_path, address):
     shown = json.loads(runner.invoke(app, ["jobs", "show", name.split("/")[1], "--server", address, "--json"]).stdout)
     assert (shown["name"], shown["state"], shown["kind"]) == (name, "succeeded", "kmeans")
     assert runner.invoke(app, ["jobs", "watch", name, "--server", address]).exit_code == 0
-    assert runner.invoke(app, ["jobs", "cancel", name, "--server", address]).exit_code == 0
+    cancelled = runner.invoke(app, ["jobs", "cancel", name, "--server", address])
+    assert (cancelled.exit_code, cancelled.stderr) == (0, f"{name}: succeeded already\n")
+    table = runner.invoke(app, ["jobs", "ls", "--server", address], env={"COLUMNS": "80"}).stdout
+    assert re.search(rf"^{name} +kmeans +succeeded +100% +1 +\d\d-\d\d \d\d:\d\d *$", table, re.MULTILINE), table
 
 
 @pytest.mark.parametrize(

@@ -149,18 +149,18 @@ def test_the_time_left_is_exact_within_a_pass_and_a_bound_beyond_it():
 
     for iteration in range(1, 4):
         began = 12 * (iteration - 1)
-        tell(began, "pass", 0.0)
-        tell(began + 5, "pass", 0.5)
+        for second in range(6):
+            tell(began + second, "pass", second / 10)
         assert "50 % of the rows, 0:05 left of it" in shown.message
         tell(began + 10, "pass", 1.0)
         tell(began + 12, "kmeans", iteration / 20, f"iteration {iteration}")
     assert shown.fraction == pytest.approx(3 / 20)
     # 17 iterations and the labels are left: 18 x 12 s, of which 5 are over.
-    tell(36 + 0, "pass", 0.0)
-    tell(36 + 5, "pass", 0.5)
+    for second in range(6):
+        tell(36 + second, "pass", second / 10)
     assert shown.name == "kmeans"
     assert shown.message == "iteration 3 done; reading: 50 % of the rows, 0:05 left of it; at most 3:31 in all"
-    tell(60, "write", 0.0, "0 of 9 rows")
-    tell(90, "write", 0.25, "2 of 9 rows")
-    assert shown.message == "2 of 9 rows, 1:30 left of it"
+    for files in range(4):
+        tell(60 + 30 * files, "write", files / 9, f"{files} of 9 rows")
+    assert shown.message == "3 of 9 rows, 3:00 left of it"
     assert clock(3731) == "1:02:11"

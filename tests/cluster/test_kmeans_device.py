@@ -1,5 +1,7 @@
 """k-means on Triton's kernels, in its interpreter where there is no GPU, beside k-means on the CPU."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,25 @@ def test_what_cannot_be_is_refused(monkeypatch):
     ):
         with pytest.raises(BackendError, match="needs a CUDA GPU, or TRITON_INTERPRET=1"):
             call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda X: fc.KMeans(3, backend="triton").fit(X),
+        lambda X: fc.mahalanobis(X, backend="triton"),
+        lambda X: fc.MahalanobisMetric().fit(X).kneighbors(X, backend="triton"),
+    ],
+)
+def test_without_triton_it_is_said_that_it_is_not_installed(call, monkeypatch):
+    """Torch for the CPU brings no Triton: what imports it is imported anew, and in vain."""
+    importers = ("._triton", "._triton_exact", ".device", ".device_rows")
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "triton" or name.endswith(importers):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(BackendError, match="triton is not installed"):
+        call(blobs(30))
 
 
 def test_metrics_run_on_it_and_tensors_come_back_as_tensors():

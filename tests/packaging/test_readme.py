@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastclust.cli.demo import server
@@ -35,6 +39,20 @@ def test_every_block_of_python_runs(tmp_path, monkeypatch):
         for block in PYTHON:
             exec(compile(block.replace("localhost:50051", address), "README.md", "exec"), {})
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_what_a_verb_needs_is_missed():
+    assert unknown_options("fastclust embed digits -o out") == {"--model"}
+    assert unknown_options("fastclust embed digits --out=out --model m --nothing") == {"--nothing"}
+
+
+@pytest.mark.full
+def test_the_verbs_that_it_shows_run(tmp_path):
+    """The block as it is pasted into a shell."""
+    (block,) = [block for _, block in BLOCKS if "fastclust doctor" in block]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["bash", "-euc", block], cwd=tmp_path, env=os.environ | {"PATH": path}, check=True)
+    assert np.load(tmp_path / "out/embedded/embedding.npy").shape == (1797, 128)
 
 
 @pytest.mark.full

@@ -30,6 +30,20 @@ def test_a_run_that_knows_its_whole_is_believed():
     assert tracker.message().fraction == pytest.approx(0.6)
 
 
+def test_the_time_left_is_told_once_the_pace_has_held():
+    """Half a minute of compiling, then a hundredth a second."""
+    at = [0.0]
+    tracker = Tracker({}, lambda: at[0])
+    heard = {}
+    for at[0], share in [(0.0, 0.0), *((30.0 + step, step / 100) for step in range(1, 80))]:
+        tracker.update(Progress("map", share))
+        told = tracker.message()
+        heard[share] = told.seconds_left if told.HasField("seconds_left") else None
+    assert heard[0.01] is heard[0.03] is None
+    assert heard[0.5] == pytest.approx(50.0)
+    assert not tracker.finished().HasField("seconds_left")
+
+
 def test_nothing_is_done_before_it_is_published():
     tracker = Tracker({"kmeans": 1})
     tracker.update(Progress("kmeans", 1.0))

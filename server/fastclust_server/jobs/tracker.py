@@ -6,19 +6,18 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from fastclust.pace import Pace
 from fastclust.progress import NOTICE
 from fastclust.v1 import job_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from fastclust.progress import Progress
 
 __all__ = ["Tracker", "encode_steps"]
 
-#: Below this share an estimate of the time left would be a guess.
-_TELLING = 0.02
 #: Until the result is published, the job is not done.
 _NEARLY = 0.99
 
@@ -33,7 +32,7 @@ class Tracker:
         whole is.
     """
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
+    def __init__(self, weights: Mapping[str, float], now: Callable[[], float] = time.monotonic) -> None:
         total = sum(weights.values()) or 1.0
         self._begin: dict[str, float] = {}
         self._share = {name: weight / total for name, weight in weights.items()}
@@ -42,16 +41,16 @@ class Tracker:
             self._begin[name] = reached
             reached += share
         self._guard = threading.Lock()
-        self._started = time.monotonic()
+        self._now, self._pace = now, Pace(now)
         self._steps: dict[str, job_pb2.JobStep] = {}
-        self._step_started = self._started
+        self._step_started = now()
         self._fraction = 0.0
         self._step = ""
         self._message = ""
 
     def update(self, progress: Progress) -> None:
         """Take one report in."""
-        now = time.monotonic()
+        now = self._now()
         with self._guard:
             if progress.step == NOTICE:
                 self._message = progress.message
@@ -74,9 +73,9 @@ class Tracker:
             message = job_pb2.JobProgress(
                 fraction=self._fraction, step=self._step, message=self._message[:300], steps=self._steps.values()
             )
-            if self._fraction > _TELLING:
-                passed = time.monotonic() - self._started
-                message.seconds_left = round(passed * (1 - self._fraction) / self._fraction, 1)
+            left = self._pace.seconds_left(self._fraction)
+            if left is not None:
+                message.seconds_left = round(left, 1)
             return message
 
     def finished(self, steps: Sequence[job_pb2.JobStep] | None = None) -> job_pb2.JobProgress:

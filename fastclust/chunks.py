@@ -7,13 +7,14 @@ copied once on the way out and not at all on the way in.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastclust import wire
 from fastclust.v1 import artifact_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Block", "Chunk", "decode_part", "decode_upload", "encode_block", "encode_upload"]
 
@@ -68,16 +69,25 @@ def decode_upload(message: bytes) -> Chunk:
     return Chunk(name, offset, data, crc, wire.crc32c(data))
 
 
-def encode_block(row_offset: int, data: bytes) -> bytes:
-    """Serialise a ``ReadArtifactResponse`` that carries a block, with the checksum of ``data``."""
-    head = b"".join(
-        (
-            *(_key(1, _VARINT), _varint(row_offset)),
-            *(_key(3, _FIXED32), wire.crc32c(data).to_bytes(4, "little")),
-            *(_key(2, _BYTES), _varint(len(data))),
-        )
-    )
-    return b"".join((_key(2, _BYTES), _varint(len(head) + len(data)), head, data))
+def encode_block(row_offset: int, size: int, fill: Callable[[memoryview], None]) -> bytes:
+    """Serialise a ``ReadArtifactResponse`` that carries a block of ``size`` bytes.
+
+    ``fill`` is given the place of the data in the message and writes all of it: what comes from a file is copied by
+    nobody after that. The checksum of the data stands behind it.
+    """
+    head = b"".join((*(_key(1, _VARINT), _varint(row_offset)), *(_key(2, _BYTES), _varint(size))))
+    crc = _key(3, _FIXED32)
+    head = b"".join((_key(2, _BYTES), _varint(len(head) + size + len(crc) + 4), head))
+    end = len(head) + size
+    # Of its buffer alone Python lets the bytes be taken without a copy.
+    message = io.BytesIO()
+    message.write(head)
+    message.seek(end)
+    message.write(crc + bytes(4))
+    with message.getbuffer() as whole, whole[len(head) : end] as data:
+        fill(data)
+        whole[-4:] = wire.crc32c(data).to_bytes(4, "little")
+    return message.getvalue()
 
 
 def decode_part(message: bytes) -> artifact_pb2.Artifact | Block:

@@ -42,7 +42,10 @@ def test_any_bytes_are_read_as_protobuf_reads_them_or_refused(message):
 
 @given(st.integers(0, 2**63 - 1), st.binary(max_size=300))
 def test_a_block_is_what_protobuf_reads_and_we_read_again(row, data):
-    message = chunks.encode_block(row, data)
+    def fill(place):
+        place[:] = data
+
+    message = chunks.encode_block(row, len(data), fill)
     block = artifact_pb2.ArtifactBlock(row_offset=row, data=data, crc32c=wire.crc32c(data))
     assert artifact_pb2.ReadArtifactResponse.FromString(message) == artifact_pb2.ReadArtifactResponse(block=block)
     written = artifact_pb2.ReadArtifactResponse(block=block).SerializeToString()

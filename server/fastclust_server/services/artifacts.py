@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import starmap
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from fastclust import chunks
 from fastclust.errors import NotFoundError, PreconditionError
 from fastclust.v1 import artifact_pb2, artifact_pb2_grpc
 from fastclust_server import calls, names
@@ -60,7 +58,7 @@ class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
         blocks = read_blocks(self._folder.artifacts, record, request.row_offset, request.row_limit)
         with self._stalls.watching(context):
             yield artifact_pb2.ReadArtifactResponse(header=encode_artifact(job, record))
-            for message in starmap(chunks.encode_block, blocks):
+            for message in blocks:
                 self._stalls.moved(context)
                 yield message
 

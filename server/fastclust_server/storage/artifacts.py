@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from fastclust import wire
+from fastclust import chunks, wire
 from fastclust.artifacts import replacing, save_array
 from fastclust.errors import DataLossError, InputError
 from fastclust.v1 import common_pb2
@@ -98,8 +99,8 @@ class ArtifactWriter:
         )
 
 
-def read_blocks(root: Path, record: ArtifactRecord, row_offset: int, row_limit: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of the first row, bytes) in blocks of about 1 MiB, from ``row_offset`` on.
+def read_blocks(root: Path, record: ArtifactRecord, row_offset: int, row_limit: int) -> Iterator[bytes]:
+    """Yield messages, as bytes, with blocks of whole rows of about 1 MiB, from ``row_offset`` on.
 
     ``row_limit``: how many rows; 0: to the end.
 
@@ -118,9 +119,7 @@ def read_blocks(root: Path, record: ArtifactRecord, row_offset: int, row_limit: 
     return _blocks(root / record.file, record, range(row_offset, stop, per_block), stop, row_bytes)
 
 
-def _blocks(
-    path: Path, record: ArtifactRecord, starts: range, stop: int, row_bytes: int
-) -> Iterator[tuple[int, bytes]]:
+def _blocks(path: Path, record: ArtifactRecord, starts: range, stop: int, row_bytes: int) -> Iterator[bytes]:
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
@@ -131,11 +130,18 @@ def _blocks(
             raise DataLossError(f"{record.key}: the server's file is not as long as it was written.")
         for start in starts:
             wanted = (min(start + starts.step, stop) - start) * row_bytes
-            file.seek(head + start * row_bytes)
-            data = file.read(wanted)
-            if len(data) != wanted:
-                raise DataLossError(f"{record.key}: the server's file is too short.")
-            yield start, data
+            fill = partial(_read, file.fileno(), head + start * row_bytes, record.key)
+            yield chunks.encode_block(start, wanted, fill)
+
+
+def _read(file: int, place: int, key: str, into: memoryview) -> None:
+    """Fill ``into`` with what stands in the file from ``place`` on."""
+    done = 0
+    while done < len(into):
+        count = os.preadv(file, [into[done:]], place + done)
+        if not count:
+            raise DataLossError(f"{key}: the server's file is too short.")
+        done += count
 
 
 def _header_bytes(file: BinaryIO) -> int:

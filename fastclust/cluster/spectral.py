@@ -18,7 +18,7 @@ __all__ = ["Spectrum", "leading", "spectrum_of"]
 
 #: Up to this many rows the dense solver is both faster and safer.
 _DENSE = 512
-#: Beyond so many rows a block of vectors, brought from coarser graphs, is at least as quick as Lanczos (bench/README.md).
+#: Beyond so many rows vectors from coarser graphs come at least as quickly as by Lanczos (bench/README.md).
 _MANY = 30_000
 
 

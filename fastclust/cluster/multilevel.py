@@ -28,15 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = ["leading_by_levels"]
 
-#: Graphs of so many rows are solved densely.
-_COARSE = 2000
+#: Graphs of so many rows are solved densely: or of four for each vector, but not of more than the second.
+_COARSE, _MOST = 2000, 6000
 #: Vectors beside the wanted ones: the last wanted one converges as fast as the last of these is away from it.
 _BESIDE = 10
 #: Length of what is added to a vector of length 1 on each level: eigenvectors that coarse graphs cannot hold, as those
 #: of a part that has become one row, would never be found without; joining rows is as far off by itself.
 _NOISE = 0.1
-#: Length of S v - lambda v, at most, of every wanted v: in the end, and on the way there. Filters on a level, at most.
-_RESIDUAL, _ON_THE_WAY, _ROUNDS = 1e-4, 1e-3, 60
+#: Length of S v - lambda v, at most, of every wanted v, or else an error. Filters on a level, at most.
+_RESIDUAL, _ROUNDS = 1e-4, 60
+#: Strengths of a row's neighbours that differ by less than this count as equal, and one of these is drawn.
+_TIE = 1e-9
 
 
 class _Level(NamedTuple):
@@ -70,11 +72,13 @@ def leading_by_levels(
     levels = [_Level(graph, np.asarray(graph.sum(axis=1)).ravel(), component)]
     joins: list[NDArray[np.int32]] = []
     width = wanted + _BESIDE
-    coarse = max(_COARSE, 4 * width)
+    coarse = min(max(_COARSE, 4 * width), _MOST)
+    known = int(component.max()) + 1
     while len(levels[-1].degree) > coarse:
         tick()
-        count, joined = _joined(levels[-1])
-        if count < 2 * width:
+        count, joined = _joined(levels[-1], seed)
+        # What is left beside the components' own vectors must hold the block.
+        if count < known + 2 * width:
             break
         joins.append(joined)
         levels.append(_coarser(levels[-1], joined))
@@ -82,17 +86,18 @@ def leading_by_levels(
     levels[0], joins[:1] = levels[0].permuted(order), [joined[order] for joined in joins[:1]]
     with ThreadPoolExecutor(threads_given()) as pool, one_blas_thread():
         coarsest = levels.pop()
-        heights = _start(Part(*coarsest, pool, tick), width, coarse, seed) / np.sqrt(coarsest.degree)[:, None]
+        first = _start(Part(*coarsest, pool, tick), width, coarse, seed)
+        heights = (first / np.sqrt(coarsest.degree)[:, None]).astype(np.float32)
         if not levels:
             levels, joins = [coarsest], [np.arange(len(coarsest.degree), dtype=np.int32)]
         while levels:
             level, joined = levels.pop(), joins.pop()
-            roots = np.sqrt(level.degree)[:, None]
-            residual = _ON_THE_WAY if levels else _RESIDUAL
-            start = (heights[joined] * roots).astype(np.float32)
+            roots = np.sqrt(level.degree).astype(np.float32)[:, None]
+            start = heights[joined] * roots
             start += _noise(len(start), width, seed)
-            pairs = filtered(Part(*level, pool, tick), start, wanted, residual, _ROUNDS)
-            heights = pairs.vectors / roots
+            pairs = filtered(Part(*level, pool, tick), start, wanted, _RESIDUAL * (10 if levels else 1), _ROUNDS)
+            if levels:
+                heights = pairs.vectors / roots
     if (worst := pairs.residuals[:wanted].max()) > _RESIDUAL:
         raise PreconditionError(
             f"the {wanted} leading eigenvectors of {graph.shape[0]} rows did not converge: |S v - lambda v| = "
@@ -109,15 +114,17 @@ def _noise(n: int, width: int, seed: int) -> NDArray[np.float32]:
     return drawn
 
 
-def _joined(level: _Level) -> tuple[int, NDArray[np.int32]]:
+def _joined(level: _Level, seed: int) -> tuple[int, NDArray[np.int32]]:
     """Return how many rows there are when each is one with its strongest neighbour, and which: int32 ``[n]``.
 
-    A row's strongest neighbour is the one with the largest affinity for its degree; of equal ones, the first.
+    A row's strongest neighbour is the one with the largest affinity for its degree. Of equal ones one is drawn: the
+    first ones would make chains of all rows of a regular graph.
     """
     graph, degree = level.graph, level.degree
     n = len(degree)
     strength = graph.data / degree[graph.indices]
     row = np.repeat(np.arange(n, dtype=np.int32), np.diff(graph.indptr))
+    strength *= 1 + _TIE * np.random.default_rng(seed).random(len(strength))
     strength[graph.indices == row] = 0
     best = np.maximum.reduceat(strength, graph.indptr[:-1])
     candidates = np.flatnonzero(strength == best[row])
@@ -148,6 +155,7 @@ def _coarser(level: _Level, joined: NDArray[np.int32]) -> _Level:
 def _start(part: Part, width: int, dense: int, seed: int) -> NDArray[np.float64]:
     """Eigenvectors of the coarsest graph, ``[n, width]``; a random block where it has more than ``dense`` rows."""
     n = len(part)
+    part.tick()
     if n > dense:
         return np.random.default_rng(seed).standard_normal((n, width))
     _, vectors = eigh(part.dense(), subset_by_index=(max(0, n - width), n - 1))

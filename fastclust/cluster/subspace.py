@@ -25,6 +25,9 @@ _ROWS = 4096
 #: What a filter multiplies the last wanted vector by, beside what it damps; products of a filter, at least; and what it
 #: multiplies the first vector by, at most: a float32 cannot tell the last ones from that one beyond.
 _GAIN, _LEAST, _MOST = 4.0, 12, 1e4
+#: A vector may be turned so far (radians); residuals that float32 reaches; and a filter that leaves more than this share
+#: of one is the last.
+_TURN, _FINEST, _STUCK = 0.3, 2e-6, 0.9
 
 
 class Pairs(NamedTuple):
@@ -50,6 +53,7 @@ class Part:
     ) -> None:
         """Take A ``[n, n]``, the diagonal of D and the component of each row; ``tick`` is called at each product."""
         n = graph.shape[0]
+        self._component = component
         roots = np.sqrt(degree)
         lengths = np.sqrt(np.bincount(component, degree))
         self._known = sparse.csr_matrix((roots / lengths[component], component, np.arange(n + 1))).astype(np.float32)
@@ -60,16 +64,18 @@ class Part:
             self._blocks.append(
                 sparse.csr_matrix((scaled.astype(np.float32), block.indices, block.indptr), block.shape)
             )
-        self._pool, self._tick = pool, tick
+        self._pool, self.tick = pool, tick
 
     def __len__(self) -> int:
         return int(self._known.shape[0])
 
     def dense(self) -> NDArray[np.float64]:
         """Return S less twice the known part, which moves those eigenvalues from 1 to -1: float64 ``[n, n]``."""
-        known = self._known.astype(np.float64)
         whole: NDArray[np.float64] = sparse.vstack(self._blocks).toarray().astype(np.float64)
-        whole -= 2 * (known @ known.T).toarray()
+        known = self._known.data.astype(np.float64)
+        order = np.argsort(self._component, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(self._component[order])) + 1):
+            whole[np.ix_(rows, rows)] -= 2 * np.outer(known[rows], known[rows])
         return whole
 
     def without_known(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -115,7 +121,7 @@ class Part:
         self, a: float, vectors: NDArray[np.float32], b: float, before: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         """Return a S v + b v - before."""
-        self._tick()
+        self.tick()
         result = np.empty_like(vectors)
 
         def one(rows: slice, block: sparse.csr_matrix) -> None:
@@ -136,13 +142,18 @@ class Part:
 def filtered(part: Part, vectors: NDArray[np.float32], wanted: int, residual: float, rounds: int) -> Pairs:
     """Return eigenpairs near ``vectors`` ``[n, p]``, of which the ``wanted`` first have at most this ``residual``.
 
-    The p - ``wanted`` others help these to converge. After so many ``rounds`` they are returned as they are.
+    Less of one where eigenvalues are nearer to 1 or to the others than that: a residual r turns a vector by r / gap.
+    The p - ``wanted`` others help these to converge. After so many ``rounds``, or where float32 has no more to give,
+    they are returned as they are.
     """
     pairs = part.pairs(part.without_known(vectors))
+    before = np.inf
     for _ in range(rounds):
-        if pairs.residuals[:wanted].max() <= residual:
+        worst, end = float(pairs.residuals[:wanted].max()), float(pairs.values[-1])
+        scale = _TURN * min(1 - pairs.values[0], pairs.values[wanted - 1] - end)
+        if worst <= min(residual, max(scale, _FINEST)) or (worst <= residual and worst > _STUCK * before):
             break
-        end = float(pairs.values[-1])
+        before = worst
         degree = _degree(float(pairs.values[0]), float(pairs.values[wanted - 1]), end)
         pairs = part.pairs(part.without_known(part.filter(pairs.vectors, end, degree)))
     return pairs

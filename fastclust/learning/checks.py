@@ -64,10 +64,11 @@ def check_params(learner: SelfTaughtLearner, epochs: int | str | None = None) ->
             value = getattr(learner, name)
             if name == "learning_rate" and isinstance(value, str) and value == "auto":
                 continue
+            said = f'"auto" or {allowed}' if name == "learning_rate" else allowed
             if not isinstance(value, Real) or isinstance(value, bool):
-                raise InputTypeError(name, f"{type(value).__name__} {value!r}", allowed)
+                raise InputTypeError(name, f"{type(value).__name__} {value!r}", said)
             if not lowest <= float(value) <= highest:
-                raise InputError(name, value, allowed)
+                raise InputError(name, value, said)
 
 
 def _check_choices(learner: SelfTaughtLearner) -> None:

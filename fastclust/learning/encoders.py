@@ -96,8 +96,7 @@ def build(
     """Make the net for rows: learn its dictionary and projection, draw its heads.
 
     What is ``mined`` is told by the rows, so that training is to start from what they tell: f from their leading
-    principal components, where the heads are given these. On 20,000 images of Fashion-MNIST that has recall@1 .865 and
-    MAP@R .36 before any training, a random f .849 and .31.
+    principal components, where the heads are given these (figures: bench/README.md, Learning).
     """
     rows, shape = inputs.rows, inputs.image_shape
     front: nn.Module = nn.Identity()

@@ -136,9 +136,13 @@ class Heads(nn.Module):
                 nn.init.zeros_(head.bias)
 
     def start_from_inputs(self) -> None:
-        """Let f be the first inputs, as they are; there must be no hidden layer."""
-        with torch.no_grad():
-            nn.init.eye_(self.f.weight)
+        """Let f be the first inputs, as they are; there must be no hidden layer.
+
+        A wider f stays the isometry that it was drawn as, which keeps all distances and has no empty column.
+        """
+        if self.f.out_features <= self.f.in_features:
+            with torch.no_grad():
+                nn.init.eye_(self.f.weight)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return f ``[b, embedding_dim]`` and g ``[b, teacher_dim]``."""

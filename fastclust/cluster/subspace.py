@@ -25,8 +25,8 @@ _ROWS = 4096
 #: What a filter multiplies the last wanted vector by, beside what it damps; products of a filter, at least; and what it
 #: multiplies the first vector by, at most: a float32 cannot tell the last ones from that one beyond.
 _GAIN, _LEAST, _MOST = 4.0, 12, 1e4
-#: A vector may be turned so far (radians). Residuals that float32 reaches. A filter that leaves more than this share of a
-#: residual is the last.
+#: A vector may be turned so far (radians). Residuals that float32 reaches. A filter that leaves more than this share of
+#: a residual is the last.
 _TURN, _FINEST, _STUCK = 0.3, 2e-6, 0.9
 
 

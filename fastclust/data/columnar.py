@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "open_columnar"]
 
 _PARQUET = (".parquet", ".pq")
+#: Bytes that are read of a chunk at once where its first row is looked at.
+_GLANCE = 1 << 16
 SUFFIXES = frozenset([*_PARQUET, ".arrow", ".arrows", ".feather", ".ipc"])
 _LONGEST = 1 << 24
 
@@ -135,20 +137,34 @@ class _Parquet(RowSource):
         super().__init__((n, max(self._columns.width, 0)), self._columns.dtype, place.name)
         del pq
 
-    def _opened(self) -> Any:
+    def _opened(self, **options: Any) -> Any:
         import pyarrow.parquet as pq
 
+        options["metadata"] = getattr(self, "_metadata", None)
         if self._place.path is not None:
-            return pq.ParquetFile(self._place.path, memory_map=True, metadata=getattr(self, "_metadata", None))
-        return pq.ParquetFile(self._place.open(), metadata=getattr(self, "_metadata", None))
+            return pq.ParquetFile(self._place.path, memory_map=True, **options)
+        return pq.ParquetFile(self._place.open(), **options)
+
+    def _leaves(self) -> list[int]:
+        """Numbers of the file's columns that ours are made of."""
+        schema = self._metadata.schema
+        roots = [schema.column(place).path.split(".")[0] for place in range(len(schema))]
+        return [
+            place for place, root in enumerate(roots) if root in {name.split(".")[0] for name in self._columns.names}
+        ]
 
     def _check(self, size: int) -> list[int]:
         """Rows of each group; every chunk of bytes must lie inside the file."""
         counts = []
+        leaves = self._leaves()
+        # Where what stands of a chunk in the file is damaged, pyarrow 26 ends the process when it is asked for it from
+        # Python; a read of the same chunk, here of one row, is an error.
+        file = self._opened(buffer_size=_GLANCE)
         for number in range(self._metadata.num_row_groups):
             group = self._metadata.row_group(number)
             counts.append(group.num_rows)
-            for place in range(group.num_columns):
+            next(file.iter_batches(1, row_groups=[number], columns=self._columns.names, use_threads=False), None)
+            for place in leaves:
                 chunk = group.column(place)
                 first = chunk.data_page_offset
                 if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:

@@ -130,10 +130,14 @@ def load_model(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any],
     found = metadata.get(_KIND)
     if found != kind:
         raise DataError(f"{path}: holds {found or 'no fastclust model'}; needed: {kind}.")
-    version = int(metadata.get(_VERSION, "0"))
+    try:
+        version, params = int(metadata.get(_VERSION, "0")), json.loads(metadata.get(_PARAMS, "{}"))
+    except ValueError as error:
+        raise DataError(f"{path}: its format or its parameters are damaged ({error}).") from error
     if version > FORMAT_VERSION:
         raise DataError(f"{path}: format {version} is newer than this fastclust reads ({FORMAT_VERSION}). Upgrade it.")
-    params: dict[str, Any] = json.loads(metadata.get(_PARAMS, "{}"))
+    if not isinstance(params, dict):
+        raise DataError(f"{path}: its parameters are {type(params).__name__}, not a table.")
     return params, tensors
 
 

@@ -36,7 +36,7 @@ def open_columnar(place: Place, columns: Sequence[str] | None) -> RowSource:
         if place.suffix in _PARQUET:
             return _Parquet(place, columns)
         return _Batches(place, columns)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place.name}: not a readable {place.suffix} file ({str(error).splitlines()[0]}).") from error
 
 

@@ -153,7 +153,9 @@ status = pathlib.Path("/proc/self/status").read_text()
 now = 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:"))
 resource.setrlimit(resource.RLIMIT_DATA, (now + 2**29, now + 2**29))
 refused = 0
-for seed in range(count):
+# Those first that once ended the process, or in another kind of error: damaged statistics of a chunk, a version that is
+# no number, a name that is not text.
+for seed in (373, 1922, 1982, *range(count)):
     for kind, read in readers.items():
         path = folder / f"{seed}.{kind}"
         path.write_bytes(mutated(seed, corpora[kind][seed % len(corpora[kind])]))

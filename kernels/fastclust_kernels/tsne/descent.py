@@ -13,7 +13,7 @@ from fastclust_kernels.dispatch import parallel_launch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["descend"]
+__all__ = ["descend", "shift"]
 
 _ROWS = 4096
 
@@ -43,31 +43,56 @@ def descend(
         [exaggeration, 1 / normalization if normalization > 0 else 0.0, learning_rate, momentum, min_gain, max_step],
         np.float32,
     )
+    parts = (np.ascontiguousarray(each).reshape(-1) for each in (attraction, repulsion))
     with parallel_launch():
-        _descend(Y, update, gains, attraction, repulsion, numbers, sums)
+        _descend(Y.reshape(-1), update.reshape(-1), gains.reshape(-1), *parts, Y.shape[1], numbers, sums)
     total: NDArray[np.float64] = sums.sum(axis=0)
     return total
 
 
+def shift(Y: NDArray[np.float32], by: NDArray[np.float32]) -> None:
+    """Take ``by`` ``[dimensions]`` off all points ``Y`` ``[n, dimensions]``, in place."""
+    with parallel_launch():
+        _shift(Y.reshape(-1), by)
+
+
 @numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
-def _descend(Y, update, gains, attraction, repulsion, numbers, sums):  # type: ignore[no-untyped-def]
-    n, dimensions = Y.shape
+def _descend(Y, update, gains, attraction, repulsion, dimensions, numbers, sums):  # type: ignore[no-untyped-def]
     exaggeration, inverse, rate, momentum, least, longest = numbers
+    size = _ROWS * dimensions
     for block in numba.prange(len(sums)):
-        for i in range(np.int64(block) * _ROWS, min(n, (np.int64(block) + 1) * _ROWS)):
+        start, end = np.int64(block) * size, min(len(Y), (np.int64(block) + 1) * size)
+        # Number by number, whole vectors at once; whose numbers they are matters to the length of a step only.
+        for at in range(start, end):
+            gradient = exaggeration * attraction[at] - inverse * repulsion[at]
+            last = update[at]
+            same = ((last > 0) == (gradient > 0)) & ((last < 0) == (gradient < 0))
+            gain = gains[at] * np.float32(0.8) + least if same else gains[at] + np.float32(0.2)
+            gains[at] = gain
+            update[at] = momentum * last - rate * gain * gradient
+        for at in range(start, end, dimensions):
             squared = np.float32(0)
             for c in range(dimensions):
-                gradient = exaggeration * attraction[i, c] - inverse * repulsion[i, c]
-                if np.sign(update[i, c]) != np.sign(gradient):
-                    gains[i, c] += np.float32(0.2)
-                else:
-                    gains[i, c] = gains[i, c] * np.float32(0.8) + least
-                update[i, c] = momentum * update[i, c] - rate * gains[i, c] * gradient
-                squared += update[i, c] * update[i, c]
+                squared += update[at + c] * update[at + c]
             if squared > longest * longest:
                 shorter = longest / np.sqrt(squared)
                 for c in range(dimensions):
-                    update[i, c] *= shorter
-            for c in range(dimensions):
-                Y[i, c] += update[i, c]
-                sums[block, c] += Y[i, c]
+                    update[at + c] *= shorter
+        for at in range(start, end):
+            Y[at] += update[at]
+        for c in range(dimensions):
+            total = 0.0
+            for at in range(start + c, end, dimensions):
+                total += Y[at]
+            sums[block, c] = total
+
+
+@numba.njit(parallel=only_loops(), cache=True)
+def _shift(Y, by):  # type: ignore[no-untyped-def]
+    dimensions = len(by)
+    size = _ROWS * dimensions
+    for block in numba.prange((len(Y) + size - 1) // size):
+        start, end = np.int64(block) * size, min(len(Y), (np.int64(block) + 1) * size)
+        for c in range(dimensions):
+            for at in range(start + c, end, dimensions):
+                Y[at] -= by[c]

@@ -39,8 +39,9 @@ _OVERLAPS = _overlaps()
 
 @intrinsic
 def field_at(typingctx, across, along, row, column, s, t):  # type: ignore[no-untyped-def]
-    """Both fields, float32 ``[rows, columns]``, at a point: at ``s`` between nodes ``row + 1`` and ``row + 2``, ``t``
-    between ``column + 1`` and ``column + 2``.
+    """Both fields, float32 ``[rows, columns]``, at a point.
+
+    It is at ``s`` between nodes ``row + 1`` and ``row + 2``, and at ``t`` between ``column + 1`` and ``column + 2``.
     """
     numbers = types.intp, types.intp, types.float32, types.float32
     signature = types.UniTuple(types.float32, 2)(across, along, *numbers)

@@ -76,7 +76,7 @@ def _fill(pointers, indices, values, order, place, rows, starts, new_indices, ne
     for s in numba.prange(len(starts) - 1):
         first = starts[s] * LANES
         for lane in range(LANES):
-            row = rows[np.int64(s) * LANES + lane]  # type: ignore[call-overload]
+            row = rows[np.int64(s) * LANES + lane]
             if row < n:
                 start, end = np.int64(pointers[order[row]]), np.int64(pointers[order[row] + 1])
                 for k in range(end - start):

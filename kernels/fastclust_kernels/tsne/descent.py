@@ -9,6 +9,7 @@ import numpy as np
 
 from fastclust_kernels._loops import only_loops
 from fastclust_kernels.dispatch import parallel_launch
+from fastclust_kernels.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,24 +37,32 @@ def descend(
 
     ``update`` and ``gains`` are of the same shape and move too. A gain grows by 0.2 where the gradient turned against
     the last update and shrinks to 0.8 of itself plus ``min_gain`` where it did not; a step longer than ``max_step`` is
-    cut to it. Returns the sum of the points that result, ``[dimensions]``.
+    cut to it. Returns the sum of the points that result, ``[dimensions]``. What moves must be C-contiguous: InputError.
     """
     sums = np.zeros(((len(Y) + _ROWS - 1) // _ROWS, Y.shape[1]))
     numbers = np.array(
         [exaggeration, 1 / normalization if normalization > 0 else 0.0, learning_rate, momentum, min_gain, max_step],
         np.float32,
     )
-    parts = (np.ascontiguousarray(each).reshape(-1) for each in (attraction, repulsion))
+    moved = [_flat(each) for each in (Y, update, gains)]
     with parallel_launch():
-        _descend(Y.reshape(-1), update.reshape(-1), gains.reshape(-1), *parts, Y.shape[1], numbers, sums)
+        _descend(*moved, attraction.reshape(-1), repulsion.reshape(-1), Y.shape[1], numbers, sums)  # type: ignore[call-arg]
     total: NDArray[np.float64] = sums.sum(axis=0)
     return total
 
 
 def shift(Y: NDArray[np.float32], by: NDArray[np.float32]) -> None:
-    """Take ``by`` ``[dimensions]`` off all points ``Y`` ``[n, dimensions]``, in place."""
+    """Take ``by`` ``[dimensions]`` off all points ``Y`` ``[n, dimensions]``, in place. Raises InputError as above."""
+    flat = _flat(Y)
     with parallel_launch():
-        _shift(Y.reshape(-1), by)
+        _shift(flat, by)
+
+
+def _flat(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same memory in one row, never a copy of it."""
+    if not array.flags.c_contiguous:
+        raise InputError("Y", f"strides {array.strides}", "C-contiguous arrays, which are changed in place")
+    return array.reshape(-1)
 
 
 @numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
@@ -94,5 +103,5 @@ def _shift(Y, by):  # type: ignore[no-untyped-def]
     for block in numba.prange((len(Y) + size - 1) // size):
         start, end = np.int64(block) * size, min(len(Y), (np.int64(block) + 1) * size)
         for c in range(dimensions):
-            for at in range(start + c, end, dimensions):
+            for at in range(start + c, end, dimensions):  # type: ignore[call-overload]
                 Y[at] -= by[c]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastclust_kernels.tsne.descent import descend
+from fastclust_kernels.tsne.descent import descend, shift
 from fastclust_kernels.tsne.moving import MovingForces
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class HostState:
             momentum=momentum,
         )
         if self._fixed is None or self._pins is None:
-            self._points -= (total / len(self._points)).astype(np.float32)
+            shift(self._points, (total / len(self._points)).astype(np.float32))
         else:
             pinned = self._fixed[self._order]
             self._points[pinned] = self._pins[self._order[pinned]]

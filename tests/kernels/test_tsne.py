@@ -7,11 +7,13 @@ from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_matrix
 
 from fastclust_kernels.errors import BackendError, InputError, InputTypeError
-from fastclust_kernels.tsne import attraction, reference, repulsion
+from fastclust_kernels.tsne import _slices, attraction, reference, repulsion
 from fastclust_kernels.tsne._exact import all_pairs
 from fastclust_kernels.tsne._grid import GridRepulsion, shape_of
+from fastclust_kernels.tsne._mesh import gather, spread
+from fastclust_kernels.tsne._pull import Affinities
 from fastclust_kernels.tsne.affinities import conditional, joint, uniform
-from fastclust_kernels.tsne.descent import descend
+from fastclust_kernels.tsne.descent import descend, shift
 from fastclust_kernels.tsne.moving import MovingForces
 
 SPANS = [1e-4, 0.1, 1, 3, 10, 30, 100, 300, 1000]
@@ -218,24 +220,103 @@ def test_another_order_in_memory_changes_no_attraction():
     assert np.array_equal(forces.attraction(np.ascontiguousarray(Y[order])), straight[order])
 
 
-def test_a_step_is_the_textbooks():
+def some_rows_long(n, longest):
+    """A few rows have most of the entries, some have none, and the others any number of them."""
+    rng = np.random.default_rng(n)
+    lengths = rng.integers(0, min(40, n + 1), n)
+    lengths[rng.choice(n, len(longest), replace=False)] = longest
+    rows = np.repeat(np.arange(n), lengths)
+    columns = np.concatenate([rng.choice(n, length, replace=False) for length in lengths])
+    return csr_matrix((rng.random(len(rows)).astype(np.float32), (rows, columns)), shape=(n, n))
+
+
+@pytest.mark.parametrize(
+    ("n", "longest"), [(1, [0]), (15, [15]), (16, [3]), (17, [9]), (2500, [60]), (2500, [2400] * 3)]
+)
+def test_rows_of_any_length_in_any_order_are_the_oracles(n, longest):
+    P, Y = some_rows_long(n, longest), cloud(n, 20) if n > 1 else np.ones((1, 2), np.float32)
+    order = np.random.default_rng(1).permutation(n).astype(np.int32)
+    P.data[: len(P.data) // 20] = 0
+    forces = MovingForces(P)
+    forces.reorder(order)
+    exact = reference.attraction(P, Y)
+    found = np.empty_like(Y)
+    found[order] = forces.attraction(np.ascontiguousarray(Y[order]))
+    assert np.abs(found - exact).max() <= 1e-5 * np.abs(exact).max()
+
+
+def test_slices_are_hardly_longer_than_their_rows():
+    """Also where a few rows are much longer than those near them; the others keep their places, more or less."""
+    for longest, most, away in (([60], 1.1, _slices._WINDOW), ([2400] * 3, 1.6, 2500)):
+        P = some_rows_long(2500, longest)
+        made = _slices.sliced(Affinities.of(P), np.arange(2500, dtype=np.int32))
+        assert len(made.values) <= most * P.nnz
+        rows = made.rows[made.rows < 2500]
+        assert np.array_equal(np.sort(rows), np.arange(2500))
+        assert np.abs(rows - np.arange(2500)).max() < away
+
+
+def window(t):
+    """A cubic B-spline's weights of four nodes, written out."""
+    return np.array([(1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3]) / 6
+
+
+def test_charges_and_fields_are_those_of_a_b_spline():
     rng = np.random.default_rng(0)
-    Y, update, attracted, repelled = (rng.normal(size=(300, 2)).astype(np.float32) for _ in range(4))
-    gains = rng.uniform(0.1, 2, (300, 2)).astype(np.float32)
+    Y = rng.uniform(0, 9, (70, 2)).astype(np.float32)
+    Y[:3] = [[0, 0], [8.999999, 0], [4, 8]]  # on nodes, and nearly
+    low, spacing = (np.float32(0), np.float32(0)), 0.5
+    own = rng.random((4, 4))
+    fields = tuple(rng.normal(size=(24, 32)).astype(np.float32) for _ in range(2))
+    grid, itself, expected = np.zeros((24, 32)), 0.0, np.empty((70, 2))
+    for i, point in enumerate(Y.astype(np.float64) / spacing):
+        row, column = point.astype(int)
+        weights = np.outer(window(point[0] - row), window(point[1] - column))
+        grid[row : row + 4, column : column + 4] += weights
+        for r, c, s, t in np.ndindex(4, 4, 4, 4):
+            itself += weights[r, c] * weights[s, t] * own[abs(r - s), abs(c - t)]
+        expected[i] = [(weights * field[row : row + 4, column : column + 4]).sum() for field in fields]
+    charges, forces = np.zeros((24, 32), np.float32), np.empty_like(Y)
+    assert spread(Y, low, spacing, own, charges) == pytest.approx(itself, rel=1e-6)
+    np.testing.assert_allclose(charges, grid, atol=2e-6)
+    gather(Y, low, spacing, fields, forces)
+    np.testing.assert_allclose(forces, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_a_step_is_the_textbooks(dimensions):
+    rng = np.random.default_rng(0)
+    Y, update, attracted, repelled = (rng.normal(size=(5000, dimensions)).astype(np.float32) for _ in range(4))
+    gains = rng.uniform(0.1, 2, (5000, dimensions)).astype(np.float32)
+    update[::7] = 0
+    attracted[::14] = repelled[::14] = 0  # neither forwards nor backwards: no turn
     gradient = 4.0 * attracted.astype(np.float64) - repelled / 7.0
     turned = np.sign(update) != np.sign(gradient)
     expected_gains = np.where(turned, gains + 0.2, gains * 0.8 + 0.01)
     expected = 0.8 * update - 3.0 * expected_gains * gradient
     lengths = np.linalg.norm(expected, axis=1, keepdims=True)
-    expected *= np.minimum(1, 5 / lengths)
+    assert 0.05 < (lengths > 5).mean() < 0.95
+    expected *= np.minimum(1, 5 / np.maximum(lengths, 1e-30))
     target = Y + expected
     total = descend(
         Y, update, gains, attracted, repelled, exaggeration=4.0, normalization=7.0, learning_rate=3.0, momentum=0.8
     )
     np.testing.assert_allclose(gains, expected_gains, rtol=1e-5)
     np.testing.assert_allclose(Y, target, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(total, target.sum(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(total, target.sum(axis=0), rtol=1e-4, atol=0.05)
     assert np.linalg.norm(update, axis=1).max() < 5.001
+    by = np.arange(1, 1 + dimensions, dtype=np.float32)
+    moved = Y - by
+    shift(Y, by)
+    assert np.array_equal(Y, moved)
+
+
+def test_a_step_of_points_that_are_no_one_piece_of_memory_is_refused():
+    Y, others = np.zeros((5, 4), np.float32)[:, :2], [np.zeros((5, 2), np.float32) for _ in range(4)]
+    with pytest.raises(InputError, match="contiguous"):
+        descend(Y, *others, exaggeration=1.0, normalization=1.0, learning_rate=1.0, momentum=0.5)
+    with pytest.raises(InputError, match="contiguous"):
+        shift(Y, np.ones(2, np.float32))
 
 
 @settings(deadline=None, max_examples=40)

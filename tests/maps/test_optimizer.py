@@ -9,6 +9,7 @@ import fastclust as fc
 from fastclust.errors import BackendError, InputError
 from fastclust.maps import kept, optimizer
 from fastclust.maps.optimizer import Optimizer, Phase
+from fastclust_kernels.tsne import _choice
 
 SCHEDULE = [Phase(30, 12, 0.5), Phase(30, 1, 0.8)]
 X = np.random.default_rng(0).normal(size=(300, 5))
@@ -60,6 +61,36 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bits(P, tmp_path, device, n
         assert again.resumed_from == stop
         assert again.points.tobytes() == whole.points.tobytes()
         assert again.divergence == whole.divergence
+
+
+def test_interrupted_on_a_grid_it_goes_on_to_the_same_bits(P, tmp_path, monkeypatch):
+    """All pairs are quicker for so few; many points go through a grid, which keeps kernels and buffers."""
+    monkeypatch.setattr(_choice, "_PAIR", 1e9)
+    params = {"schedule": SCHEDULE, "learning_rate": 60.0}  # the grid grows several times
+    whole = Optimizer(P, start(2), **params).run()
+    for stop in (1, 20, 29, 31, 45, 59):
+        path = tmp_path / f"{stop}.safetensors"
+        first = Optimizer(P, start(2), checkpoint=path, **params)
+        while first.iteration < stop:
+            first.step()
+        assert first._state._forces.method == "fft"
+        first.save(path)
+        again = Optimizer(P, start(2), checkpoint=path, **params).run()
+        assert (again.resumed_from, again.points.tobytes()) == (stop, whole.points.tobytes())
+        assert again.divergence == whole.divergence
+
+
+@pytest.mark.parametrize("n_components", [1, 2])
+def test_a_whole_fit_has_the_same_bits_whatever_the_number_of_threads(n_components):
+    """Of enough rows for several tasks of each kernel: components, neighbours, affinities, grid, slices and steps."""
+    rows = np.random.default_rng(5).normal(size=(5000, 20)).astype(np.float32)
+    params = {"perplexity": 5, "pca_components": 6, "max_iter": 45, "early_exaggeration_iter": 25, "random_state": 0}
+    found = []
+    for threads in (1, 2):
+        with optimizer.threads(threads):
+            model = fc.TSNE(n_components, n_jobs=threads, **params).fit(rows)
+        found.append((model.embedding_.tobytes(), model.kl_divergence_))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("change", ["start", "schedule", "learning_rate", "P", "device"])

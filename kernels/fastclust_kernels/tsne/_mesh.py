@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels._loops import only_loops
+from fastclust_kernels.tsne._nodes import charge_at, field_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,8 +61,10 @@ def spread(
     """
     order, first = order_of(Y, low, spacing, len(grid))
     sums = np.zeros(len(first) - 1)
+    twice = np.array([1.0, 2.0, 2.0, 2.0])
+    both = own * twice[:, None] * twice
     for parity in range(2):
-        _spread(Y, order, first, low[0], low[1], np.float32(1 / spacing), own, parity, grid, sums)
+        _spread(Y, order, first, low[0], low[1], np.float32(1 / spacing), both, parity, grid, sums)
     return float(sums.sum())
 
 
@@ -110,20 +113,6 @@ def _place(strip: Any, places: Any, order: Any):  # type: ignore[no-untyped-def]
             places[block, here] += 1
 
 
-@numba.njit(inline="always")
-def _window(t):  # type: ignore[no-untyped-def]
-    """Weights of the four nodes around a point at ``t`` in [0, 1) between the second and the third."""
-    sixth = np.float32(1 / 6)
-    one, three, four = np.float32(1), np.float32(3), np.float32(4)
-    rest = one - t
-    return (
-        rest * rest * rest * sixth,
-        (four + t * t * (three * t - np.float32(6))) * sixth,
-        (one + three * t * (one + t * rest)) * sixth,
-        t * t * t * sixth,
-    )
-
-
 @numba.njit(parallel=only_loops(), cache=True, fastmath={"contract"})
 def _spread(Y, order, first, low0, low1, inverse, own, parity, grid, sums):  # type: ignore[no-untyped-def]
     strips = len(sums)
@@ -134,37 +123,17 @@ def _spread(Y, order, first, low0, low1, inverse, own, parity, grid, sums):  # t
             i = order[place]
             g0, g1 = (Y[i, 0] - low0) * inverse, (Y[i, 1] - low1) * inverse
             r, c = np.int64(g0), np.int64(g1)
-            a0, a1, a2, a3 = _window(g0 - np.float32(r))
-            b0, b1, b2, b3 = _window(g1 - np.float32(c))
-            for k, a in ((0, a0), (1, a1), (2, a2), (3, a3)):
-                row = grid[r + k]
-                row[c] += a * b0
-                row[c + 1] += a * b1
-                row[c + 2] += a * b2
-                row[c + 3] += a * b3
-            # Windows against themselves, shifted by 0 to 3 nodes.
-            p0, p1 = np.float64(a0 * a0 + a1 * a1 + a2 * a2 + a3 * a3), np.float64(a0 * a1 + a1 * a2 + a2 * a3)
-            p2, p3 = np.float64(a0 * a2 + a1 * a3), np.float64(a0 * a3)
-            q0, q1 = np.float64(b0 * b0 + b1 * b1 + b2 * b2 + b3 * b3), np.float64(b0 * b1 + b1 * b2 + b2 * b3)
-            q2, q3 = np.float64(b0 * b2 + b1 * b3), np.float64(b0 * b3)
-            for k, p in ((0, p0), (1, 2 * p1), (2, 2 * p2), (3, 2 * p3)):
-                total += p * (q0 * own[k, 0] + 2 * (q1 * own[k, 1] + q2 * own[k, 2] + q3 * own[k, 3]))
+            total += charge_at(grid, r, c, g0 - np.float32(r), g1 - np.float32(c), own)
         sums[strip] = total
 
 
-@numba.njit(parallel=only_loops(), cache=True, fastmath={"contract", "reassoc"})
+@numba.njit(parallel=only_loops(), cache=True, fastmath={"contract"})
 def _gather(Y, low0, low1, inverse, across, along, forces):  # type: ignore[no-untyped-def]
     n = len(Y)
     for block in numba.prange((n + _BLOCK - 1) // _BLOCK):
         for i in range(block * _BLOCK, min(n, (block + 1) * _BLOCK)):
             g0, g1 = (Y[i, 0] - low0) * inverse, (Y[i, 1] - low1) * inverse
             r, c = np.int64(g0), np.int64(g1)
-            a0, a1, a2, a3 = _window(g0 - np.float32(r))
-            b0, b1, b2, b3 = _window(g1 - np.float32(c))
-            x, y = np.float32(0), np.float32(0)
-            for k, a in ((0, a0), (1, a1), (2, a2), (3, a3)):
-                u, v = across[r + k], along[r + k]
-                x += a * (b0 * u[c] + b1 * u[c + 1] + b2 * u[c + 2] + b3 * u[c + 3])
-                y += a * (b0 * v[c] + b1 * v[c + 1] + b2 * v[c + 2] + b3 * v[c + 3])
+            x, y = field_at(across, along, r, c, g0 - np.float32(r), g1 - np.float32(c))
             forces[i, 0] = x
             forces[i, 1] = y

@@ -1,4 +1,4 @@
-"""Attraction along the affinities, row by row: no two tasks write the same place, and each row has one order."""
+"""Affinities in compressed rows, and attraction along them in space: each row has one order, whoever takes it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ __all__ = ["Affinities", "entropy", "pull", "reordered", "spread_cost"]
 
 #: Rows of a task.
 _ROWS = 256
-#: Neighbours whose points are brought together before they are worked on.
-_TOGETHER = 256
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
@@ -42,12 +40,9 @@ class Affinities(NamedTuple):
 
 
 def pull(P: Affinities, Y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``sum_j p_ij w_ij (y_i - y_j)`` ``[n, dimensions]``, for 2 or 3 dimensions."""
+    """``sum_j p_ij w_ij (y_i - y_j)`` ``[n, 3]``."""
     forces = np.empty_like(Y)
-    if Y.shape[1] == 2:
-        _pull_2(*P, Y.view(np.uint64).ravel(), Y, forces)
-    else:
-        _pull_3(*P, Y, forces)
+    _pull(*P, Y, forces)
     return forces
 
 
@@ -76,42 +71,8 @@ def reordered(P: Affinities, order: NDArray[np.int32]) -> Affinities:
     return Affinities(pointers, indices, values)
 
 
-@numba.njit(cache=True, fastmath=_FAST, error_model="numpy")
-def _sum_2(pairs, values, x, y):  # type: ignore[no-untyped-def]
-    one = np.float32(1)
-    fx, fy = np.float32(0), np.float32(0)
-    for k in range(len(values)):
-        dx, dy = x - pairs[2 * k], y - pairs[2 * k + 1]
-        w = values[k] / (one + dx * dx + dy * dy)
-        fx += w * dx
-        fy += w * dy
-    return fx, fy
-
-
-@numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
-def _pull_2(pointers, indices, values, packed, Y, forces):  # type: ignore[no-untyped-def]
-    n = len(Y)
-    for block in numba.prange((n + _ROWS - 1) // _ROWS):
-        # A point's two coordinates move as one number of 64 bits; then the arithmetic is on neighbours in a row.
-        together = np.empty(_TOGETHER, np.uint64)
-        pairs = together.view(np.float32)
-        for i in range(np.int64(block) * _ROWS, min(n, (np.int64(block) + 1) * _ROWS)):  # type: ignore[call-overload]
-            fx, fy = np.float32(0), np.float32(0)
-            start, end = np.int64(pointers[i]), np.int64(pointers[i + 1])
-            for first in range(start, end, _TOGETHER):
-                last = min(end, first + _TOGETHER)
-                mine = indices[first:last]
-                for k in range(len(mine)):
-                    together[k] = packed[mine[k]]
-                gx, gy = _sum_2(pairs, values[first:last], Y[i, 0], Y[i, 1])
-                fx += gx
-                fy += gy
-            forces[i, 0] = fx
-            forces[i, 1] = fy
-
-
 @numba.njit(parallel=only_loops(), cache=True, fastmath=_FAST, error_model="numpy")
-def _pull_3(pointers, indices, values, Y, forces):  # type: ignore[no-untyped-def]
+def _pull(pointers, indices, values, Y, forces):  # type: ignore[no-untyped-def]
     one = np.float32(1)
     for i in numba.prange(len(Y)):
         x, y, z = Y[i, 0], Y[i, 1], Y[i, 2]

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from fastclust_kernels.tsne._grid import GridRepulsion
     from fastclust_kernels.tsne._pull import Affinities
+    from fastclust_kernels.tsne._slices import Slices
 
 __all__ = ["MovingForces"]
+
+_SPACE = 3
 
 
 class MovingForces:
@@ -34,8 +37,11 @@ class MovingForces:
         from fastclust_kernels.tsne._pull import Affinities, entropy
 
         self._given: Affinities = Affinities.of(P)
-        self._P = self._given
-        self._entropy = entropy(self._P)
+        self._order = np.arange(self._given.n_rows, dtype=np.int32)
+        # The same in that order: for points in space, and for those in the plane.
+        self._P: Affinities | None = self._given
+        self._slices: Slices | None = None
+        self._entropy = entropy(self._given)
         self._method = method
         self._grid: GridRepulsion | None = None
         #: What the last repulsion was computed by.
@@ -43,17 +49,27 @@ class MovingForces:
 
     def reorder(self, order: NDArray[np.int32]) -> None:
         """From now on, point i is point ``order[i]`` of the matrix given: neighbours come near each other in memory."""
-        from fastclust_kernels.tsne._pull import reordered
-
-        with parallel_launch():
-            self._P = reordered(self._given, order)
+        self._order = order
+        self._P = self._slices = None
 
     def attraction(self, Y: NDArray[np.float32]) -> NDArray[np.float32]:
         """``sum_j p_ij w_ij (y_i - y_j)``, float32 ``[n, dimensions]``."""
         from fastclust_kernels.tsne._pull import pull
+        from fastclust_kernels.tsne._slices import pull_together, sliced
 
         with parallel_launch():
-            return pull(self._P, _two(Y))[:, : Y.shape[1]]
+            if Y.shape[1] == _SPACE:
+                return pull(self._rows(), Y)
+            if self._slices is None:
+                self._slices = sliced(self._given, self._order)
+            return pull_together(self._slices, _two(Y))[:, : Y.shape[1]]
+
+    def _rows(self) -> Affinities:
+        from fastclust_kernels.tsne._pull import reordered
+
+        if self._P is None:
+            self._P = reordered(self._given, self._order)
+        return self._P
 
     def repulsion(self, Y: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """``sum_j w_ij^2 (y_i - y_j)``, float32 ``[n, dimensions]``, and Z."""
@@ -80,7 +96,13 @@ class MovingForces:
         if not total > 0:
             raise InputError("Y", f"Z = {total}", "points that are not infinitely far apart")
         with parallel_launch():
-            cost = spread_cost(self._P, Y)
+            if Y.shape[1] == _SPACE:
+                cost = spread_cost(self._rows(), Y)
+            else:
+                # Once and again: the rows in their own order need no memory.
+                placed = np.empty_like(Y)
+                placed[self._order] = Y
+                cost = spread_cost(self._given, placed)
         mass, entropy = self._entropy
         return entropy + cost + mass * float(np.log(total))
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import copy
-import tempfile
-import threading
-from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fastclust import progress
-from fastclust.distributed.board import Board, Teller
-from fastclust.distributed.pool import HERE, check_workers, connect, nodes
+from fastclust.distributed.attempts import Attempts, Task, fitted_of
+from fastclust.distributed.pool import HERE, check_workers, nodes
 from fastclust.distributed.threads import limited
-from fastclust.errors import FastclustError, InputError, InternalError, OperationCancelledError, UnavailableError
+from fastclust.errors import InputError
 
 if TYPE_CHECKING:
     import os
@@ -25,15 +19,6 @@ if TYPE_CHECKING:
     from fastclust.learning.inputs import Inputs
 
 __all__ = ["fine_tune", "train"]
-
-#: Seconds between two looks at the board, and that a stopped training is waited for.
-_LOOK, _LAST = 0.2, 30.0
-#: How often a training is begun again because a worker or its node was lost.
-_AGAIN = 8
-#: How often Ray Train looks for room for the workers, for a minute each.
-_STARTS = 4
-#: Of a processor, what Ray is asked for: workers are spread over the nodes, and may share one when another is lost.
-_SHARE = 0.01
 
 
 def train(
@@ -145,134 +130,13 @@ def _trained(
         asked.accumulate *= many
         with limited(threads):
             getattr(asked, method)(rows, log=log, **more)
-        fitted, again = _fitted(asked), 0
+        fitted, again = fitted_of(asked), 0
     else:
         record, close = figures_to(log)
         try:
-            fitted, again = _Training(address, many).run(
-                (method, asked, rows, more, threads, record is not None), record
-            )
+            task = Task(method, asked, rows, more, threads, logged=record is not None)
+            fitted, again = Attempts(address, many).run(task, record)
         finally:
             close()
     vars(learner).update(fitted, n_workers_=many, n_repeated_=again)
     return learner
-
-
-def _fitted(learner: SelfTaughtLearner) -> dict[str, Any]:
-    """What a fit leaves in a learner."""
-    return {name: value for name, value in vars(learner).items() if name not in learner.get_params(deep=False)}
-
-
-class _Training:
-    """One training on a cluster: attempts of Ray Train, and the board that they tell."""
-
-    def __init__(self, address: str | None, many: int) -> None:
-        self._ray, self._many = connect(address), many
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        near = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
-        self._board = self._ray.remote(num_cpus=0, scheduling_strategy=near)(Board).remote()
-
-    def run(self, task: tuple[Any, ...], record: Any) -> tuple[dict[str, Any], int]:
-        """Train; return what a fit leaves, and how often it was begun again."""
-        from ray.train import WorkerGroupError
-
-        config = {"board": self._board, "task": [self._ray.put(task)]}
-        try:
-            for again in range(_AGAIN + 1):
-                failed = self._attempt(config, record)
-                ended = self._ray.get(self._board.ended.remote())
-                if isinstance(ended, FastclustError):
-                    raise ended
-                if ended is not None:
-                    return ended, again
-                if not isinstance(failed, WorkerGroupError):
-                    raise UnavailableError(f"Ray Train could not run {self._many} workers: {_said(failed)}") from failed
-            raise UnavailableError(f"workers were lost {_AGAIN + 1} times, the last time: {_said(failed)}") from failed
-        finally:
-            self._ray.kill(self._board)
-
-    def _attempt(self, config: dict[str, Any], record: Any) -> Exception | None:
-        """Run all workers once, and pass on what they tell; return why it failed."""
-        found: list[Exception] = []
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = self._trainer(config, folder)
-
-            def fit() -> None:
-                try:
-                    trainer.fit()
-                except Exception as error:  # noqa: BLE001 - it is the other thread's to judge
-                    found.append(error)
-
-            # In the main thread Ray Train would take SIGINT for itself, for good.
-            thread = threading.Thread(target=fit, name="ray-train", daemon=True)
-            thread.start()
-            try:
-                while thread.is_alive():
-                    thread.join(_LOOK)
-                    self._pass_on(record)
-                self._pass_on(record)
-            except BaseException:
-                self._board.stop.remote()
-                thread.join(_LAST)
-                raise
-        return found[0] if found else None
-
-    def _pass_on(self, record: Any) -> None:
-        told, figures = self._ray.get(self._board.hear.remote())
-        for figure in figures:
-            record(*figure)
-        if told is not None:
-            progress.report(told.step, told.fraction, 1.0, told.message)
-
-    def _trainer(self, config: dict[str, Any], folder: str) -> Any:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
-
-        return TorchTrainer(
-            _work,
-            train_loop_config=config,
-            torch_config=TorchConfig(backend="gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=self._many, resources_per_worker={"CPU": _SHARE}, placement_strategy="SPREAD"
-            ),
-            run_config=RunConfig(
-                storage_path=folder, failure_config=FailureConfig(max_failures=0, controller_failure_limit=_STARTS)
-            ),
-        )
-
-
-def _work(config: dict[str, Any]) -> None:
-    """What a worker does: the learner's own training, within the process group that Ray Train made."""
-    import ray
-
-    from fastclust.learning import ranks
-
-    board = config["board"]
-    method, learner, rows, more, threads, logged = ray.get(config["task"][0])
-    # What comes from the object store may not be written to, and torch wants what may.
-    rows = replace(rows, values=np.array(rows.values), views=None if rows.views is None else np.array(rows.views))
-    first = ranks.rank() == 0
-    teller = Teller(board)
-    try:
-        with limited(threads), progress.listening(teller.listen if first else None):
-            getattr(learner, method)(rows, log=teller.figure if first and logged else None, **more)
-        if first:
-            teller.send()
-            ray.get(board.end.remote(_fitted(learner)))
-    except OperationCancelledError:
-        raise
-    except FastclustError as error:
-        ray.get(board.end.remote(error))
-        raise
-    except RuntimeError:
-        # Also what torch raises where another worker was lost.
-        raise
-    except Exception as error:
-        ray.get(board.end.remote(InternalError(f"a worker failed: {error!r}")))
-        raise
-
-
-def _said(error: Exception | None) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(error)

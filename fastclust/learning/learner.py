@@ -227,8 +227,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         mined = self.objective != "self_taught"
         name, trained = encoders.choose(self.encoder, self.train_encoder, inputs, mined=mined)
         seed = seed_of(self.random_state)
-        given = inputs
-        inputs, held = split(inputs, self.validation, seed)
+        given, (inputs, held) = inputs, split(inputs, self.validation, seed)
         widths = encoders.Widths(self.hidden, self.embedding_dim, self.teacher_dim, self._components(name))
         with as_part("learn", "kmeans", 0.0, _ENCODER_SHARE):
             net = ranks.from_first(

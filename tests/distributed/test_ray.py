@@ -1,24 +1,28 @@
-"""Estimators on a real Ray cluster of two local nodes, which starts once; nodes are lost and come back."""
+"""Estimators, training and a server on a real Ray cluster of two local nodes, which starts once; nodes are lost."""
 
+import itertools
 import json
 import threading
 import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 from scipy.spatial.distance import cdist
+from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 import fastclust as fc
 from fastclust import distributed, progress
 from fastclust.cli.main import app
 from fastclust.cluster.chunks import CHUNK
-from fastclust.errors import InputError, PreconditionError, UnavailableError
+from fastclust.errors import InputError, OperationCancelledError, PreconditionError, UnavailableError
+from tests.server.conftest import Server
 
 N, D, K = 40_000, 6, 20
 
@@ -48,6 +52,11 @@ def files(rows, tmp_path_factory):
         vector = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), D)
         pq.write_table(pa.table({"v": vector}), folder / f"{number}.parquet", row_group_size=3000)
     return folder
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits().data[:200]
 
 
 def same(one, other):
@@ -150,6 +159,87 @@ def test_an_address_where_nobody_is_says_so(cluster, rows, monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(UnavailableError, match="nobody"):
         distributed.KMeans(3, address="nobody:1").fit(rows)
+
+
+LEARN = {"embedding_dim": 8, "teacher_dim": 16, "batch_size": 20, "encoder": "linear", "epochs": 1, "random_state": 0}
+
+
+def test_ray_train_learns_what_one_process_does_that_takes_as_many_batches(cluster, digits):
+    figures = []
+    log = lambda *figure: figures.append(figure)  # noqa: E731 - a short name
+    there = distributed.train(fc.SelfTaughtLearner(**LEARN), digits, n_workers=2, threads=1, log=log)
+    here = fc.SelfTaughtLearner(**LEARN, accumulate=2).fit(digits)
+    np.testing.assert_allclose(there.transform(digits), here.transform(digits), atol=2e-5)
+    assert np.abs(there.transform(digits) - fc.SelfTaughtLearner(**LEARN).fit(digits).transform(digits)).max() > 1e-3
+    assert (there.n_workers_, there.n_repeated_, there.random_state) == (2, 0, 0)
+    assert there.loss_curve_ == pytest.approx(
+        [np.mean([value for name, value, _ in figures if name == "loss"])], rel=0.2
+    )
+
+
+def test_the_servers_jobs_run_on_the_cluster(cluster, rows, files, tmp_path):
+    on = ("--engine", "ray", "--ray-address", cluster.address, "--ray-workers", "2")
+    server = Server(tmp_path / "data", *on).start()
+    try:
+        data = server.upload(rows)
+        spec = {"dataset": data.name, "clusters": {"fixed": K}, "max_iter": 5, "random_state": 0}
+        done = server.succeed(kmeans=spec)
+        model = distributed.KMeans(K, max_iter=5, random_state=0, n_workers=2, address="here").fit(fc.open_rows(files))
+        assert np.array_equal(server.read(done, "labels"), model.labels_)
+        assert np.array_equal(server.read(done, "cluster_centers"), model.cluster_centers_)
+        assert done.notes["engine"] == "ray"
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.full
+def test_errors_and_stops_of_a_training_on_the_cluster_are_ours(cluster, digits):
+    learner = fc.SelfTaughtLearner("linear", objective="manifold_triplet", epochs=1)
+    with pytest.raises(PreconditionError, match="mining found no anchor"):
+        distributed.train(learner, np.eye(6), n_workers=2, threads=1)
+
+    def stop(told):
+        if "loss" in told.message:
+            raise OperationCancelledError("enough")
+
+    long = fc.SelfTaughtLearner(**LEARN | {"epochs": 10_000})
+    with progress.listening(stop), pytest.raises(OperationCancelledError, match="enough"):
+        distributed.train(long, digits, n_workers=2, threads=1)
+    assert not train_workers()
+    assert not hasattr(long, "encoder_")
+
+
+@pytest.mark.full
+def test_a_training_that_loses_a_worker_goes_on_from_its_checkpoint_to_the_same_bits(cluster, digits, tmp_path):
+    options = LEARN | {"epochs": 200}
+    killed, epochs = [], []
+
+    def kill(told):
+        epoch = told.message.split(" ")[1] if told.message.startswith("epoch ") else "0"
+        epochs.append(int(epoch))
+        if int(epoch) > 60 and not killed:
+            killed.extend(train_workers())
+            killed[-1].kill()
+
+    on = {"n_workers": 2, "threads": 1}
+    with progress.listening(kill):
+        learner = distributed.train(fc.SelfTaughtLearner(**options), digits, checkpoint=tmp_path, **on)
+    assert len(killed) == 2
+    assert learner.n_repeated_ == 1
+    again = [after for before, after in itertools.pairwise(epochs) if after < before]
+    assert not again or min(again) > 30
+    whole = distributed.train(fc.SelfTaughtLearner(**options), digits, **on)
+    assert np.array_equal(learner.transform(digits), whole.transform(digits))
+    known = np.where(np.arange(len(digits)) % 2, load_digits().target[: len(digits)], -1)
+    tuned = distributed.fine_tune(learner, digits, known, epochs=1, **on).transform(digits)
+    here = whole.set_params(accumulate=2).fine_tune(digits, known, epochs=1).transform(digits)
+    np.testing.assert_allclose(tuned, here, atol=2e-4)
+    with pytest.raises(PreconditionError, match="processes"):
+        fc.SelfTaughtLearner(**options).fit(digits, checkpoint=tmp_path)
+
+
+def train_workers():
+    return [one for one in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(one.info["cmdline"] or [])]
 
 
 @pytest.mark.full

@@ -35,7 +35,7 @@ _ABOUT = {
     "insecure_public": "serve beyond this machine without TLS or without tokens",
     "grace": "time that a job gets to stop by itself, at a cancellation or a shutdown (seconds)",
     "stall": "time that a stream may stand still (seconds)",
-    "engine": "where kmeans and train jobs compute: local, or ray, on the cluster at ray-address",
+    "engine": "where kmeans, train, embed (of rows) and exact neighbors jobs compute: local, or ray: on a cluster",
     "ray_address": "HOST:PORT of the Ray cluster, whose nodes see the data folder by its name; one here if not set",
     "ray_workers": "workers of a job on the Ray cluster; 0: one a node",
     "max_queued": "jobs that may wait, of all owners",

@@ -53,8 +53,8 @@ def run(spec: NeighborsSpec, work: Work) -> None:
     """Leave ``indices`` (int64 [rows, k]) and ``distances`` ([rows, k], ascending).
 
     Queries are answered in blocks, and each is kept for another attempt. The index, and the graph of the data set's
-    own rows, are one step of the library: another attempt begins it again. The exact graph, where it is asked for by name,
-    is computed on the operator's cluster if there is one.
+    own rows, are one step of the library: another attempt begins it again. The exact graph, asked for by name, is
+    computed on the operator's cluster if there is one.
     """
     from fastclust.neighbors import NeighborIndex, knn_graph
 
@@ -73,7 +73,7 @@ def run(spec: NeighborsSpec, work: Work) -> None:
 
         for key, found in work.in_blocks("neighbors", len(asked), QUERIES, search).items():
             work.tensor(key, found)
-        work.note(index=index.index_)
+        work.note(engine="local", index=index.index_)
         return
     # On a cluster neighbours are exact; "auto" takes an inverted file, here, where that would take long.
     there = work.cluster is not None and arguments.get("index") == "exact"

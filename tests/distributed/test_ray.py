@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 import fastclust as fc
+from bench.local_cluster import watched_workers
 from fastclust import distributed, progress
 from fastclust.cli.main import app
 from fastclust.cluster.chunks import CHUNK
@@ -190,6 +191,24 @@ def test_the_servers_jobs_run_on_the_cluster(cluster, rows, files, tmp_path):
         assert done.notes["engine"] == "ray"
     finally:
         assert server.stop() == 0
+
+
+@pytest.mark.full
+def test_a_worker_holds_the_memory_allowed_with_rows_of_four_times_that(cluster, tmp_path):
+    """256 MB of rows, 128 MB a worker, in 32 MB each: as anonymous memory above what a worker with few rows has."""
+    many = np.random.default_rng(0).normal(size=(1_000_000, 64)).astype(np.float32)
+    np.save(tmp_path / "many.npy", many)
+    np.save(tmp_path / "few.npy", many[:8192])
+    params = {"n_clusters": K, "init": many[:K], "n_init": 1, "max_iter": 4, "n_workers": 2, "threads": 1}
+    with watched_workers("Shard") as few:
+        distributed.KMeans(**params, memory="32MB").fit(tmp_path / "few.npy")
+    with watched_workers("Shard") as held:
+        model = distributed.KMeans(**params, memory="32MB").fit(tmp_path / "many.npy")
+    print(f"a worker took {(held[0] - few[1]) / 1e6:.1f} MB more, of 32 allowed")
+    assert few[1] > 0
+    # Its labels come on top.
+    assert held[0] - few[1] < 32 * 10**6 + 2 * 4 * len(many)
+    same(model, distributed.KMeans(**params, address="here").fit(tmp_path / "many.npy"))
 
 
 @pytest.mark.full

@@ -66,14 +66,34 @@ def same(one, other):
     assert (one.inertia_, one.n_iter_) == (other.inertia_, other.n_iter_)
 
 
-def test_two_nodes_give_the_bits_of_the_same_stretches_in_one_process(cluster, files, rows):
+def test_two_nodes_give_the_bits_of_the_same_stretches_in_one_process(cluster, files, rows, capfd):
     params = {"n_clusters": K, "init": rows[:K], "n_init": 1, "max_iter": 15, "tol": 0, "n_workers": 3, "threads": 1}
     there = distributed.KMeans(**params).fit(fc.open_rows(files))
+    assert not capfd.readouterr().err
     same(there, distributed.KMeans(**params, address="here").fit(fc.open_rows(files)))
     assert there.n_workers_ == 3
     whole = fc.KMeans(K, init=rows[:K], n_init=1, max_iter=15, tol=0).fit(rows)
     assert there.inertia_ == pytest.approx(whole.inertia_, rel=1e-6)
     assert there.n_iter_ == whole.n_iter_
+
+
+def test_a_fit_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(files, rows, tmp_path):
+    """The driver is what may go: workers begin anew from the centres that it kept."""
+    params = {"n_clusters": K, "init": rows[:K], "n_init": 1, "max_iter": 8, "tol": 0, "random_state": 0}
+    on = {"n_workers": 3, "threads": 1, "address": "here"}
+    seen = []
+
+    def stop(told):
+        seen.extend([told.message] if told.step == "kmeans" else [])
+        if len(seen) == 3 and told.step == "pass":
+            raise OperationCancelledError("stopped")
+
+    with progress.listening(stop), pytest.raises(OperationCancelledError):
+        distributed.KMeans(**params, **on).fit(files, checkpoint=tmp_path)
+    with progress.listening(lambda told: seen.extend([told.message] if told.step == "kmeans" else [])):
+        model = distributed.KMeans(**params, **on).fit(files, checkpoint=tmp_path)
+    assert len(seen) == model.n_iter_
+    same(model, distributed.KMeans(**params, **on).fit(files))
 
 
 def test_a_data_set_of_several_times_a_workers_memory_is_clustered_to_the_same_bits(cluster, files, rows):
@@ -165,32 +185,62 @@ def test_an_address_where_nobody_is_says_so(cluster, rows, monkeypatch):
 LEARN = {"embedding_dim": 8, "teacher_dim": 16, "batch_size": 20, "encoder": "linear", "epochs": 1, "random_state": 0}
 
 
-def test_ray_train_learns_what_one_process_does_that_takes_as_many_batches(cluster, digits):
+@pytest.fixture(scope="module")
+def ray_server(cluster, tmp_path_factory):
+    on = ("--engine", "ray", "--ray-address", cluster.address, "--ray-workers", "2")
+    server = Server(tmp_path_factory.mktemp("server") / "data", *on).start()
+    yield server
+    assert server.stop() == 0
+
+
+def test_a_servers_training_by_ray_train_is_what_one_process_learns_that_takes_as_many_batches(ray_server, digits):
+    data = ray_server.upload(digits.astype(np.float32))
+    asked = {name: LEARN[name] for name in ("embedding_dim", "batch_size", "encoder", "epochs", "random_state")}
+    done = ray_server.succeed(train={"dataset": data.name, **asked})
+    assert done.notes["engine"] == "ray"
+    found = ray_server.read(done, "embedding")
+    here = fc.SelfTaughtLearner(**asked, accumulate=2).fit(digits).transform(digits)
+    np.testing.assert_allclose(found, here, atol=2e-5)
+    assert np.abs(found - fc.SelfTaughtLearner(**asked).fit(digits).transform(digits)).max() > 1e-3
+
+
+@pytest.mark.full
+def test_other_jobs_of_a_server_run_on_the_cluster_too(ray_server, rows, files, digits):
+    data = ray_server.upload(rows)
+    spec = {"dataset": data.name, "clusters": {"fixed": K}, "max_iter": 5, "random_state": 0}
+    done = ray_server.succeed(kmeans=spec)
+    model = distributed.KMeans(K, max_iter=5, random_state=0, n_workers=2, address="here").fit(fc.open_rows(files))
+    assert np.array_equal(ray_server.read(done, "labels"), model.labels_)
+    assert np.array_equal(ray_server.read(done, "cluster_centers"), model.cluster_centers_)
+    few = ray_server.upload(rows[:9000])
+    near = ray_server.succeed(neighbors={"dataset": few.name, "n_neighbors": 4, "index": "exact"})
+    assert np.array_equal(ray_server.read(near, "indices"), fc.knn_graph(rows[:9000], 4, index="exact").indices)
+    images = ray_server.upload(digits.astype(np.float32))
+    learned = ray_server.succeed(train={"dataset": images.name, "embedding_dim": 4, "epochs": 1})
+    embedded = ray_server.succeed(embed={"dataset": images.name, "model": learned.name})
+    np.testing.assert_allclose(ray_server.read(embedded, "embedding"), ray_server.read(learned, "embedding"), atol=1e-5)
+    assert {job.notes["engine"] for job in (done, near, learned, embedded)} == {"ray"}
+    other = ray_server.succeed(neighbors={"dataset": few.name, "n_neighbors": 4})
+    assert other.notes["engine"] == "local"
+
+
+@pytest.mark.full
+def test_ray_train_tells_figures_and_tunes(cluster, digits):
     figures = []
     log = lambda *figure: figures.append(figure)  # noqa: E731 - a short name
-    there = distributed.train(fc.SelfTaughtLearner(**LEARN), digits, n_workers=2, threads=1, log=log)
+    on = {"n_workers": 2, "threads": 1}
+    there = distributed.train(fc.SelfTaughtLearner(**LEARN), digits, log=log, **on)
     here = fc.SelfTaughtLearner(**LEARN, accumulate=2).fit(digits)
-    np.testing.assert_allclose(there.transform(digits), here.transform(digits), atol=2e-5)
-    assert np.abs(there.transform(digits) - fc.SelfTaughtLearner(**LEARN).fit(digits).transform(digits)).max() > 1e-3
-    assert (there.n_workers_, there.n_repeated_, there.random_state) == (2, 0, 0)
-    assert there.loss_curve_ == pytest.approx(
-        [np.mean([value for name, value, _ in figures if name == "loss"])], rel=0.2
+    assert (there.n_workers_, there.n_repeated_, there.get_params()) == (
+        2,
+        0,
+        fc.SelfTaughtLearner(**LEARN).get_params(),
     )
-
-
-def test_the_servers_jobs_run_on_the_cluster(cluster, rows, files, tmp_path):
-    on = ("--engine", "ray", "--ray-address", cluster.address, "--ray-workers", "2")
-    server = Server(tmp_path / "data", *on).start()
-    try:
-        data = server.upload(rows)
-        spec = {"dataset": data.name, "clusters": {"fixed": K}, "max_iter": 5, "random_state": 0}
-        done = server.succeed(kmeans=spec)
-        model = distributed.KMeans(K, max_iter=5, random_state=0, n_workers=2, address="here").fit(fc.open_rows(files))
-        assert np.array_equal(server.read(done, "labels"), model.labels_)
-        assert np.array_equal(server.read(done, "cluster_centers"), model.cluster_centers_)
-        assert done.notes["engine"] == "ray"
-    finally:
-        assert server.stop() == 0
+    losses = [(step, value) for name, value, step in figures if name == "loss"]
+    assert [step for step, _ in losses] == list(range(1, len(losses) + 1))
+    known = np.where(np.arange(len(digits)) % 2, load_digits().target[: len(digits)], -1)
+    tuned = distributed.fine_tune(there, digits, known, epochs=1, **on).transform(digits)
+    np.testing.assert_allclose(tuned, here.fine_tune(digits, known, epochs=1).transform(digits), atol=2e-4)
 
 
 @pytest.mark.full
@@ -249,10 +299,6 @@ def test_a_training_that_loses_a_worker_goes_on_from_its_checkpoint_to_the_same_
     assert not again or min(again) > 30
     whole = distributed.train(fc.SelfTaughtLearner(**options), digits, **on)
     assert np.array_equal(learner.transform(digits), whole.transform(digits))
-    known = np.where(np.arange(len(digits)) % 2, load_digits().target[: len(digits)], -1)
-    tuned = distributed.fine_tune(learner, digits, known, epochs=1, **on).transform(digits)
-    here = whole.set_params(accumulate=2).fine_tune(digits, known, epochs=1).transform(digits)
-    np.testing.assert_allclose(tuned, here, atol=2e-4)
     with pytest.raises(PreconditionError, match="processes"):
         fc.SelfTaughtLearner(**options).fit(digits, checkpoint=tmp_path)
 

@@ -285,9 +285,8 @@ def test_a_training_that_loses_a_worker_goes_on_from_its_checkpoint_to_the_same_
     killed, epochs = [], []
 
     def kill(told):
-        epoch = told.message.split(" ")[1] if told.message.startswith("epoch ") else "0"
-        epochs.append(int(epoch))
-        if int(epoch) > 60 and not killed:
+        epochs.extend([int(told.message.split(" ")[1])] if told.message.startswith("epoch ") else [])
+        if epochs and epochs[-1] > 60 and not killed:
             killed.extend(train_workers())
             killed[-1].kill()
 
@@ -296,8 +295,8 @@ def test_a_training_that_loses_a_worker_goes_on_from_its_checkpoint_to_the_same_
         learner = distributed.train(fc.SelfTaughtLearner(**options), digits, checkpoint=tmp_path, **on)
     assert len(killed) == 2
     assert learner.n_repeated_ == 1
-    again = [after for before, after in itertools.pairwise(epochs) if after < before]
-    assert not again or min(again) > 30
+    # It did not begin with the first epoch again.
+    assert all(after >= before - 5 for before, after in itertools.pairwise(epochs))
     whole = distributed.train(fc.SelfTaughtLearner(**options), digits, **on)
     assert np.array_equal(learner.transform(digits), whole.transform(digits))
     with pytest.raises(PreconditionError, match="processes"):

@@ -116,6 +116,8 @@ class Attempts:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
+        # Types are told of Ray Train's first version, which lacks the second.
+        failures = FailureConfig(max_failures=0, controller_failure_limit=_STARTS)  # type: ignore[call-arg]
         return TorchTrainer(
             _work,
             train_loop_config=config,
@@ -123,9 +125,7 @@ class Attempts:
             scaling_config=ScalingConfig(
                 num_workers=self._many, resources_per_worker={"CPU": _SHARE}, placement_strategy="SPREAD"
             ),
-            run_config=RunConfig(
-                storage_path=folder, failure_config=FailureConfig(max_failures=0, controller_failure_limit=_STARTS)
-            ),
+            run_config=RunConfig(storage_path=folder, failure_config=failures),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastclust.distributed.attempts import Attempts, Task, fitted_of
 from fastclust.distributed.pool import HERE, check_workers, nodes
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from fastclust.learning.inputs import Inputs
 
 __all__ = ["fine_tune", "train"]
+
+
+class _On(NamedTuple):
+    """Where a training runs."""
+
+    address: str | None
+    n_workers: int | str
+    threads: int | None
 
 
 def train(
@@ -67,8 +75,8 @@ def train(
     check_workers(n_workers, threads)
     check_params(learner)
     inputs = read_inputs(X, views, image_shape, features=features_of(learner.encoder))
-    on = {"address": address, "n_workers": n_workers, "threads": threads}
-    return _trained("fit", learner, inputs, {}, checkpoint, log, **on)
+    on = _On(address, n_workers, threads)
+    return _trained("fit", learner, inputs, {}, checkpoint, log, on)
 
 
 def fine_tune(
@@ -97,8 +105,8 @@ def fine_tune(
     check_params(learner, epochs)
     inputs = learner.inputs(X, views, image_shape)
     more = {"labels": check_labels(labels, len(inputs.rows)), "loss": loss, "epochs": epochs}
-    on = {"address": address, "n_workers": n_workers, "threads": threads}
-    return _trained("fine_tune", learner, inputs, more, checkpoint, log, **on)
+    on = _On(address, n_workers, threads)
+    return _trained("fine_tune", learner, inputs, more, checkpoint, log, on)
 
 
 def _trained(
@@ -108,10 +116,7 @@ def _trained(
     more: dict[str, Any],
     checkpoint: Any,
     log: Any,
-    *,
-    address: str | None,
-    n_workers: int | str,
-    threads: int | None,
+    on: _On,
 ) -> SelfTaughtLearner:
     from fastclust.learning.features import FeatureSet
     from fastclust.learning.seeds import seed_of
@@ -124,19 +129,19 @@ def _trained(
     asked = copy.copy(learner)
     asked.random_state = seed_of(learner.random_state)
     more = {**more, "checkpoint": None if checkpoint is None else str(Path(checkpoint).absolute())}
-    many = nodes(address) if n_workers == "auto" else int(n_workers)
-    if address == HERE:
+    many = nodes(on.address) if on.n_workers == "auto" else int(on.n_workers)
+    if on.address == HERE:
         asked = copy.deepcopy(asked)
         asked.accumulate *= many
-        with limited(threads):
+        with limited(on.threads):
             getattr(asked, method)(rows, log=log, **more)
         fitted, again = fitted_of(asked), 0
     else:
         record, close = figures_to(log)
         try:
-            task = Task(method, asked, rows, more, threads, logged=record is not None)
-            fitted, again = Attempts(address, many).run(task, record)
+            task = Task(method, asked, rows, more, on.threads, logged=record is not None)
+            fitted, again = Attempts(on.address, many).run(task, record)
         finally:
             close()
-    vars(learner).update(fitted, n_workers_=many, n_repeated_=again)
+    learner.__dict__.update(fitted, n_workers_=many, n_repeated_=again)
     return learner

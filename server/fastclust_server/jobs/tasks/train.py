@@ -66,20 +66,20 @@ def run(spec: TrainSpec, work: Work) -> None:
     )
     arguments.setdefault("random_state", work.seed)
     learner, on = SelfTaughtLearner(**arguments), work.cluster
-    kept = {"checkpoint": work.folder / "learn"}
+    kept = work.folder / "learn"
     if on is None:
-        learner.fit(features, **kept)
+        learner.fit(features, checkpoint=kept)
     else:
-        distributed.train(learner, features, **kept, **on)
+        distributed.train(learner, features, checkpoint=kept, **on)
     if spec.labels:
         from fastclust.data import load_labels
 
         labels = load_labels(work.path(spec.labels), ids)
-        kept = {"checkpoint": work.folder / "fine-tune"}
+        kept = work.folder / "fine-tune"
         if on is None:
-            learner.fine_tune(features, labels, **kept)
+            learner.fine_tune(features, labels, checkpoint=kept)
         else:
-            distributed.fine_tune(learner, features, labels, **kept, **on)
+            distributed.fine_tune(learner, features, labels, checkpoint=kept, **on)
     work.tensor("embedding", learner.transform(features))
     path = work.new_file(MODEL)
     learner.save(path)

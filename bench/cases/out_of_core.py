@@ -43,7 +43,9 @@ def _load(rows: NDArray[np.float32], k: int, memory: int) -> _Data:
     folder = tempfile.TemporaryDirectory(prefix="fastclust-bench-")
     path = Path(folder.name) / "rows.npy"
     np.save(path, rows)
-    path.read_bytes()
+    with path.open("rb") as file:
+        while file.read(1 << 24):
+            pass
     start = rows[np.random.default_rng(0).choice(len(rows), k, replace=False)]
     return _Data(rows, start, path, memory, folder)
 
@@ -120,7 +122,18 @@ def _problems(size: str) -> Sequence[Problem]:
     return [
         _problem("clustered", rows, (n, 128, 256), 256 * 10**6, reading=False),
         _problem("clustered", rows, (n, 128, 16), 256 * 10**6, reading=True),
+        _problem("clustered, 4 GB", _four_gigabytes, (8_000_000, 128, 256), 512 * 10**6, reading=False),
     ]
+
+
+def _four_gigabytes() -> NDArray[np.float32]:
+    """Such rows, made in place: what they are made of would take as much memory twice more."""
+    rng = np.random.default_rng(0)
+    means = np.float32(0.7) * rng.standard_normal((256, 128), np.float32)
+    rows = rng.standard_normal((8_000_000, 128), np.float32)
+    for low in range(0, len(rows), 100_000):
+        rows[low : low + 100_000] += means[rng.integers(256, size=100_000)]
+    return rows
 
 
 CASE = Case("out-of-core", "k-means on rows that are read from a file in every iteration", _problems)

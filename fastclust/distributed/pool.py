@@ -89,15 +89,35 @@ def received(value: Any) -> Any:
     return ray.get(inside)
 
 
+class _Shell:
+    """An actor around a worker that is made at the first call, from references that come with each.
+
+    Ray starts an actor again without us; it warns, at every start, of one whose own arguments lie in the object store.
+    """
+
+    def __init__(self) -> None:
+        self._inside: Any = None
+
+    def call(self, make: Callable[..., Any], arguments: list[Any], method: str, given: tuple[Any, ...]) -> Any:
+        """Call a method of the worker inside."""
+        import ray
+
+        if self._inside is None:
+            self._inside = make(*ray.get(arguments))
+        return getattr(self._inside, method)(*given)
+
+
 class Pool:
     """Actors, spread over the nodes. One that is lost is started again by Ray elsewhere, and asked again from here."""
 
     def __init__(self, make: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], address: str | None) -> None:
         self._ray = connect(address)
-        self._make = self._ray.remote(max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD")(make)
+        # Called as what it holds, by which its process is known.
+        shell = type(make.__name__, (_Shell,), {})
+        self._make = self._ray.remote(max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD")(shell)
         # Held here, so that a worker can be started again from them.
-        self._arguments = [tuple(self._ray.put(value) for value in given) for given in arguments]
-        self._actors = [self._make.remote(*given) for given in self._arguments]
+        self._held = [(make, [self._ray.put(value) for value in given]) for given in arguments]
+        self._actors = [self._make.remote() for _ in arguments]
         self.repeated = 0
 
     def __len__(self) -> int:
@@ -135,7 +155,8 @@ class Pool:
                     held.append((number, given))
                     continue
                 free.discard(worker)
-                going[getattr(self._actors[worker], method).remote(*given)] = number, given, worker
+                call = self._actors[worker].call.remote(*self._held[worker], method, given)
+                going[call] = number, given, worker
             waiting += reversed(held)
             done, _ = self._ray.wait(list(going), num_returns=1, timeout=1.0)
             for reference in done:
@@ -162,14 +183,14 @@ class Pool:
                 f"worker {worker} of {len(self)} did not come back in {_PATIENCE:.0f} s: {str(error).splitlines()[0]}"
             ) from error
         if isinstance(error, self._ray.exceptions.ActorDiedError):
-            self._actors[worker] = self._make.remote(*self._arguments[worker])
+            self._actors[worker] = self._make.remote()
         time.sleep(_PAUSE)
 
     def close(self) -> None:
         """End the actors; the connection stays."""
         for actor in self._actors:
             self._ray.kill(actor)
-        self._actors, self._arguments = [], []
+        self._actors, self._held = [], []
 
 
 class Here:

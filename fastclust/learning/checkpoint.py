@@ -56,7 +56,9 @@ class Checkpoint:
     def __init__(self, folder: str | os.PathLike[str], about: dict[str, str], *, every: int = 100) -> None:
         self._path, self._best = Path(folder) / _FILE, Path(folder) / _BEST
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._about, self._every = about, every
+        # Many processes take as many batches a step: other steps than one takes.
+        self._about = about if ranks.world() == 1 else {**about, "processes": str(ranks.world())}
+        self._every = every
 
     def due(self, step: int) -> bool:
         """Whether the state after this step is kept."""
@@ -97,7 +99,8 @@ class Checkpoint:
         if not self._path.exists():
             return
         params, tensors = load_model(self._path, _KIND)
-        differ = sorted(name for name, said in self._about.items() if params["about"].get(name) != said)
+        kept = params["about"]
+        differ = sorted(name for name in {**self._about, **kept} if self._about.get(name) != kept.get(name))
         if differ:
             raise PreconditionError(
                 f"{self._path}: is of a run with other {', '.join(differ)}. Take another folder, or remove the file."

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastclust.data.mapping import Mapped, mapping
 from fastclust.errors import InputError
-from fastclust.learning import encoders, storage
+from fastclust.learning import encoders, ranks, storage
 from fastclust.learning.checkpoint import Checkpoint, said
 from fastclust.learning.checks import check_params
 from fastclust.learning.inputs import Inputs, check_labels, read_inputs
@@ -91,8 +91,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
     augment
         Strength of the random shifts, turns and scalings of images.
     accumulate
-        Batches whose mean gradient makes one step. In a torch.distributed process group (torchrun) each process does
-        its share of ``accumulate * processes`` batches.
+        Batches whose mean gradient makes one step. In a torch.distributed process group (torchrun, or
+        ``fastclust.distributed.train``) each process does its share of ``accumulate * processes`` batches.
     precision
         "full", or "bf16": mixed precision by torch.autocast.
     validation
@@ -227,11 +227,12 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         mined = self.objective != "self_taught"
         name, trained = encoders.choose(self.encoder, self.train_encoder, inputs, mined=mined)
         seed = seed_of(self.random_state)
-        given = inputs
-        inputs, held = split(inputs, self.validation, seed)
+        given, (inputs, held) = inputs, split(inputs, self.validation, seed)
         widths = encoders.Widths(self.hidden, self.embedding_dim, self.teacher_dim, self._components(name))
         with as_part("learn", "kmeans", 0.0, _ENCODER_SHARE):
-            net = encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed, mined=mined)
+            net = ranks.from_first(
+                lambda: encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed, mined=mined)
+            )
         plan = self._plan(len(inputs.rows), seed)
         keeper = self._keeper(checkpoint, given)
         with as_part("learn", "learn", _ENCODER_SHARE, 1.0):
@@ -256,7 +257,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "encoder_")
         # torch warns of memory that it may not write to, such as a mapped file.
-        rows = np.require(self._read(X).rows, requirements="W")
+        rows = np.require(self.inputs(X).rows, requirements="W")
         embedded: NDArray[np.float32] = self._net.embed(torch.from_numpy(rows)).numpy()
         return embedded
 
@@ -315,7 +316,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         }
         if loss not in losses:
             raise InputError("loss", repr(loss), ", ".join(losses))
-        inputs = self._read(X, views, image_shape)
+        inputs = self.inputs(X, views, image_shape)
         if len(inputs.rows) < 2:
             raise InputError("X", f"{len(inputs.rows)} row", "at least 2 rows")
         known = check_labels(labels, len(inputs.rows))
@@ -353,7 +354,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         storage.load_into(learner, path, encoder)
         return learner
 
-    def _read(self, X: Any, views: Any = None, image_shape: Any = None) -> Inputs:
+    def inputs(self, X: Any, views: Any = None, image_shape: Any = None) -> Inputs:
+        """Return ``X`` as a fitted learner is given it. Raises InputError, InputTypeError."""
         features = "auto" if self.features_ == "given" else self.features_
         inputs = read_inputs(X, views, image_shape, features=features, size=self.image_size_)
         if inputs.rows.shape[1] != self.n_features_in_:

@@ -1,16 +1,22 @@
-"""Many processes that train one net (torchrun): who does which batch, and what they agree on."""
+"""Many processes that train one net (torchrun, Ray): who does which batch, and what they agree on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import distributed
 
+from fastclust.errors import FastclustError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
-__all__ = ["average_gradients", "rank", "same_buffers", "world"]
+__all__ = ["average_gradients", "from_first", "rank", "same_buffers", "world"]
+
+_T = TypeVar("_T")
 
 
 def _joined() -> bool:
@@ -46,3 +52,24 @@ def same_buffers(module: nn.Module) -> None:
     if world() > 1:
         for buffer in module.buffers():
             distributed.broadcast(buffer, 0)
+
+
+def from_first(compute: Callable[[], _T]) -> _T:
+    """Return what ``compute`` gives in the first process, to all of them; all raise the error of ours that it raises.
+
+    What takes long is then done once, and is the same on machines whose last bits differ.
+    """
+    if world() == 1:
+        return compute()
+    held: list[Any] = [None]
+    if rank() == 0:
+        try:
+            held = [(compute(), None)]
+        except FastclustError as error:
+            held = [(None, error)]
+    distributed.broadcast_object_list(held, 0)
+    value, failed = held[0]
+    if failed is not None:
+        raise failed
+    found: _T = value
+    return found

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastclust.learning.objectives import Supervision
     from fastclust.learning.plan import Plan
 
-__all__ = ["train"]
+__all__ = ["figures_to", "train"]
 
 #: Changed copies of each image that a front which is slow is given once.
 _COPIES = 2
@@ -51,7 +51,7 @@ def train(
     With rows held out the student is left as it was after the epoch that did best on them. Raises MissingPackageError
     for the log.
     """
-    record, close = _logger(log)
+    record, close = figures_to(log)
     raw = torch.from_numpy(inputs.rows)
     rows = net.prepared(raw, "images")
     start = through(net.student.body, rows, "a start") if _tells(net.student.body) else rows
@@ -123,8 +123,8 @@ class _Prepared:
         return found
 
 
-def _logger(log: Any) -> tuple[Callable[[str, float, int], None] | None, Callable[[], None]]:
-    """Return where figures go, and what closes that."""
+def figures_to(log: Any) -> tuple[Callable[[str, float, int], None] | None, Callable[[], None]]:
+    """Return where figures go, and what closes that. Raises MissingPackageError."""
     if log is None or callable(log):
         return log, lambda: None
     try:

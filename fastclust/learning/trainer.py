@@ -103,7 +103,7 @@ class Trainer:
         while self.epoch < self.plan.epochs:
             if self.context is None:
                 started = time.perf_counter()
-                self.context = self._look(self.epoch)
+                self.context = ranks.from_first(partial(self._look, self.epoch))
                 self._looked = time.perf_counter() - started
                 self.first = self.context.neighbors if self.first is None else self.first
                 if checkpoint is not None:

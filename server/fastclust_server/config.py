@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastclust.errors import DataError, InputError, NotFoundError
+from fastclust_server.jobs.engine import check_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +35,9 @@ _ABOUT = {
     "insecure_public": "serve beyond this machine without TLS or without tokens",
     "grace": "time that a job gets to stop by itself, at a cancellation or a shutdown (seconds)",
     "stall": "time that a stream may stand still (seconds)",
+    "engine": "where kmeans, train, embed (of rows) and exact neighbors jobs compute: local, or ray: on a cluster",
+    "ray_address": "HOST:PORT of the Ray cluster, whose nodes see the data folder by its name; one here if not set",
+    "ray_workers": "workers of a job on the Ray cluster; 0: one a node",
     "max_queued": "jobs that may wait, of all owners",
     "owner_jobs": "jobs of one owner that may wait or run",
     "owner_bytes": "size of uploads, data sets and results that one owner may keep (bytes)",
@@ -72,6 +76,9 @@ class Settings:
     insecure_public: bool = False
     grace: float = 5.0
     stall: float = 60.0
+    engine: str = "local"
+    ray_address: str | None = None
+    ray_workers: int = 0
     max_queued: int = 10_000
     owner_jobs: int = 1_000
     owner_bytes: int = 2**40
@@ -105,6 +112,7 @@ class Settings:
         if self.metrics is not None and not _is_loopback(_host(self.metrics, "--metrics")) and not self.insecure_public:
             raise InputError("--metrics", self.metrics, "a loopback address: metrics ask for no token")
         self._check_web()
+        check_engine(self)
         host = self.host
         if host is None or self.insecure_public or _is_loopback(host):
             return
@@ -142,7 +150,17 @@ class Settings:
 
     def for_worker(self) -> dict[str, Any]:
         """What workers need to know, as JSON can say it."""
-        names = ("job_seconds", "job_memory", "dataset_rows", "image_pixels", "owner_bytes", "cold")
+        names = (
+            "engine",
+            "ray_address",
+            "ray_workers",
+            "job_seconds",
+            "job_memory",
+            "dataset_rows",
+            "image_pixels",
+            "owner_bytes",
+            "cold",
+        )
         lists = ("import_roots", "import_urls", "import_private", "encoders")
         return {name: getattr(self, name) for name in names} | {name: list(getattr(self, name)) for name in lists}
 

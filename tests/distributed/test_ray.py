@@ -1,24 +1,29 @@
-"""Estimators on a real Ray cluster of two local nodes, which starts once; nodes are lost and come back."""
+"""Estimators, training and a server on a real Ray cluster of two local nodes, which starts once; nodes are lost."""
 
+import itertools
 import json
 import threading
 import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 from scipy.spatial.distance import cdist
+from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 import fastclust as fc
+from bench.local_cluster import watched_workers
 from fastclust import distributed, progress
 from fastclust.cli.main import app
 from fastclust.cluster.chunks import CHUNK
-from fastclust.errors import InputError, PreconditionError, UnavailableError
+from fastclust.errors import InputError, OperationCancelledError, PreconditionError, UnavailableError
+from tests.server.conftest import Server
 
 N, D, K = 40_000, 6, 20
 
@@ -50,20 +55,45 @@ def files(rows, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits().data[:200]
+
+
 def same(one, other):
     assert np.array_equal(one.cluster_centers_, other.cluster_centers_)
     assert np.array_equal(one.labels_, other.labels_)
     assert (one.inertia_, one.n_iter_) == (other.inertia_, other.n_iter_)
 
 
-def test_two_nodes_give_the_bits_of_the_same_stretches_in_one_process(cluster, files, rows):
+def test_two_nodes_give_the_bits_of_the_same_stretches_in_one_process(cluster, files, rows, capfd):
     params = {"n_clusters": K, "init": rows[:K], "n_init": 1, "max_iter": 15, "tol": 0, "n_workers": 3, "threads": 1}
     there = distributed.KMeans(**params).fit(fc.open_rows(files))
+    assert "object store" not in capfd.readouterr().err
     same(there, distributed.KMeans(**params, address="here").fit(fc.open_rows(files)))
     assert there.n_workers_ == 3
     whole = fc.KMeans(K, init=rows[:K], n_init=1, max_iter=15, tol=0).fit(rows)
     assert there.inertia_ == pytest.approx(whole.inertia_, rel=1e-6)
     assert there.n_iter_ == whole.n_iter_
+
+
+def test_a_fit_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(files, rows, tmp_path):
+    """The driver is what may go: workers begin anew from the centres that it kept."""
+    params = {"n_clusters": K, "init": rows[:K], "n_init": 1, "max_iter": 8, "tol": 0, "random_state": 0}
+    on = {"n_workers": 3, "threads": 1, "address": "here"}
+    seen = []
+
+    def stop(told):
+        seen.extend([told.message] if told.step == "kmeans" else [])
+        if len(seen) == 3 and told.step == "pass":
+            raise OperationCancelledError("stopped")
+
+    with progress.listening(stop), pytest.raises(OperationCancelledError):
+        distributed.KMeans(**params, **on).fit(files, checkpoint=tmp_path)
+    with progress.listening(lambda told: seen.extend([told.message] if told.step == "kmeans" else [])):
+        model = distributed.KMeans(**params, **on).fit(files, checkpoint=tmp_path)
+    assert len(seen) == model.n_iter_
+    same(model, distributed.KMeans(**params, **on).fit(files))
 
 
 def test_a_data_set_of_several_times_a_workers_memory_is_clustered_to_the_same_bits(cluster, files, rows):
@@ -150,6 +180,131 @@ def test_an_address_where_nobody_is_says_so(cluster, rows, monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(UnavailableError, match="nobody"):
         distributed.KMeans(3, address="nobody:1").fit(rows)
+
+
+LEARN = {"embedding_dim": 8, "teacher_dim": 16, "batch_size": 20, "encoder": "linear", "epochs": 1, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def ray_server(cluster, tmp_path_factory):
+    on = ("--engine", "ray", "--ray-address", cluster.address, "--ray-workers", "2")
+    server = Server(tmp_path_factory.mktemp("server") / "data", *on).start()
+    yield server
+    assert server.stop() == 0
+
+
+def test_a_servers_training_by_ray_train_is_what_one_process_learns_that_takes_as_many_batches(ray_server, digits):
+    data = ray_server.upload(digits.astype(np.float32))
+    asked = {name: LEARN[name] for name in ("embedding_dim", "batch_size", "encoder", "epochs", "random_state")}
+    # Four processes import torch and Ray Train for it.
+    done = ray_server.wait(ray_server.submit(train={"dataset": data.name, **asked}), timeout=280)
+    assert done.notes["engine"] == "ray", done.error
+    found = ray_server.read(done, "embedding")
+    here = fc.SelfTaughtLearner(**asked, accumulate=2).fit(digits).transform(digits)
+    np.testing.assert_allclose(found, here, atol=2e-5)
+    assert np.abs(found - fc.SelfTaughtLearner(**asked).fit(digits).transform(digits)).max() > 1e-3
+
+
+@pytest.mark.full
+def test_other_jobs_of_a_server_run_on_the_cluster_too(ray_server, rows, files, digits):
+    data = ray_server.upload(rows)
+    spec = {"dataset": data.name, "clusters": {"fixed": K}, "max_iter": 5, "random_state": 0}
+    done = ray_server.succeed(kmeans=spec)
+    model = distributed.KMeans(K, max_iter=5, random_state=0, n_workers=2, address="here").fit(fc.open_rows(files))
+    assert np.array_equal(ray_server.read(done, "labels"), model.labels_)
+    assert np.array_equal(ray_server.read(done, "cluster_centers"), model.cluster_centers_)
+    few = ray_server.upload(rows[:9000])
+    near = ray_server.succeed(neighbors={"dataset": few.name, "n_neighbors": 4, "index": "exact"})
+    assert np.array_equal(ray_server.read(near, "indices"), fc.knn_graph(rows[:9000], 4, index="exact").indices)
+    images = ray_server.upload(digits.astype(np.float32))
+    learned = ray_server.succeed(train={"dataset": images.name, "embedding_dim": 4, "epochs": 1})
+    embedded = ray_server.succeed(embed={"dataset": images.name, "model": learned.name})
+    np.testing.assert_allclose(ray_server.read(embedded, "embedding"), ray_server.read(learned, "embedding"), atol=1e-5)
+    assert {job.notes["engine"] for job in (done, near, learned, embedded)} == {"ray"}
+    other = ray_server.succeed(neighbors={"dataset": few.name, "n_neighbors": 4})
+    assert other.notes["engine"] == "local"
+
+
+@pytest.mark.full
+def test_ray_train_tells_figures_and_tunes(cluster, digits):
+    figures = []
+    log = lambda *figure: figures.append(figure)  # noqa: E731 - a short name
+    on = {"n_workers": 2, "threads": 1}
+    there = distributed.train(fc.SelfTaughtLearner(**LEARN), digits, log=log, **on)
+    here = fc.SelfTaughtLearner(**LEARN, accumulate=2).fit(digits)
+    assert (there.n_workers_, there.n_repeated_, there.get_params()) == (
+        2,
+        0,
+        fc.SelfTaughtLearner(**LEARN).get_params(),
+    )
+    losses = [(step, value) for name, value, step in figures if name == "loss"]
+    assert [step for step, _ in losses] == list(range(1, len(losses) + 1))
+    known = np.where(np.arange(len(digits)) % 2, load_digits().target[: len(digits)], -1)
+    tuned = distributed.fine_tune(there, digits, known, epochs=1, **on).transform(digits)
+    np.testing.assert_allclose(tuned, here.fine_tune(digits, known, epochs=1).transform(digits), atol=2e-4)
+
+
+@pytest.mark.full
+def test_a_worker_holds_the_memory_allowed_with_rows_of_four_times_that(cluster, tmp_path):
+    """256 MB of rows, 128 MB a worker, in 32 MB each: as anonymous memory above what a worker with few rows has."""
+    many = np.random.default_rng(0).normal(size=(1_000_000, 64)).astype(np.float32)
+    np.save(tmp_path / "many.npy", many)
+    np.save(tmp_path / "few.npy", many[:8192])
+    params = {"n_clusters": K, "init": many[:K], "n_init": 1, "max_iter": 4, "n_workers": 2, "threads": 1}
+    with watched_workers("Shard") as few:
+        distributed.KMeans(**params, memory="32MB").fit(tmp_path / "few.npy")
+    with watched_workers("Shard") as held:
+        model = distributed.KMeans(**params, memory="32MB").fit(tmp_path / "many.npy")
+    print(f"a worker took {(held[0] - few[1]) / 1e6:.1f} MB more, of 32 allowed")
+    assert few[1] > 0
+    # Its labels come on top.
+    assert held[0] - few[1] < 32 * 10**6 + 2 * 4 * len(many)
+    same(model, distributed.KMeans(**params, address="here").fit(tmp_path / "many.npy"))
+
+
+@pytest.mark.full
+def test_errors_and_stops_of_a_training_on_the_cluster_are_ours(cluster, digits):
+    learner = fc.SelfTaughtLearner("linear", objective="manifold_triplet", epochs=1)
+    with pytest.raises(PreconditionError, match="mining found no anchor"):
+        distributed.train(learner, np.eye(6), n_workers=2, threads=1)
+
+    def stop(told):
+        if "loss" in told.message:
+            raise OperationCancelledError("enough")
+
+    long = fc.SelfTaughtLearner(**LEARN | {"epochs": 10_000})
+    with progress.listening(stop), pytest.raises(OperationCancelledError, match="enough"):
+        distributed.train(long, digits, n_workers=2, threads=1)
+    assert not train_workers()
+    assert not hasattr(long, "encoder_")
+
+
+@pytest.mark.full
+def test_a_training_that_loses_a_worker_goes_on_from_its_checkpoint_to_the_same_bits(cluster, digits, tmp_path):
+    options = LEARN | {"epochs": 200}
+    killed, epochs = [], []
+
+    def kill(told):
+        epochs.extend([int(told.message.split(" ")[1])] if told.message.startswith("epoch ") else [])
+        if epochs and epochs[-1] > 60 and not killed:
+            killed.extend(train_workers())
+            killed[-1].kill()
+
+    on = {"n_workers": 2, "threads": 1}
+    with progress.listening(kill):
+        learner = distributed.train(fc.SelfTaughtLearner(**options), digits, checkpoint=tmp_path, **on)
+    assert len(killed) == 2
+    assert learner.n_repeated_ == 1
+    # It did not begin with the first epoch again.
+    assert all(after >= before - 5 for before, after in itertools.pairwise(epochs))
+    whole = distributed.train(fc.SelfTaughtLearner(**options), digits, **on)
+    assert np.array_equal(learner.transform(digits), whole.transform(digits))
+    with pytest.raises(PreconditionError, match="processes"):
+        fc.SelfTaughtLearner(**options).fit(digits, checkpoint=tmp_path)
+
+
+def train_workers():
+    return [one for one in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(one.info["cmdline"] or [])]
 
 
 @pytest.mark.full

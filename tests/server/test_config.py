@@ -5,6 +5,7 @@ import pytest
 
 from fastclust import errors
 from fastclust_server.config import Settings, read_settings
+from fastclust_server.jobs import engine
 
 CODE = grpc.StatusCode
 
@@ -30,3 +31,23 @@ def test_a_file_that_says_nonsense_is_refused(tmp_path, text):
 def test_a_set_up_without_a_folder_is_refused():
     with pytest.raises(errors.InputError, match="--data"):
         read_settings([], {})
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"engine": "spark"}, errors.InputError, "--engine"),
+        ({"ray_address": "host:6379"}, errors.InputError, "--ray-address"),
+        ({"ray_workers": 2}, errors.InputError, "--ray-workers"),
+        ({"engine": "ray", "ray_workers": -1}, errors.InputError, "--ray-workers"),
+        ({"engine": "ray"}, errors.MissingPackageError, r"fastclust\[ray\]"),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused_at_the_start(tmp_path, monkeypatch, given, error, words):
+    monkeypatch.setattr(engine, "find_spec", lambda _: None)
+    with pytest.raises(error, match=words):
+        Settings(tmp_path, **given).check()
+    assert engine.cluster_of(Settings(tmp_path)) is None
+    there = Settings(tmp_path, engine="ray", ray_address="host:6379")
+    assert engine.cluster_of(there) == {"address": "host:6379", "n_workers": "auto"}
+    assert there.for_worker()["ray_address"] == "host:6379"

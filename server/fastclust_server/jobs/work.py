@@ -12,6 +12,7 @@ from fastclust.data.scratch import scratch
 from fastclust.errors import DataLossError
 from fastclust.progress import as_part, report
 from fastclust_server import names
+from fastclust_server.jobs.engine import cluster_of
 from fastclust_server.storage.artifacts import ArtifactWriter
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class Work:
     def display_name(self) -> str:
         """What its owner calls the job; may be empty."""
         return self._record.display_name
+
+    @property
+    def cluster(self) -> dict[str, Any] | None:
+        """What ``fastclust.distributed`` is told of the operator's cluster; None to compute in this process."""
+        return cluster_of(self.settings)
 
     # In --------------------------------------------------------------------------------------------------------------
 

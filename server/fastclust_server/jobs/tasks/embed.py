@@ -30,13 +30,22 @@ def check(spec: EmbedSpec, inputs: Inputs) -> None:
 
 
 def run(spec: EmbedSpec, work: Work) -> None:
-    """Leave ``embedding`` (float32 [n, embedding_dim]).
+    """Leave ``embedding`` (float32 [n, embedding_dim]); rows of numbers are embedded on the operator's cluster if any.
 
     Features of images, which take longest, are kept for another attempt; one that was cut off within them begins again.
     """
     from fastclust.learning import SelfTaughtLearner
 
-    learner = SelfTaughtLearner.load(work.artifact(spec.model, MODEL))
+    learner, on = SelfTaughtLearner.load(work.artifact(spec.model, MODEL)), work.cluster
+    if on is not None and work.dataset(spec.dataset).kind == common_pb2.DATASET_KIND_TENSOR:
+        from fastclust import distributed
+        from fastclust.data import open_rows
+
+        distributed.transform_to(learner, work.path(spec.dataset), work.folder / "embedding", **on)
+        work.tensor("embedding", open_rows(work.folder / "embedding", columns=["embedding"]).read())
+        work.note(engine="ray")
+        return
+    work.note(engine="local")
     # Images are brought to the form that the model was trained on.
     notes = work.job(spec.model).notes
     size = int(notes["image_size"]) if "image_size" in notes else None

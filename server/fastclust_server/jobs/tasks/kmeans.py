@@ -64,7 +64,8 @@ def check_clusters(clusters: spec_pb2.ClusterCount, rows: int) -> int | None:
 
 
 def run(spec: KMeansSpec, work: Work) -> None:
-    """Fit and leave ``labels`` (int32 [n]) and ``cluster_centers`` ([k, d])."""
+    """Fit, here or on the operator's cluster, and leave ``labels`` (int32 [n]) and ``cluster_centers`` ([k, d])."""
+    from fastclust import distributed
     from fastclust.cluster import KMeans
 
     arguments = chosen(spec, "n_init", "max_iter", "tol", "algorithm", "arithmetic", "backend", "random_state")
@@ -80,12 +81,14 @@ def run(spec: KMeansSpec, work: Work) -> None:
     # A long fit is kept after each iteration, and another attempt goes on from there; that needs a seed.
     arguments.setdefault("random_state", work.seed)
     long = rows.shape[0] * rows.shape[1] * arguments.get("n_clusters", _DEFAULT_CLUSTERS) >= _LONG
-    folder = work.folder / "kmeans" if long else None
-    model = KMeans(**arguments).fit(rows, sample_weight=weights, checkpoint=folder)
+    on = work.cluster
+    folder = work.folder / "kmeans" if long or on is not None else None
+    asked = KMeans(**arguments) if on is None else distributed.KMeans(**arguments, **on)
+    model = asked.fit(rows, sample_weight=weights, checkpoint=folder)
     work.tensor("labels", model.labels_)
     work.tensor("cluster_centers", model.cluster_centers_)
     path = work.new_file("kmeans.safetensors")
     model.save(path)
     work.written(path)
     work.metric(inertia=model.inertia_, n_iter=model.n_iter_)
-    work.note(backend=model.backend_, random_state=arguments["random_state"])
+    work.note(engine=work.settings.engine, backend=model.backend_, random_state=arguments["random_state"])

@@ -11,6 +11,7 @@ from fastclust_server.jobs.tasks.metrics import load_metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastclust.neighbors import NeighborGraph
     from fastclust.v1.spec_pb2 import NeighborsSpec
     from fastclust_server.jobs.inputs import Inputs
     from fastclust_server.jobs.work import Work
@@ -52,7 +53,8 @@ def run(spec: NeighborsSpec, work: Work) -> None:
     """Leave ``indices`` (int64 [rows, k]) and ``distances`` ([rows, k], ascending).
 
     Queries are answered in blocks, and each is kept for another attempt. The index, and the graph of the data set's
-    own rows, are one step of the library: another attempt begins it again.
+    own rows, are one step of the library: another attempt begins it again. The exact graph, asked for by name, is
+    computed on the operator's cluster if there is one.
     """
     from fastclust.neighbors import NeighborIndex, knn_graph
 
@@ -71,13 +73,30 @@ def run(spec: NeighborsSpec, work: Work) -> None:
 
         for key, found in work.in_blocks("neighbors", len(asked), QUERIES, search).items():
             work.tensor(key, found)
-        work.note(index=index.index_)
+        work.note(engine="local", index=index.index_)
         return
-    graph = knn_graph(rows, **wanted, **arguments)
+    # On a cluster neighbours are exact; "auto" takes an inverted file, here, where that would take long.
+    there = work.cluster is not None and arguments.get("index") == "exact"
+    graph = _on_cluster(spec, work, wanted | arguments) if there else knn_graph(rows, **wanted, **arguments)
     work.tensor("indices", graph.indices)
     work.tensor("distances", graph.distances)
     path = work.new_file(GRAPH)
     graph.save(path)
     work.written(path)
     work.metric(recall=graph.recall)
-    work.note(index=graph.index_)
+    work.note(engine="ray" if there else "local", index=graph.index_)
+
+
+def _on_cluster(spec: NeighborsSpec, work: Work, asked: dict[str, Any]) -> NeighborGraph:
+    """The exact graph, whose blocks are kept for another attempt."""
+    from fastclust import distributed
+    from fastclust.data import open_rows
+    from fastclust.neighbors import NeighborGraph
+
+    metric = asked.get("metric", "euclidean")
+    given = {name: value for name, value in asked.items() if name != "index"}
+    folder = work.folder / "neighbors"
+    distributed.kneighbors_to(work.path(spec.dataset), folder, **given, **(work.cluster or {}))
+    indices, distances = (open_rows(folder, columns=[name]).read() for name in ("indices", "distances"))
+    name = metric if isinstance(metric, str) else "mahalanobis"
+    return NeighborGraph(indices, distances, metric=name, index="exact", recall=1.0)

@@ -51,11 +51,12 @@ def check(spec: TrainSpec, inputs: Inputs) -> None:
 
 
 def run(spec: TrainSpec, work: Work) -> None:
-    """Leave ``learner.safetensors`` and ``embedding`` (float32 [n, embedding_dim]).
+    """Leave ``learner.safetensors`` and ``embedding`` (float32 [n, embedding_dim]); trained here or on the cluster.
 
     Features of images and the state of training are kept, and another attempt goes on from there to the same bits;
     that needs a seed.
     """
+    from fastclust import distributed
     from fastclust.learning import SelfTaughtLearner
 
     size = spec.image_size if spec.HasField("image_size") else None
@@ -64,17 +65,26 @@ def run(spec: TrainSpec, work: Work) -> None:
         spec, "encoder", "embedding_dim", "epochs", "batch_size", "learning_rate", "weight_decay", "random_state"
     )
     arguments.setdefault("random_state", work.seed)
-    learner = SelfTaughtLearner(**arguments).fit(features, checkpoint=work.folder / "learn")
+    learner, on = SelfTaughtLearner(**arguments), work.cluster
+    kept = work.folder / "learn"
+    if on is None:
+        learner.fit(features, checkpoint=kept)
+    else:
+        distributed.train(learner, features, checkpoint=kept, **on)
     if spec.labels:
         from fastclust.data import load_labels
 
         labels = load_labels(work.path(spec.labels), ids)
-        learner.fine_tune(features, labels, checkpoint=work.folder / "fine-tune")
+        kept = work.folder / "fine-tune"
+        if on is None:
+            learner.fine_tune(features, labels, checkpoint=kept)
+        else:
+            distributed.fine_tune(learner, features, labels, checkpoint=kept, **on)
     work.tensor("embedding", learner.transform(features))
     path = work.new_file(MODEL)
     learner.save(path)
     work.written(path)
-    work.note(encoder=learner.encoder_, random_state=arguments["random_state"])
+    work.note(engine=work.settings.engine, encoder=learner.encoder_, random_state=arguments["random_state"])
 
 
 def load_features(

@@ -1,0 +1,166 @@
+"""Attempts at a training by Ray Train: begun again where workers are lost, heard and stopped through a board."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastclust import progress
+from fastclust.distributed.board import Board, Teller
+from fastclust.distributed.pool import connect
+from fastclust.distributed.threads import limited
+from fastclust.errors import FastclustError, InternalError, OperationCancelledError, UnavailableError
+
+if TYPE_CHECKING:
+    from fastclust.learning import SelfTaughtLearner
+    from fastclust.learning.features import FeatureSet
+
+__all__ = ["Attempts", "Task", "fitted_of"]
+
+#: Seconds between two looks at the board, and that a stopped training is waited for.
+_LOOK, _LAST = 0.2, 30.0
+#: How often a training is begun again because a worker or its node was lost.
+_AGAIN = 8
+#: How often Ray Train looks for room for the workers, for a minute each.
+_STARTS = 4
+#: Of a processor, what Ray is asked for: workers are spread over the nodes, and may share one when another is lost.
+_SHARE = 0.01
+
+
+class Task(NamedTuple):
+    """What all workers do."""
+
+    #: "fit" or "fine_tune", of the learner, with the rows and more arguments.
+    method: str
+    learner: SelfTaughtLearner
+    rows: FeatureSet
+    more: dict[str, Any]
+    threads: int | None
+    #: Whether anybody wants figures.
+    logged: bool
+
+
+def fitted_of(learner: SelfTaughtLearner) -> dict[str, Any]:
+    """What a fit leaves in a learner."""
+    params = learner.get_params(deep=False)
+    return {name: value for name, value in vars(learner).items() if name not in params}
+
+
+class Attempts:
+    """One training on a cluster: attempts of Ray Train, and the board that they tell."""
+
+    def __init__(self, address: str | None, many: int) -> None:
+        self._ray, self._many = connect(address), many
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        near = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+        self._board = self._ray.remote(num_cpus=0, scheduling_strategy=near)(Board).remote()
+
+    def run(self, task: Task, record: Any) -> tuple[dict[str, Any], int]:
+        """Train; return what a fit leaves, and how often it was begun again."""
+        from ray.train import WorkerGroupError
+
+        config = {"board": self._board, "task": [self._ray.put(task)]}
+        try:
+            for again in range(_AGAIN + 1):
+                failed = self._attempt(config, record)
+                ended = self._ray.get(self._board.ended.remote())
+                if isinstance(ended, FastclustError):
+                    raise ended
+                if ended is not None:
+                    return ended, again
+                if not isinstance(failed, WorkerGroupError):
+                    raise UnavailableError(f"Ray Train could not run {self._many} workers: {_said(failed)}") from failed
+            raise UnavailableError(f"workers were lost {_AGAIN + 1} times, the last time: {_said(failed)}") from failed
+        finally:
+            self._ray.kill(self._board)
+
+    def _attempt(self, config: dict[str, Any], record: Any) -> Exception | None:
+        """Run all workers once, and pass on what they tell; return why it failed."""
+        found: list[Exception] = []
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = self._trainer(config, folder)
+
+            def fit() -> None:
+                try:
+                    trainer.fit()
+                except Exception as error:  # noqa: BLE001 - it is the other thread's to judge
+                    found.append(error)
+
+            # In the main thread Ray Train would take SIGINT for itself, for good.
+            thread = threading.Thread(target=fit, name="ray-train", daemon=True)
+            thread.start()
+            try:
+                while thread.is_alive():
+                    thread.join(_LOOK)
+                    self._pass_on(record)
+                self._pass_on(record)
+            except BaseException:
+                self._board.stop.remote()
+                thread.join(_LAST)
+                raise
+        return found[0] if found else None
+
+    def _pass_on(self, record: Any) -> None:
+        told, figures = self._ray.get(self._board.hear.remote())
+        for figure in figures:
+            record(*figure)
+        if told is not None:
+            progress.report(told.step, told.fraction, 1.0, told.message)
+
+    def _trainer(self, config: dict[str, Any], folder: str) -> Any:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        # Types are told of Ray Train's first version, which lacks the second.
+        failures = FailureConfig(max_failures=0, controller_failure_limit=_STARTS)  # type: ignore[call-arg]
+        return TorchTrainer(
+            _work,
+            train_loop_config=config,
+            torch_config=TorchConfig(backend="gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=self._many, resources_per_worker={"CPU": _SHARE}, placement_strategy="SPREAD"
+            ),
+            run_config=RunConfig(storage_path=folder, failure_config=failures),
+        )
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What a worker does: the learner's own training, within the process group that Ray Train made."""
+    import ray
+
+    from fastclust.learning import ranks
+
+    board = config["board"]
+    task: Task = ray.get(config["task"][0])
+    learner, rows = task.learner, task.rows
+    # What comes from the object store may not be written to, and torch wants what may.
+    rows = replace(rows, values=np.array(rows.values), views=None if rows.views is None else np.array(rows.views))
+    first = ranks.rank() == 0
+    teller = Teller(board)
+    try:
+        with limited(task.threads), progress.listening(teller.listen if first else None):
+            getattr(learner, task.method)(rows, log=teller.figure if first and task.logged else None, **task.more)
+        if first:
+            teller.send()
+            ray.get(board.end.remote(fitted_of(learner)))
+    except OperationCancelledError:
+        raise
+    except FastclustError as error:
+        ray.get(board.end.remote(error))
+        raise
+    except RuntimeError:
+        # For one, what torch raises where another worker was lost.
+        raise
+    except Exception as error:
+        ray.get(board.end.remote(InternalError(f"a worker failed: {error!r}")))
+        raise
+
+
+def _said(error: Exception | None) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)

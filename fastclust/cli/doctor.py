@@ -163,12 +163,13 @@ def _data_sets() -> dict[str, str]:
 
 def _backends() -> list[dict[str, Any]]:
     from fastclust.maps.parameters import why_not_gpu
+    from fastclust.neighbors.gpu import why_not
     from fastclust_kernels.dispatch import report
 
     rows = report()
-    chosen = {"operation": "neighbors", "backend": "cpu", "chosen": True, "reasons": []}
-    rows.append(chosen)
-    rows.append({"operation": "neighbors", "backend": "gpu", "chosen": False, "reasons": ["not part of this version"]})
+    rows.append({"operation": "neighbors", "backend": "cpu", "chosen": True, "reasons": []})
+    there = why_not() or ["cpu comes first"]
+    rows.append({"operation": "neighbors", "backend": "gpu", "chosen": False, "reasons": there})
     gpu = why_not_gpu()
     rows.append(
         {"operation": "tsne", "backend": "cpu", "chosen": bool(gpu), "reasons": [] if gpu else ["gpu is there"]}

@@ -17,6 +17,7 @@ from fastclust_kernels.mahalanobis import pairs
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastclust.cluster.lloyd import Fit
     from fastclust_kernels.assign.device import DeviceAssignment
     from fastclust_kernels.update.device import DeviceSums
 
@@ -48,10 +49,24 @@ class DeviceRows(InMemory):
 
     def nearest(self, k: int, backend: str, bounds: bool | None) -> Nearest:
         del k
+        del backend  # was chosen when the rows were made
         if bounds:
-            raise BackendError(f"algorithm='elkan': backend={backend!r} keeps no bounds. Allowed: auto, lloyd.")
+            raise _no_bounds()
+        return _Nearest(self, self.keep_nearest())
+
+    def keep_nearest(self) -> DeviceAssignment:
+        """An assignment of these rows, of which ``certified`` will tell."""
         self._nearest = _assignment(self.matrix)
-        return _Nearest(self, self._nearest)
+        return self._nearest
+
+    def lloyd(self, centers: NDArray[Any], **named: Any) -> Fit:
+        """What ``lloyd`` does, with all of it on the device; for who need not see each iteration."""
+        from fastclust.cluster.device_lloyd import lloyd_there
+
+        if named.pop("bounds", None):
+            raise _no_bounds()
+        named.pop("backend", None)
+        return lloyd_there(self, centers, **named)
 
     def sums(self, k: int, weights: NDArray[np.float64] | None) -> Sums:
         each = None if weights is None else torch.from_numpy(weights).to(self.matrix.device)
@@ -80,9 +95,13 @@ class DeviceRows(InMemory):
         return found
 
     def variance(self) -> float:
+        return float(self.moments()[2].mean()) / self.shape[0]
+
+    def moments(self) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+        """How many rows, their mean and their squared deviations, by column."""
         mean = sum(block.sum(dim=0, dtype=torch.float64) for block in self._blocks()) / self.shape[0]
         squares = sum((block.double() - mean).square().sum(dim=0) for block in self._blocks())
-        return float(torch.as_tensor(squares).mean()) / self.shape[0]
+        return self.shape[0], torch.as_tensor(mean).cpu().numpy(), torch.as_tensor(squares).cpu().numpy()
 
     def finish(
         self, nearest: Nearest, centers: NDArray[Any], weights: NDArray[np.float64] | None
@@ -127,6 +146,10 @@ class _Sums:
 
     def restore(self, state: dict[str, NDArray[np.float64]], labels: Any) -> None:
         self._moving.restore({name: torch.from_numpy(part).to(labels.device) for name, part in state.items()}, labels)
+
+
+def _no_bounds() -> BackendError:
+    return BackendError("algorithm='elkan': backend='triton' keeps no bounds. Allowed: auto, lloyd.")
 
 
 def _assignment(matrix: torch.Tensor) -> DeviceAssignment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,7 @@ from fastclust.cluster.lloyd import Fit, lloyd
 from fastclust.cluster.seeding import initial_centers
 from fastclust.cluster.spaces import Space, space_of
 from fastclust.cluster.streaming import StreamedRows
+from fastclust.data import open_rows
 from fastclust.data.limits import is_streamed
 from fastclust.errors import BackendError, InputError
 from fastclust_kernels.tensors import wanted
@@ -192,8 +194,10 @@ class KMeans(Centers):
                     keeper.begin(run, start, self.init_, best)
             if self.verbose:
                 print("Initialization complete")  # noqa: T201
-            found = lloyd(
-                rows,
+            iterate: Any = partial(lloyd, rows, keeper=keeper, verbose=bool(self.verbose))
+            if keeper is None and not self.verbose and hasattr(rows, "lloyd"):
+                iterate = rows.lloyd  # a GPU's rows iterate there, where nobody looks at each iteration
+            found = iterate(
                 space.project(start),
                 weights=weights,
                 max_iter=self.max_iter,
@@ -201,9 +205,7 @@ class KMeans(Centers):
                 cosine=space.name == "cosine",
                 backend=self.backend,
                 bounds=_BOUNDS[self.algorithm],
-                keeper=keeper,
                 run=(run, runs),
-                verbose=bool(self.verbose),
             )
             if best is None or found.inertia < best.inertia:
                 best = found
@@ -220,13 +222,13 @@ class KMeans(Centers):
         if space.name != "mahalanobis":
             return fit.centers
         k = len(fit.centers)
-        if wanted(self.backend, X):
+        if is_streamed(X) or (wanted(self.backend, X) and _too_large_there(X)):
+            sums, total = StreamedRows(open_rows(X), Space()).means(fit.labels, k, weights)
+        elif wanted(self.backend, X):
             from fastclust.cluster.device_rows import device_rows
 
             there = device_rows(X, self.backend, finite=False)
             sums, total, _ = there.sums(k, weights).step(there.labels(fit.labels))
-        elif is_streamed(X):
-            sums, total = StreamedRows(X, Space()).means(fit.labels, k, weights)
         else:
             sums, total, _ = update(check_rows(self, X, reset=False), fit.labels, k, weights=weights)
         means: NDArray[Any] = (sums / np.maximum(total, np.finfo(np.float64).tiny)[:, None]).astype(dtype)
@@ -238,10 +240,12 @@ class KMeans(Centers):
             return super()._inside(X, reset=reset, folder=folder)
         from fastclust.cluster.device_rows import device_rows
 
-        if is_streamed(X):
-            raise BackendError(
-                f"backend={self.backend!r}: X is larger than the memory it was opened with. Allowed: auto."
-            )
+        if is_streamed(X) or _too_large_there(X):
+            from fastclust.cluster.device_streaming import DeviceStreamedRows
+
+            check_width(self, X, reset=reset)
+            space = space_of(self.metric, X.shape[1])
+            return DeviceStreamedRows(open_rows(X), space, folder, self.backend), space
         if wanted("", X):
             there = device_rows(X, self.backend, finite=True)
             check_width(self, there.matrix, reset=reset)
@@ -269,6 +273,16 @@ class KMeans(Centers):
                 f"arithmetic={self.arithmetic!r}: backend={self.backend!r} does not do this. Allowed: exact; with "
                 "backend='triton' certified, too."
             )
+
+
+def _too_large_there(X: Any) -> bool:
+    """Whether rows of the host are more than the GPU holds; those of other kinds are there, or are looked at first."""
+    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind != "f":
+        return False
+    from fastclust.cluster.device_streaming import fits_there
+    from fastclust_kernels.devices import device_for_kernels
+
+    return not fits_there(X.nbytes, device_for_kernels())
 
 
 def _warn_of_duplicates(found: int, wanted: int) -> None:

@@ -95,9 +95,7 @@ class GroupKMeans(cluster.KMeans):
         self._n_features_out = len(best.centers)
         return self
 
-    def _checked(
-        self, X: Any, sample_weight: Any, checkpoint: Any
-    ) -> tuple[Rows, Space, NDArray[np.float64] | None]:
+    def _checked(self, X: Any, sample_weight: Any, checkpoint: Any) -> tuple[Rows, Space, NDArray[np.float64] | None]:
         self._check_parameters()
         if checkpoint is not None:
             raise InputError("checkpoint", repr(checkpoint), "None: a group keeps none")

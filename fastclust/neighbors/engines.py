@@ -42,9 +42,7 @@ class _Exact(Engine):
 class _Faiss(Engine):
     """FAISS by factory string."""
 
-    def __init__(
-        self, rows: NDArray[np.float32], *, inner: bool, k: int, factory: str, on_gpu: bool = False
-    ) -> None:
+    def __init__(self, rows: NDArray[np.float32], *, inner: bool, k: int, factory: str, on_gpu: bool = False) -> None:
         super().__init__(rows, inner=inner, k=k)
         module = faiss()
         metric = module.METRIC_INNER_PRODUCT if inner else module.METRIC_L2

@@ -110,4 +110,4 @@ def why_not() -> list[str]:
         reasons = [str(error)]
     if reasons:
         return reasons
-    return [] if passes.any_recorded("neighbors", "gpu") else ["no pass of it is recorded on any GPU; ask for it by name"]
+    return [] if passes.any_recorded("neighbors", "gpu") else ["no pass is recorded on any GPU; ask for it by name"]

@@ -30,9 +30,7 @@ class Staging:
         ``torch.cuda``, or what stands for it in a test; None for no streams and no pinned memory, as on a CPU.
     """
 
-    def __init__(
-        self, rows: int, width: int, dtype: torch.dtype, device: torch.device, cuda: Any = None
-    ) -> None:
+    def __init__(self, rows: int, width: int, dtype: torch.dtype, device: torch.device, cuda: Any = None) -> None:
         self._cuda = torch.cuda if cuda is None and device.type == "cuda" else cuda
         pinned = device.type == "cuda"
         self._here = [torch.empty(rows, width, dtype=dtype, pin_memory=pinned) for _ in range(2)]
@@ -43,7 +41,7 @@ class Staging:
         self._done = [None if self._cuda is None else self._cuda.Event() for _ in range(2)]
 
     def blocks(self, source: Iterable[tuple[int, NDArray[Any]]]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield the blocks on the device, each with the number of its first row; one is good until the next is asked."""
+        """Yield the blocks on the device, each with its first row's number; one is good until the next is asked."""
         before: tuple[int, int, torch.Tensor] | None = None
         for turn, (start, block) in enumerate(source):
             place = turn % 2

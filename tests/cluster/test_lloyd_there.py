@@ -36,7 +36,8 @@ def both(X, start, *, weights=None, tol=0.0, max_iter=30, cosine=False, record=N
 
 
 @pytest.mark.parametrize(
-    ("weighted", "tol", "max_iter"), [(False, 0.0, 30), (True, 0.0, 30), (False, 5.0, 30), (False, 0.0, 3), (True, 0, 0)]
+    ("weighted", "tol", "max_iter"),
+    [(False, 0.0, 30), (True, 0.0, 30), (False, 5.0, 30), (False, 0.0, 3), (True, 0, 0)],
 )
 def test_it_ends_where_the_host_would_end_it_with_the_same_bits(weighted, tol, max_iter):
     X = blobs()
@@ -58,8 +59,8 @@ def test_empty_clusters_and_shrunken_ones_are_done_by_the_host(monkeypatch):
     assert asked
     asked.clear()
     # A giant leaves a cluster of small ones: what is left of it there is rounding.
-    giant = np.float32([[0, 0], [1, 0], [0, 1], [1, 1], [1e7, 0], [40, 0], [41, 0], [41, 1], [40, 1], [-40, 0], [-41, 1]])
-    both(giant, np.float32([[2e6, 0], [40, 0], [0, 0], [-41, 0]]))
+    giant = np.float32([[0, 0], [1, 0], [0, 1], [1, 1], [2, 1], [2, 2], [1e7, 0], [1.5e7, 0]])
+    both(giant, np.float32([[0, 0], [2.1e7, 0]]))
     assert asked
 
 

@@ -49,7 +49,9 @@ def test_exact_neighbours_are_those_of_the_cpu(metric, monkeypatch):
     assert ours.add(ROWS[:3]).kneighbors(ROWS[:1], 2)[1].tolist() == [[0, 90]]
 
 
-@pytest.mark.parametrize(("index", "kind"), [("flat", "IndexFlat"), ("ivf", "IndexIVFFlat"), ("IVF2,PQ5", "IndexIVFPQ")])
+@pytest.mark.parametrize(
+    ("index", "kind"), [("flat", "IndexFlat"), ("ivf", "IndexIVFFlat"), ("IVF2,PQ5", "IndexIVFPQ")]
+)
 def test_faiss_builds_on_the_gpu_what_it_has_for_one(pretended, index, kind):
     rows = np.repeat(ROWS, 8, axis=0) + np.random.default_rng(1).normal(size=(720, 5)).astype(np.float32)
     graph = fc.knn_graph(rows, 3, index=index, backend="gpu")

@@ -8,7 +8,6 @@ import torch
 
 from fastclust import progress
 from fastclust.cluster.lloyd import Fit, next_centers
-from fastclust_kernels.assign.device import DeviceAssignment
 from fastclust_kernels.replay import Late, Replay
 from fastclust_kernels.update.device import DeviceSums
 from fastclust_kernels.update.still import StillSums
@@ -64,13 +63,13 @@ def lloyd_there(
         told = max(told, done)
     last = state.centers.cpu().numpy()
     labels, inertia = rows.finish(state, last, weights)
-    return Fit(last, labels, inertia, told, "triton", "lloyd")
+    return Fit(last, labels, inertia, told, rows.backend, "lloyd")
 
 
 class _State:
     """What lies on the device between two iterations; to ``finish``, the rows' Nearest."""
 
-    backend, bounded = "triton", False
+    bounded = False
 
     def __init__(
         self,
@@ -82,12 +81,13 @@ class _State:
         tol: float,
         cosine: bool,
     ) -> None:
+        self.backend = rows.backend
         self._rows, self._weights = rows, weights
         self._max_iter, self._tol, self._cosine = max_iter, tol, cosine
         self._nearest = rows.keep_nearest()
         where = rows.matrix.device
         self._each = None if weights is None else torch.from_numpy(weights).to(where)
-        self._gathered = StillSums(rows.matrix, len(centers), self._each)
+        self._gathered = StillSums(rows.matrix, len(centers), self._each, rows.added())
         #: In the rows' dtype.
         self.centers = rows.tensor(centers).clone()
         #: int64 [2]: what the last iteration says, and how many there were.
@@ -117,7 +117,7 @@ class _State:
     def by_host(self) -> tuple[int, int]:
         """Do the iteration that asked for it, and let the device go on: what it says, and how many there were."""
         labels, centers = self._nearest.step(self.centers), self.centers.cpu().numpy()
-        gathered = DeviceSums(self._rows.matrix, len(centers), self._each)
+        gathered = DeviceSums(self._rows.matrix, len(centers), self._each, self._rows.added())
         # Before the first iteration there are no sums to go on from.
         if int(self.figures[1]):
             gathered.restore(self._gathered.state(), self._gathered.labels)

@@ -13,13 +13,14 @@ from fastclust_kernels import tensors
 from fastclust_kernels.assign import BACKENDS
 from fastclust_kernels.dispatch import choose
 from fastclust_kernels.mahalanobis import pairs
+from fastclust_kernels.update import BACKENDS as UPDATES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastclust.cluster.lloyd import Fit
     from fastclust_kernels.assign.device import DeviceAssignment
-    from fastclust_kernels.update.device import DeviceSums
+    from fastclust_kernels.update.device import Added, DeviceSums
 
 __all__ = ["DeviceRows", "device_rows"]
 
@@ -28,10 +29,10 @@ _BLOCK = 1 << 18
 
 
 class DeviceRows(InMemory):
-    """Rows of a tensor ``[n, d]``, on Triton's kernels."""
+    """Rows of a tensor ``[n, d]``, on Triton's kernels; sums of "cuda" by CUDA C++."""
 
-    def __init__(self, matrix: torch.Tensor) -> None:
-        self.matrix = matrix
+    def __init__(self, matrix: torch.Tensor, backend: str = "triton") -> None:
+        self.matrix, self.backend = matrix, backend
         self.dtype = np.dtype(np.float64 if matrix.dtype == torch.float64 else np.float32)
         self.shape = (matrix.shape[0], matrix.shape[1])
         self._nearest: DeviceAssignment | None = None
@@ -45,7 +46,7 @@ class DeviceRows(InMemory):
         return self.some(numbers).matrix.cpu().to(torch.float64).numpy().astype(self.dtype)
 
     def some(self, numbers: Any) -> DeviceRows:
-        return DeviceRows(self.matrix[torch.as_tensor(np.asarray(numbers), device=self.matrix.device)])
+        return DeviceRows(self.matrix[torch.as_tensor(np.asarray(numbers), device=self.matrix.device)], self.backend)
 
     def nearest(self, k: int, backend: str, bounds: bool | None) -> Nearest:
         del k
@@ -72,13 +73,23 @@ class DeviceRows(InMemory):
         each = None if weights is None else torch.from_numpy(weights).to(self.matrix.device)
         from fastclust_kernels.update.device import DeviceSums
 
-        return _Sums(DeviceSums(self.matrix, k, each))
+        return _Sums(DeviceSums(self.matrix, k, each, self.added()))
+
+    def added(self) -> Added:
+        """What adds up rows."""
+        if self.backend == "cuda":
+            from fastclust_kernels.update import _cuda
+
+            return _cuda.added
+        from fastclust_kernels.update import _triton
+
+        return _triton.added
 
     def assign(self, centers: NDArray[Any], backend: str) -> tuple[NDArray[np.int32], NDArray[np.float64], str]:
         del backend  # was chosen when the rows were made
         moving, there = _assignment(self.matrix), self.tensor(centers)
         labels = moving.step(there)
-        return labels.cpu().numpy(), moving.distances(there, labels).cpu().numpy(), "triton"
+        return labels.cpu().numpy(), moving.distances(there, labels).cpu().numpy(), self.backend
 
     def own(self, centers: NDArray[Any], labels: Any) -> NDArray[np.float64]:
         each = torch.as_tensor(labels, device=self.matrix.device)
@@ -124,9 +135,10 @@ class DeviceRows(InMemory):
 class _Nearest:
     """Labels stay on the device."""
 
-    backend, bounded = "triton", False
+    bounded = False
 
     def __init__(self, rows: DeviceRows, moving: DeviceAssignment) -> None:
+        self.backend = rows.backend
         self._rows, self._moving = rows, moving
 
     def step(self, centers: NDArray[Any]) -> Any:
@@ -162,5 +174,10 @@ def _assignment(matrix: torch.Tensor) -> DeviceAssignment:
 def device_rows(X: Any, backend: str, *, finite: bool) -> DeviceRows:
     """Rows on the GPU where they lie, or on the one there is. Raises InputError, InputTypeError, BackendError."""
     rows = tensors.tensor(X, "X", tensors.Kind(X).device, finite=finite)
-    choose("assign", BACKENDS, tensors.request_for(rows), backend)
+    request = tensors.request_for(rows)
+    if backend == "cuda":
+        choose("update", UPDATES, request, "cuda")
+        choose("assign", BACKENDS, request, "triton")
+        return DeviceRows(rows, "cuda")
+    choose("assign", BACKENDS, request, backend)
     return DeviceRows(rows)

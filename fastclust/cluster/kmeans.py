@@ -69,8 +69,8 @@ class KMeans(Centers):
         "exact": labels of a float64 brute force. "certified", for "triton": the same, and the name of how it gets
         there; ``certified_fraction_`` says which share a screen in half precision decided.
     backend
-        "auto", "numba", "triton" (a CUDA GPU; rows may be torch or CuPy arrays there) or "reference"; for CSR rows
-        "auto" or "scipy". "auto" takes a GPU kernel only for rows on a kind of GPU where it passed against the oracle.
+        "auto", "numba", "triton" (a CUDA GPU; rows may be torch or CuPy arrays there), "cuda" (the same with sums in
+        CUDA C++, through CuPy) or "reference"; for CSR rows "auto" or "scipy". "auto" takes a GPU kernel only for rows on a kind of GPU where it passed against the oracle.
     random_state
         Seed; the same seed gives the same bits for any number of threads.
     verbose
@@ -89,7 +89,7 @@ class KMeans(Centers):
     n_iter_, n_features_in_, backend_, algorithm_, init_
         Iterations of the best run, d, and the backend, algorithm and kind of start that ran.
     certified_fraction_
-        Only after "triton": share of the rows that the last assignment needed no float64 for.
+        Only after "triton" or "cuda": share of the rows that the last assignment needed no float64 for.
 
     References
     ----------
@@ -268,7 +268,7 @@ class KMeans(Centers):
                 RuntimeWarning,
                 stacklevel=3,
             )
-        if self.arithmetic != "exact" and (self.arithmetic != "certified" or self.backend != "triton"):
+        if self.arithmetic != "exact" and (self.arithmetic != "certified" or self.backend not in ("triton", "cuda")):
             raise BackendError(
                 f"arithmetic={self.arithmetic!r}: backend={self.backend!r} does not do this. Allowed: exact; with "
                 "backend='triton' certified, too."

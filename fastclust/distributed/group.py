@@ -127,7 +127,7 @@ class GroupKMeans(cluster.KMeans):
         return Fit(centers, labels, everywhere, n_iter, nearest.backend, name)
 
     def _group_centers(self, whole: _Whole, X: Any, fit: Fit, space: Space) -> NDArray[Any]:
-        """Centres among the rows as they came: from each process's own means and weights, where the space is another."""
+        """Centres among the rows as they came, from each process's means and weights, where the space is another."""
         if space.name != "mahalanobis":
             return fit.centers
         k = len(fit.centers)

@@ -40,7 +40,7 @@ class DeviceAssignment:
         self._count = torch.zeros(1, dtype=torch.int32, device=X.device)
         self._screen: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self._seconds: torch.Tensor | None = None
-        #: Where the origin moves to, float64 ``[d]``, and the power of two that scales, ``[1]``; the first step sets it.
+        #: Where the origin moves to, float64 ``[d]``, and what power of two scales, ``[1]``: known after a step.
         self.frame = frame
 
     def step(self, centers: torch.Tensor, *, seconds: bool = False) -> torch.Tensor:

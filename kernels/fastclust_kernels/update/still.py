@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fastclust_kernels.update import _triton
+from fastclust_kernels.update.device import Added
 from fastclust_kernels.update.moving import MOST, SHRUNK
 
 __all__ = ["StillSums"]
@@ -24,9 +25,12 @@ class StillSums:
         Number of clusters.
     weights
         float64 ``[n]``, or None for one each.
+    added
+        As of :class:`~fastclust_kernels.update.device.DeviceSums`.
     """
 
-    def __init__(self, X: torch.Tensor, k: int, weights: torch.Tensor | None) -> None:
+    def __init__(self, X: torch.Tensor, k: int, weights: torch.Tensor | None, added: Added = _triton.added) -> None:
+        self._added = added
         n = len(X)
         self._rows, self._k, self._weights = X, k, weights
         each = torch.ones(n, dtype=torch.float64, device=X.device) if weights is None else weights
@@ -53,7 +57,7 @@ class StillSums:
         keys = torch.cat(
             [torch.where(changed | anew, labels, gone), torch.where(changed & ~anew, self.labels, gone)],
         )
-        gained, weight = _triton.added(self._rows, self._numbers, keys, self._k, self._signed)
+        gained, weight = self._added(self._rows, self._numbers, keys, self._k, self._signed)
         sums = torch.where(anew, gained, self.sums + gained)
         total = torch.where(anew, weight, self.total + weight)
         empty = self._emptied(labels, total)

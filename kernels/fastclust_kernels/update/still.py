@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from fastclust_kernels.update import _triton
-from fastclust_kernels.update.device import Added
 from fastclust_kernels.update.moving import MOST, SHRUNK
+
+if TYPE_CHECKING:
+    from fastclust_kernels.update.device import Added
 
 __all__ = ["StillSums"]
 

@@ -70,8 +70,8 @@ class KMeans(Centers):
         there; ``certified_fraction_`` says which share a screen in half precision decided.
     backend
         "auto", "numba", "triton" (a CUDA GPU; rows may be torch or CuPy arrays there), "cuda" (the same with sums in
-        CUDA C++, through CuPy) or "reference"; for CSR rows "auto" or "scipy". "auto" takes a GPU kernel only for rows on a kind of GPU
-        where it passed against the oracle.
+        CUDA C++, through CuPy) or "reference"; for CSR rows "auto" or "scipy". "auto" takes a GPU kernel only for rows
+        on a kind of GPU where it passed against the oracle.
     random_state
         Seed; the same seed gives the same bits for any number of threads.
     verbose

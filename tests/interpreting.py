@@ -1,5 +1,7 @@
-"""Triton's interpreter, quicker: each function that a kernel calls, ``tl.sum`` too, puts its own language in Triton's
-place, which takes longer than what it computes. Within a launch, once is enough: nothing puts it back before the end.
+"""Triton's interpreter, quicker.
+
+Each function that a kernel calls, ``tl.sum`` too, puts its own language in Triton's place, which takes longer than what
+it computes. Within a launch, once is enough: nothing puts it back before the end.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ _BLOCK = 1 << 18
 class DeviceRows(InMemory):
     """Rows of a tensor ``[n, d]``, on Triton's kernels; sums of "cuda" by CUDA C++."""
 
-    def __init__(self, matrix: torch.Tensor, backend: str = "triton") -> None:
-        self.matrix, self.backend = matrix, backend
+    def __init__(self, matrix: torch.Tensor, backend: str = "triton", *, repair: bool = True) -> None:
+        self.matrix, self.backend, self._repair = matrix, backend, repair
         self.dtype = np.dtype(np.float64 if matrix.dtype == torch.float64 else np.float32)
         self.shape = (matrix.shape[0], matrix.shape[1])
         self._nearest: DeviceAssignment | None = None
@@ -46,7 +46,8 @@ class DeviceRows(InMemory):
         return self.some(numbers).matrix.cpu().to(torch.float64).numpy().astype(self.dtype)
 
     def some(self, numbers: Any) -> DeviceRows:
-        return DeviceRows(self.matrix[torch.as_tensor(np.asarray(numbers), device=self.matrix.device)], self.backend)
+        some = self.matrix[torch.as_tensor(np.asarray(numbers), device=self.matrix.device)]
+        return DeviceRows(some, self.backend, repair=self._repair)
 
     def nearest(self, k: int, backend: str, bounds: bool | None) -> Nearest:
         del k
@@ -57,7 +58,7 @@ class DeviceRows(InMemory):
 
     def keep_nearest(self) -> DeviceAssignment:
         """An assignment of these rows, of which ``certified`` will tell."""
-        self._nearest = _assignment(self.matrix)
+        self._nearest = self._assignment()
         return self._nearest
 
     def lloyd(self, centers: NDArray[Any], **named: Any) -> Fit:
@@ -87,13 +88,13 @@ class DeviceRows(InMemory):
 
     def assign(self, centers: NDArray[Any], backend: str) -> tuple[NDArray[np.int32], NDArray[np.float64], str]:
         del backend  # was chosen when the rows were made
-        moving, there = _assignment(self.matrix), self.tensor(centers)
+        moving, there = self._assignment(), self.tensor(centers)
         labels = moving.step(there)
         return labels.cpu().numpy(), moving.distances(there, labels).cpu().numpy(), self.backend
 
     def own(self, centers: NDArray[Any], labels: Any) -> NDArray[np.float64]:
         each = torch.as_tensor(labels, device=self.matrix.device)
-        distances: NDArray[np.float64] = _assignment(self.matrix).distances(self.tensor(centers), each).cpu().numpy()
+        distances: NDArray[np.float64] = self._assignment().distances(self.tensor(centers), each).cpu().numpy()
         return distances
 
     def few(self, others: NDArray[Any]) -> NDArray[np.float64]:
@@ -127,6 +128,12 @@ class DeviceRows(InMemory):
     def labels(self, labels: NDArray[np.int32]) -> Any:
         """Labels where the rows lie."""
         return torch.from_numpy(labels).to(self.matrix.device)
+
+    def _assignment(self) -> DeviceAssignment:
+        """Its module needs Triton: it is imported only where :func:`device_rows` found that to be there."""
+        from fastclust_kernels.assign.device import DeviceAssignment
+
+        return DeviceAssignment(self.matrix, repair=self._repair)
 
     def _blocks(self) -> list[torch.Tensor]:
         return [self.matrix[start : start + _BLOCK] for start in range(0, self.shape[0], _BLOCK)]
@@ -164,20 +171,16 @@ def _no_bounds() -> BackendError:
     return BackendError("algorithm='elkan': backend='triton' keeps no bounds. Allowed: auto, lloyd.")
 
 
-def _assignment(matrix: torch.Tensor) -> DeviceAssignment:
-    """Its module needs Triton: it is imported only where :func:`device_rows` found that to be there."""
-    from fastclust_kernels.assign.device import DeviceAssignment
+def device_rows(X: Any, backend: str, *, finite: bool, repair: bool = True) -> DeviceRows:
+    """Rows on the GPU where they lie, or on the one there is; ``repair`` as of DeviceAssignment.
 
-    return DeviceAssignment(matrix)
-
-
-def device_rows(X: Any, backend: str, *, finite: bool) -> DeviceRows:
-    """Rows on the GPU where they lie, or on the one there is. Raises InputError, InputTypeError, BackendError."""
+    Raises InputError, InputTypeError, BackendError.
+    """
     rows = tensors.tensor(X, "X", tensors.Kind(X).device, finite=finite)
     request = tensors.request_for(rows)
     if backend == "cuda":
         choose("update", UPDATES, request, "cuda")
         choose("assign", BACKENDS, request, "triton")
-        return DeviceRows(rows, "cuda")
+        return DeviceRows(rows, "cuda", repair=repair)
     choose("assign", BACKENDS, request, backend)
-    return DeviceRows(rows)
+    return DeviceRows(rows, repair=repair)

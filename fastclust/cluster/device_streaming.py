@@ -43,8 +43,11 @@ def fits_there(row_bytes: int, device: torch.device) -> bool:
 class DeviceStreamedRows(StreamedRows):
     """Rows of a source, on Triton's kernels; of what is per row, only labels stay on the device, int32 ``[n]``."""
 
-    def __init__(self, source: RowSource, space: Space, folder: Path | None, backend: str) -> None:
+    def __init__(
+        self, source: RowSource, space: Space, folder: Path | None, backend: str, *, repair: bool = True
+    ) -> None:
         super().__init__(source, space, folder)
+        self._repair = repair
         self.device = device_for_kernels()
         request = Request(self.device.type, self.dtype.name, architecture_of(self.device))
         choose("assign", BACKENDS, request, backend)
@@ -72,7 +75,7 @@ class DeviceStreamedRows(StreamedRows):
         """Which rows, they, their labels, and what gave them, block by block."""
         where, self._counted = torch.from_numpy(np.ascontiguousarray(centers)).to(self.device), []
         for start, X in self.there(step):
-            moving = DeviceAssignment(X, self._frames.get(start))
+            moving = DeviceAssignment(X, self._frames.get(start), repair=self._repair)
             labels = moving.step(where)
             self._frames[start] = moving.frame
             self._counted.append((moving.doubtful, len(X)))

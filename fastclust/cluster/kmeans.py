@@ -67,7 +67,8 @@ class KMeans(Centers):
         "auto" keeps bounds where they are worth it; ``algorithm_`` says what ran.
     arithmetic
         "exact": labels of a float64 brute force. "certified", for "triton": the same, and the name of how it gets
-        there; ``certified_fraction_`` says which share a screen in half precision decided.
+        there; ``certified_fraction_`` says which share a screen in half precision decided. "half" leaves it at the
+        screen: the label of a row that it left open is one of those that half precision cannot tell apart.
     backend
         "auto", "numba", "triton" (a CUDA GPU; rows may be torch or CuPy arrays there), "cuda" (the same with sums in
         CUDA C++, through CuPy) or "reference"; for CSR rows "auto" or "scipy". "auto" takes a GPU kernel only for rows
@@ -241,17 +242,18 @@ class KMeans(Centers):
             return super()._inside(X, reset=reset, folder=folder)
         from fastclust.cluster.device_rows import device_rows
 
+        repair = self.arithmetic != "half"
         if is_streamed(X) or _too_large_there(X):
             from fastclust.cluster.device_streaming import DeviceStreamedRows
 
             check_width(self, X, reset=reset)
             space = space_of(self.metric, X.shape[1])
-            return DeviceStreamedRows(open_rows(X), space, folder, self.backend), space
+            return DeviceStreamedRows(open_rows(X), space, folder, self.backend, repair=repair), space
         if wanted("", X):
-            there = device_rows(X, self.backend, finite=True)
+            there = device_rows(X, self.backend, finite=True, repair=repair)
             check_width(self, there.matrix, reset=reset)
         else:
-            there = device_rows(check_rows(self, X, reset=reset), self.backend, finite=False)
+            there = device_rows(check_rows(self, X, reset=reset), self.backend, finite=False, repair=repair)
         space = space_of(self.metric, there.shape[1])
         return there if space.name == "euclidean" else type(there)(space.enter_there(there.matrix)), space
 
@@ -269,10 +271,11 @@ class KMeans(Centers):
                 RuntimeWarning,
                 stacklevel=3,
             )
-        if self.arithmetic != "exact" and (self.arithmetic != "certified" or self.backend not in ("triton", "cuda")):
+        on_gpu = self.arithmetic in ("certified", "half") and self.backend in ("triton", "cuda")
+        if self.arithmetic != "exact" and not on_gpu:
             raise BackendError(
                 f"arithmetic={self.arithmetic!r}: backend={self.backend!r} does not do this. Allowed: exact; with "
-                "backend='triton' certified, too."
+                "backend='triton' or 'cuda' certified and half, too."
             )
 
 

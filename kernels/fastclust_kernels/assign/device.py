@@ -29,9 +29,15 @@ class DeviceAssignment:
         float16, bfloat16, float32 or float64, C-contiguous, finite; not copied. A float16 copy is kept beside it.
     frame
         ``frame`` of an earlier assignment of the same rows: nothing waits for the device then.
+    repair
+        Whether float64 decides what the screen leaves open. If not, the score of such a row's label is within twice the
+        bound (README.md) of the best.
     """
 
-    def __init__(self, X: torch.Tensor, frame: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
+    def __init__(
+        self, X: torch.Tensor, frame: tuple[torch.Tensor, torch.Tensor] | None = None, *, repair: bool = True
+    ) -> None:
+        self._repair = repair
         self._rows = X
         n, self._d = X.shape
         self._labels = torch.full((n,), -1, dtype=torch.int32, device=X.device)
@@ -63,10 +69,11 @@ class DeviceAssignment:
         _triton.screen(
             len(self._rows), self._screen, split_centers, figures, self._labels, self._seconds, self._open, self._count
         )
-        _triton.settle(
-            self._rows, self._screen, centers, split_centers, figures, self._labels, self._open, self._count,
-            self._candidates,
-        )  # fmt: skip
+        if self._repair:
+            _triton.settle(
+                self._rows, self._screen, centers, split_centers, figures, self._labels, self._open, self._count,
+                self._candidates,
+            )  # fmt: skip
         return self._labels
 
     @property

@@ -16,7 +16,7 @@ def interpreter(monkeypatch):
         monkeypatch.setenv("TRITON_INTERPRET", "1")
 
 
-def blobs(n=150, d=4, k=6, seed=0):
+def blobs(n=70, d=3, k=5, seed=0):
     rng = np.random.default_rng(seed)
     return (rng.normal(scale=4, size=(k, d))[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(np.float32)
 
@@ -30,8 +30,12 @@ def both(X, start, *, weights=None, tol=0.0, max_iter=30, cosine=False, record=N
     theirs = lloyd(device_rows(X, "triton", finite=True), start, backend="triton", **named)
     assert ours.n_iter == theirs.n_iter
     assert np.array_equal(ours.labels, theirs.labels)
-    assert ours.centers.tobytes() == theirs.centers.tobytes()
-    assert ours.inertia == theirs.inertia
+    if cosine:
+        # Lengths are not added up in the same order.
+        np.testing.assert_allclose(ours.centers, theirs.centers, atol=1e-6)
+    else:
+        assert ours.centers.tobytes() == theirs.centers.tobytes()
+        assert ours.inertia == theirs.inertia
     return ours
 
 
@@ -42,7 +46,7 @@ def both(X, start, *, weights=None, tol=0.0, max_iter=30, cosine=False, record=N
 def test_it_ends_where_the_host_would_end_it_with_the_same_bits(weighted, tol, max_iter):
     X = blobs()
     weights = np.random.default_rng(1).integers(0, 3, len(X)).astype(float) if weighted else None
-    found = both(X, X[:7].copy(), weights=weights, tol=tol, max_iter=max_iter)
+    found = both(X, X[:4].copy(), weights=weights, tol=tol, max_iter=max_iter)
     assert found.n_iter == max_iter if max_iter < 30 else 1 < found.n_iter < 30
 
 
@@ -53,8 +57,8 @@ def test_empty_clusters_and_shrunken_ones_are_done_by_the_host(monkeypatch):
     whole = device_lloyd._State.by_host
     monkeypatch.setattr(device_lloyd._State, "by_host", lambda self: asked.append(1) or whole(self))
     X = blobs()
-    start = X[:7].copy()
-    start[6] = 1e3  # nothing is near it
+    start = X[:4].copy()
+    start[3] = 1e3  # nothing is near it
     both(X, start)
     assert asked
     asked.clear()
@@ -90,7 +94,7 @@ def test_each_iteration_is_one_graph_and_nothing_in_it_waits_for_the_device():
                 self._step()
 
     X = blobs()
-    found = both(X, X[:7].copy(), weights=np.ones(len(X)), record=Graph)
+    found = both(X, X[:4].copy(), weights=np.ones(len(X)), record=Graph)
     # The first iteration is not recorded; two more are launched than there are.
     assert (Graph.made, Graph.replayed) == (1, found.n_iter - 1 + 2)
     with pytest.raises(AssertionError, match="waits"), Watch():
@@ -100,20 +104,17 @@ def test_each_iteration_is_one_graph_and_nothing_in_it_waits_for_the_device():
 def test_progress_comes_for_each_iteration_and_may_end_it():
     X, heard = blobs(), []
     with progress.listening(heard.append):
-        model = fc.KMeans(7, init=X[:7].copy(), backend="triton").fit(X)
+        model = fc.KMeans(4, init=X[:4].copy(), backend="triton").fit(X)
     assert len([each for each in heard if "iteration" in each.message]) == model.n_iter_
 
     def stop(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), progress.listening(stop):
-        fc.KMeans(7, init=X[:7].copy(), backend="triton").fit(X)
+        fc.KMeans(4, init=X[:4].copy(), backend="triton").fit(X)
 
 
 def test_spherical_means_are_those_of_the_host():
     X = blobs()
     X /= np.linalg.norm(X, axis=1, keepdims=True)
-    named = {"n_clusters": 5, "init": X[:5].copy(), "metric": "cosine"}
-    ours, theirs = (fc.KMeans(backend=each, **named).fit(X) for each in ("triton", "numba"))
-    assert np.array_equal(ours.labels_, theirs.labels_)
-    np.testing.assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, atol=1e-6)
+    both(X, X[:4].copy(), cosine=True)

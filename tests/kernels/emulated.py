@@ -14,7 +14,7 @@ import numpy as np
 
 _SHIM = """
 struct Three { unsigned x, y, z; };
-static Three blockIdx, threadIdx, blockDim, gridDim;
+static Three blockIdx, threadIdx, blockDim;
 #define __global__
 #define __device__ static
 extern "C" void place(unsigned x, unsigned y, unsigned thread, unsigned threads) {

@@ -171,8 +171,8 @@ def _backends() -> list[dict[str, Any]]:
         there = report(Request("cuda", "float32", architecture))
         rows += [row | {"operation": f"{row['operation']}, rows on {architecture}"} for row in there]
     rows.append({"operation": "neighbors", "backend": "cpu", "chosen": True, "reasons": []})
-    there = why_not() or ["cpu comes first"]
-    rows.append({"operation": "neighbors", "backend": "gpu", "chosen": False, "reasons": there})
+    reasons = why_not() or ["cpu comes first"]
+    rows.append({"operation": "neighbors", "backend": "gpu", "chosen": False, "reasons": reasons})
     gpu = why_not_gpu()
     rows.append(
         {"operation": "tsne", "backend": "cpu", "chosen": bool(gpu), "reasons": [] if gpu else ["gpu is there"]}

@@ -93,7 +93,7 @@ class _State:
         #: int64 [2]: what the last iteration says, and how many there were.
         self.figures = torch.zeros(2, dtype=torch.int64, device=where)
 
-    def step(self, centers: NDArray[Any]) -> torch.Tensor:
+    def step(self, centers: NDArray[Any]) -> Any:
         """Labels for other centres."""
         return self._nearest.step(self._rows.tensor(centers))
 
@@ -116,7 +116,8 @@ class _State:
 
     def by_host(self) -> tuple[int, int]:
         """Do the iteration that asked for it, and let the device go on: what it says, and how many there were."""
-        labels, centers = self._nearest.step(self.centers), self.centers.cpu().numpy()
+        labels: Any = self._nearest.step(self.centers)
+        centers = self.centers.cpu().numpy()
         gathered = DeviceSums(self._rows.matrix, len(centers), self._each, self._rows.added())
         # Before the first iteration there are no sums to go on from.
         if int(self.figures[1]):

@@ -77,7 +77,7 @@ class Late:
         here = self._figures.is_cuda
         copy = torch.empty(self._figures.shape, dtype=self._figures.dtype, pin_memory=here)
         copy.copy_(self._figures, non_blocking=True)
-        event = torch.cuda.Event() if here else None
+        event = torch.cuda.Event() if here else None  # type: ignore[no-untyped-call]
         if event is not None:
             event.record()
         self._on_its_way.append((copy, event))

@@ -35,10 +35,10 @@ class Staging:
         pinned = device.type == "cuda"
         self._here = [torch.empty(rows, width, dtype=dtype, pin_memory=pinned) for _ in range(2)]
         self._there = [torch.empty(rows, width, dtype=dtype, device=device) for _ in range(2)]
-        self._stream = None if self._cuda is None else self._cuda.Stream(device=device)
+        self._stream: Any = None if self._cuda is None else self._cuda.Stream(device=device)
         #: Of each pair of blocks: its rows have come; they are worked on no longer.
-        self._come = [None if self._cuda is None else self._cuda.Event() for _ in range(2)]
-        self._done = [None if self._cuda is None else self._cuda.Event() for _ in range(2)]
+        self._come: list[Any] = [None if self._cuda is None else self._cuda.Event() for _ in range(2)]
+        self._done: list[Any] = [None if self._cuda is None else self._cuda.Event() for _ in range(2)]
 
     def blocks(self, source: Iterable[tuple[int, NDArray[Any]]]) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield the blocks on the device, each with its first row's number; one is good until the next is asked."""

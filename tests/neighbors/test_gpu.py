@@ -51,7 +51,7 @@ def test_exact_neighbours_are_those_of_the_cpu(metric, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("index", "kind"), [("flat", "IndexFlat"), ("ivf", "IndexIVFFlat"), ("IVF2,PQ5", "IndexIVFPQ")]
+    ("index", "kind"), [("flat", "IndexFlat"), ("ivf", "IndexIVFFlat"), ("IVF3,Flat", "IndexIVFFlat")]
 )
 def test_faiss_builds_on_the_gpu_what_it_has_for_one(pretended, index, kind):
     rows = np.repeat(ROWS, 18, axis=0) + np.random.default_rng(1).normal(size=(720, 5)).astype(np.float32)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests.interpreting import patch_once
 from tests.turns import turn
 
 if find_spec("triton") and "TRITON_INTERPRET" not in os.environ:
@@ -15,6 +16,7 @@ if find_spec("triton") and "TRITON_INTERPRET" not in os.environ:
     import triton.language  # noqa: F401 - for its effect
 
     del os.environ["TRITON_INTERPRET"]
+    patch_once()
 
 pytest_plugins = ("tests.certificates", "tests.postgres")
 

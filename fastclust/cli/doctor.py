@@ -163,12 +163,16 @@ def _data_sets() -> dict[str, str]:
 
 def _backends() -> list[dict[str, Any]]:
     from fastclust.maps.parameters import why_not_gpu
-    from fastclust_kernels.dispatch import report
+    from fastclust.neighbors.gpu import why_not
+    from fastclust_kernels.dispatch import Request, report
 
     rows = report()
-    chosen = {"operation": "neighbors", "backend": "cpu", "chosen": True, "reasons": []}
-    rows.append(chosen)
-    rows.append({"operation": "neighbors", "backend": "gpu", "chosen": False, "reasons": ["not part of this version"]})
+    for architecture in _architectures():
+        there = report(Request("cuda", "float32", architecture))
+        rows += [row | {"operation": f"{row['operation']}, rows on {architecture}"} for row in there]
+    rows.append({"operation": "neighbors", "backend": "cpu", "chosen": True, "reasons": []})
+    reasons = why_not() or ["cpu comes first"]
+    rows.append({"operation": "neighbors", "backend": "gpu", "chosen": False, "reasons": reasons})
     gpu = why_not_gpu()
     rows.append(
         {"operation": "tsne", "backend": "cpu", "chosen": bool(gpu), "reasons": [] if gpu else ["gpu is there"]}
@@ -177,3 +181,14 @@ def _backends() -> list[dict[str, Any]]:
     reasons = ["runs when asked for by name"]
     rows.append({"operation": "tsne", "backend": "opentsne", "chosen": False, "reasons": reasons})
     return rows
+
+
+def _architectures() -> list[str]:
+    """Kinds of GPUs that torch can use here, such as "sm_90"."""
+    import torch
+
+    from fastclust_kernels.devices import architecture_of
+
+    if not torch.cuda.is_available():
+        return []
+    return sorted({architecture_of(torch.device("cuda", number)) for number in range(torch.cuda.device_count())})

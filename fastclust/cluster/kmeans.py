@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,7 @@ from fastclust.cluster.lloyd import Fit, lloyd
 from fastclust.cluster.seeding import initial_centers
 from fastclust.cluster.spaces import Space, space_of
 from fastclust.cluster.streaming import StreamedRows
+from fastclust.data import open_rows
 from fastclust.data.limits import is_streamed
 from fastclust.errors import BackendError, InputError
 from fastclust_kernels.tensors import wanted
@@ -65,10 +67,12 @@ class KMeans(Centers):
         "auto" keeps bounds where they are worth it; ``algorithm_`` says what ran.
     arithmetic
         "exact": labels of a float64 brute force. "certified", for "triton": the same, and the name of how it gets
-        there; ``certified_fraction_`` says which share a screen in half precision decided.
+        there; ``certified_fraction_`` says which share a screen in half precision decided. "half" leaves it at the
+        screen: the label of a row that it left open is one of those that half precision cannot tell apart.
     backend
-        "auto", "numba", "triton" (a CUDA GPU; rows may be torch or CuPy arrays there) or "reference"; for CSR rows
-        "auto" or "scipy". "auto" takes a GPU kernel only for rows on a kind of GPU where it passed against the oracle.
+        "auto", "numba", "triton" (a CUDA GPU; rows may be torch or CuPy arrays there), "cuda" (the same with sums in
+        CUDA C++, through CuPy) or "reference"; for CSR rows "auto" or "scipy". "auto" takes a GPU kernel only for rows
+        on a kind of GPU where it passed against the oracle.
     random_state
         Seed; the same seed gives the same bits for any number of threads.
     verbose
@@ -87,7 +91,7 @@ class KMeans(Centers):
     n_iter_, n_features_in_, backend_, algorithm_, init_
         Iterations of the best run, d, and the backend, algorithm and kind of start that ran.
     certified_fraction_
-        Only after "triton": share of the rows that the last assignment needed no float64 for.
+        Only after "triton" or "cuda": share of the rows that the last assignment needed no float64 for.
 
     References
     ----------
@@ -192,8 +196,10 @@ class KMeans(Centers):
                     keeper.begin(run, start, self.init_, best)
             if self.verbose:
                 print("Initialization complete")  # noqa: T201
-            found = lloyd(
-                rows,
+            iterate: Any = partial(lloyd, rows, keeper=keeper, verbose=bool(self.verbose))
+            if keeper is None and not self.verbose and hasattr(rows, "lloyd"):
+                iterate = rows.lloyd  # a GPU's rows iterate there, where nobody looks at each iteration
+            found = iterate(
                 space.project(start),
                 weights=weights,
                 max_iter=self.max_iter,
@@ -201,9 +207,7 @@ class KMeans(Centers):
                 cosine=space.name == "cosine",
                 backend=self.backend,
                 bounds=_BOUNDS[self.algorithm],
-                keeper=keeper,
                 run=(run, runs),
-                verbose=bool(self.verbose),
             )
             if best is None or found.inertia < best.inertia:
                 best = found
@@ -220,13 +224,13 @@ class KMeans(Centers):
         if space.name != "mahalanobis":
             return fit.centers
         k = len(fit.centers)
-        if wanted(self.backend, X):
+        if is_streamed(X) or (wanted(self.backend, X) and _too_large_there(X)):
+            sums, total = StreamedRows(open_rows(X), Space()).means(fit.labels, k, weights)
+        elif wanted(self.backend, X):
             from fastclust.cluster.device_rows import device_rows
 
             there = device_rows(X, self.backend, finite=False)
             sums, total, _ = there.sums(k, weights).step(there.labels(fit.labels))
-        elif is_streamed(X):
-            sums, total = StreamedRows(X, Space()).means(fit.labels, k, weights)
         else:
             sums, total, _ = update(check_rows(self, X, reset=False), fit.labels, k, weights=weights)
         means: NDArray[Any] = (sums / np.maximum(total, np.finfo(np.float64).tiny)[:, None]).astype(dtype)
@@ -238,15 +242,18 @@ class KMeans(Centers):
             return super()._inside(X, reset=reset, folder=folder)
         from fastclust.cluster.device_rows import device_rows
 
-        if is_streamed(X):
-            raise BackendError(
-                f"backend={self.backend!r}: X is larger than the memory it was opened with. Allowed: auto."
-            )
+        repair = self.arithmetic != "half"
+        if is_streamed(X) or _too_large_there(X):
+            from fastclust.cluster.device_streaming import DeviceStreamedRows
+
+            check_width(self, X, reset=reset)
+            space = space_of(self.metric, X.shape[1])
+            return DeviceStreamedRows(open_rows(X), space, folder, self.backend, repair=repair), space
         if wanted("", X):
-            there = device_rows(X, self.backend, finite=True)
+            there = device_rows(X, self.backend, finite=True, repair=repair)
             check_width(self, there.matrix, reset=reset)
         else:
-            there = device_rows(check_rows(self, X, reset=reset), self.backend, finite=False)
+            there = device_rows(check_rows(self, X, reset=reset), self.backend, finite=False, repair=repair)
         space = space_of(self.metric, there.shape[1])
         return there if space.name == "euclidean" else type(there)(space.enter_there(there.matrix)), space
 
@@ -264,11 +271,22 @@ class KMeans(Centers):
                 RuntimeWarning,
                 stacklevel=3,
             )
-        if self.arithmetic != "exact" and (self.arithmetic != "certified" or self.backend != "triton"):
+        on_gpu = self.arithmetic in ("certified", "half") and self.backend in ("triton", "cuda")
+        if self.arithmetic != "exact" and not on_gpu:
             raise BackendError(
                 f"arithmetic={self.arithmetic!r}: backend={self.backend!r} does not do this. Allowed: exact; with "
-                "backend='triton' certified, too."
+                "backend='triton' or 'cuda' certified and half, too."
             )
+
+
+def _too_large_there(X: Any) -> bool:
+    """Whether rows of the host are more than the GPU holds; those of other kinds are there, or are looked at first."""
+    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind != "f":
+        return False
+    from fastclust.cluster.device_streaming import fits_there
+    from fastclust_kernels.devices import device_for_kernels
+
+    return not fits_there(X.nbytes, device_for_kernels())
 
 
 def _warn_of_duplicates(found: int, wanted: int) -> None:

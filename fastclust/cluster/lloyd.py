@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.rows import Rows
 
-__all__ = ["Fit", "Keeper", "Kept", "lloyd", "means_of", "spherical"]
+__all__ = ["Fit", "Keeper", "Kept", "lloyd", "means_of", "next_centers", "spherical"]
 
 
 class Fit(NamedTuple):
@@ -84,7 +84,7 @@ def lloyd(
         if verbose:
             print(f"Iteration {n_iter - 1}, inertia {rows.inertia(centers, labels, weights)}.")  # noqa: T201
         sums, total, changed = gathered.step(labels)
-        moved = _means(rows, labels, centers, weights, sums, total, cosine=cosine)
+        moved = next_centers(rows, labels, centers, weights, sums, total, cosine=cosine)
         shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
         before, centers = centers, moved
         progress.report("kmeans", number + n_iter / max_iter, runs, f"run {number + 1}, iteration {n_iter}")
@@ -105,7 +105,7 @@ def _say(verbose: bool, sentence: str) -> None:
         print(sentence)  # noqa: T201
 
 
-def _means(
+def next_centers(
     rows: Rows,
     labels: NDArray[np.int32],
     centers: NDArray[Any],
@@ -115,7 +115,7 @@ def _means(
     *,
     cosine: bool,
 ) -> NDArray[Any]:
-    """The next centres; ``sums`` and ``total`` are written to."""
+    """The next centres ``[k, d]``, empty clusters filled; ``sums`` and ``total`` are written to."""
     empty = np.flatnonzero(total == 0)
     if len(empty):
         # A row on its centre has nothing to gain, and one without weight

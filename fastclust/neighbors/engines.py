@@ -11,6 +11,7 @@ from fastclust.errors import BackendError
 from fastclust.neighbors.cells import Cells
 from fastclust.neighbors.engine import Engine
 from fastclust.neighbors.exact import brute_force
+from fastclust.neighbors.gpu import BACKENDS, ExactThere, choose_name_there, moved_to_gpu
 from fastclust.neighbors.packages import faiss, pynndescent
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class _Exact(Engine):
 class _Faiss(Engine):
     """FAISS by factory string."""
 
-    def __init__(self, rows: NDArray[np.float32], *, inner: bool, k: int, factory: str) -> None:
+    def __init__(self, rows: NDArray[np.float32], *, inner: bool, k: int, factory: str, on_gpu: bool = False) -> None:
         super().__init__(rows, inner=inner, k=k)
         module = faiss()
         metric = module.METRIC_INNER_PRODUCT if inner else module.METRIC_L2
@@ -51,6 +52,10 @@ class _Faiss(Engine):
             raise BackendError(f"index={factory!r}: FAISS cannot make it: {str(error).splitlines()[-1]}") from error
         self.exact = factory == "Flat"
         inverted = module.try_extract_index_ivf(self._index)
+        if on_gpu:
+            self._index, self._held = moved_to_gpu(self._index, factory)
+            # What a GPU has of an inverted file has the settings itself.
+            inverted = self._index if inverted is not None else None
         if inverted is not None:
             inverted.nprobe = max(8, min(_MOST_PROBES, inverted.nlist // 8))
             inverted.cp.seed = _SEED
@@ -95,16 +100,25 @@ class _Descent(Engine):
         return found
 
 
-def choose_name(index: str, n: int) -> str:
-    """Resolve "auto": exact where that is quick, cells beyond; neither depends on threads."""
+def choose_name(index: str, n: int, backend: str = "auto") -> str:
+    """Resolve "auto": exact where that is quick, cells beyond; neither depends on threads. Raises BackendError."""
+    if backend not in BACKENDS:
+        raise BackendError(f"backend={backend!r}: neighbours have no such backend. Allowed: {', '.join(BACKENDS)}.")
+    if backend == "gpu":
+        return choose_name_there(index, n)
     if index != "auto":
         return index
     return "exact" if n <= _EXACT_ROWS else "cells"
 
 
-def make(name: str, rows: NDArray[Any], *, inner: bool, k: int) -> Engine:
-    """Build the engine called ``name``: one of ours, of FAISS's, nndescent, or by a FAISS factory string."""
+def make(name: str, rows: NDArray[Any], *, inner: bool, k: int, backend: str = "auto") -> Engine:
+    """Build the engine called ``name``: one of ours, of FAISS's, nndescent, or by a FAISS factory string.
+
+    "auto" is "cpu": no GPU engine has a recorded pass.
+    """
     lists = max(1, min(int(4 * np.sqrt(len(rows))), len(rows) // 39 or 1))
+    if name == "exact" and backend == "gpu":
+        return ExactThere(rows, inner=inner, k=k)
     if name == "exact":
         return _Exact(rows, inner=inner, k=k)
     if name == "cells":
@@ -119,4 +133,4 @@ def make(name: str, rows: NDArray[Any], *, inner: bool, k: int) -> Engine:
         "hnsw": "HNSW16,Flat",
         "nsg": "NSG32,Flat",
     }
-    return _Faiss(rows, inner=inner, k=k, factory=factories.get(name, name))
+    return _Faiss(rows, inner=inner, k=k, factory=factories.get(name, name), on_gpu=backend == "gpu")

@@ -121,7 +121,9 @@ class NeighborGraph:
         )
 
 
-def knn_graph(X: Any, n_neighbors: int = 15, metric: Any = "euclidean", index: str = "auto") -> NeighborGraph:
+def knn_graph(
+    X: Any, n_neighbors: int = 15, metric: Any = "euclidean", index: str = "auto", backend: str = "auto"
+) -> NeighborGraph:
     """Find the nearest neighbours of every row.
 
     Parameters
@@ -135,6 +137,9 @@ def knn_graph(X: Any, n_neighbors: int = 15, metric: Any = "euclidean", index: s
     index
         "exact" and "cells" (our own), "flat", "ivf", "ivfpq", "hnsw", "nsg" (FAISS), "nndescent" (pynndescent), a FAISS
         factory string, or "auto": "exact" up to 20,000 rows, "cells" beyond. Neither depends on the number of threads.
+    backend
+        "auto", "cpu" or "gpu": FAISS's GPU indexes (faiss-gpu), and for "exact" our own kernels; "auto" is then "exact"
+        up to 20,000 rows and "ivf" beyond. "auto" takes no GPU.
 
     Raises
     ------
@@ -150,9 +155,9 @@ def knn_graph(X: Any, n_neighbors: int = 15, metric: Any = "euclidean", index: s
     if not 1 <= n_neighbors < n:
         raise InputError("n_neighbors", n_neighbors, f"1..{n - 1}, one less than the number of rows")
     k, kind = int(n_neighbors), metric_of(metric)
-    name = choose_name(index, n)
+    name = choose_name(index, n, backend)
     inside = kind.enter(rows, wide=name == "exact")
-    engine = make(name, inside, inner=kind.inner, k=k + 1)
+    engine = make(name, inside, inner=kind.inner, k=k + 1, backend=backend)
     found = _without_self(engine.graph(k + 1), k)
     short = np.flatnonzero((found < 0).any(axis=1))
     if len(short):

@@ -47,7 +47,7 @@ class NeighborIndex(BaseEstimator):
         "auto", "exact", "cells", "flat", "ivf", "ivfpq", "hnsw", "nsg", "nndescent" or a FAISS factory string; see
         :func:`fastclust.knn_graph`.
     backend
-        "auto" or "cpu".
+        "auto", "cpu" or "gpu"; see :func:`fastclust.knn_graph`.
 
     Attributes
     ----------
@@ -70,8 +70,8 @@ class NeighborIndex(BaseEstimator):
         "exact" reads them for every few thousand queries, "ivf" (what "auto" takes) copies them to a file, list by
         list.
         """
-        if self.backend not in ("auto", "cpu"):
-            raise BackendError(f"backend={self.backend!r}: neighbour search runs on the CPU here. Allowed: auto, cpu.")
+        if is_streamed(X) and self.backend not in ("auto", "cpu"):
+            raise BackendError(f"backend={self.backend!r}: the rows of X stay in files. Allowed for such: auto, cpu.")
         return self._stream(X) if is_streamed(X) else self._build(rows_of(X))
 
     def _stream(self, source: RowSource) -> Self:
@@ -90,9 +90,9 @@ class NeighborIndex(BaseEstimator):
 
     def _build(self, rows: NDArray[Any]) -> Self:
         self._kind = metric_of(self.metric)
-        self.index_ = choose_name(self.index, len(rows))
+        self.index_ = choose_name(self.index, len(rows), self.backend)
         inside = self._kind.enter(rows, wide=self.index_ == "exact")
-        self._engine = make(self.index_, inside, inner=self._kind.inner, k=16)
+        self._engine = make(self.index_, inside, inner=self._kind.inner, k=16, backend=self.backend)
         self._rows = rows
         self.n_samples_fit_, self.n_features_in_ = rows.shape
         return self
@@ -114,7 +114,7 @@ class NeighborIndex(BaseEstimator):
         if isinstance(self._engine, StreamedEngine):
             return self._kneighbors_streamed(X, n_neighbors, return_distance=return_distance)
         if X is None:
-            graph = knn_graph(self._rows, n_neighbors, self.metric, self.index_)
+            graph = knn_graph(self._rows, n_neighbors, self.metric, self.index_, self.backend)
             self.recomputed_ = graph.recomputed_ or 0
             return (graph.distances, graph.indices) if return_distance else graph.indices
         queries = rows_of(X)
@@ -209,7 +209,7 @@ class NeighborIndex(BaseEstimator):
     def graph(self, n_neighbors: int = 15) -> NeighborGraph:
         """Return the graph of the fitted rows. Raises InputError where they stay in files: see kneighbors_to."""
         self._check_in_memory()
-        return knn_graph(self._rows, n_neighbors, self.metric, self.index_)
+        return knn_graph(self._rows, n_neighbors, self.metric, self.index_, self.backend)
 
     def add(self, X: Any) -> Self:
         """Index more rows ``X`` ``[m, d]``; they are numbered on from the last. The index is built anew.

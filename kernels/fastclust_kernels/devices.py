@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from fastclust_kernels.dispatch import Request
 
-__all__ = ["architecture_of", "device_for_kernels", "device_of", "interpreted", "triton_asks"]
+__all__ = ["architecture_of", "cuda_asks", "device_for_kernels", "device_of", "interpreted", "triton_asks"]
 
 
 def device_of(device: Any, instead: str = "a backend of the CPU") -> torch.device:
@@ -56,6 +56,14 @@ def interpreted() -> bool:
     from triton import knobs
 
     return bool(knobs.runtime.interpret)
+
+
+def cuda_asks(request: Request) -> list[str]:
+    """Why CUDA C++ cannot run here: nothing stands for a GPU."""
+    del request
+    import torch
+
+    return [] if torch.cuda.is_available() else ["needs a CUDA GPU"]
 
 
 def triton_asks(request: Request) -> list[str]:

@@ -125,11 +125,14 @@ def tables() -> dict[str, Sequence[Backend]]:
 
 
 def report(request: Request | None = None) -> list[dict[str, Any]]:
-    """For each operation and backend: would "auto" choose it for ``request``, and if not, why not."""
+    """For each operation and backend: would "auto" choose it for ``request``, and if not, why not.
+
+    On a GPU on whose kind nothing is recorded, "auto" chooses none, and rows there are refused with these reasons.
+    """
     asked = request or Request()
     rows = []
     for operation, table in tables().items():
-        chosen = choose(operation, table, asked, "auto").name
+        chosen = next((backend.name for backend in table if not _passed_over(operation, backend, asked)), None)
         for backend in table:
             reasons = _passed_over(operation, backend, asked)
             if not reasons and backend.name != chosen:

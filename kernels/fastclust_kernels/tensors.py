@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "check_finite", "request_for", "tensor", "vector", "wanted"]
 
 #: What a backend that takes tensors is called.
-_NAMES = ("triton",)
+_NAMES = ("triton", "cuda")
 #: DLPack's numbers of CUDA memory: its own, and managed.
 _CUDA = (2, 13)
 

@@ -183,6 +183,20 @@ def test_doctor_names_every_operation_and_why_not_the_others():
     assert "fastclust[gpu]" in shown
 
 
+def test_doctor_says_what_auto_takes_of_rows_on_a_gpu_and_why(monkeypatch):
+    from fastclust.cli import doctor
+
+    monkeypatch.setattr(doctor, "_architectures", lambda: ["sm_90"])
+    found = {(row["operation"], row["backend"]): row for row in doctor._backends()}
+    kernels = found["assign, rows on sm_90", "triton"]
+    # Where a pass is recorded, it is chosen; nothing has run on one.
+    assert not kernels["chosen"]
+    assert kernels["reasons"] == ["no pass against the oracle is recorded on sm_90; ask for it by name"]
+    assert "runs on cpu, not on cuda" in found["assign, rows on sm_90", "numba"]["reasons"]
+    assert found["assign", "numba"]["chosen"]
+    assert found["neighbors", "gpu"]["reasons"]
+
+
 def test_the_demo_runs_the_main_job_and_leaves_no_process(tmp_path):
     digits = fc.open_images("digits")
     folder = tmp_path / "images"

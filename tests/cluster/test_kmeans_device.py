@@ -55,6 +55,15 @@ def test_starts_and_empty_clusters(init):
     assert labels.shape == model.labels_.shape
 
 
+def test_half_arithmetic_is_enough_for_clusters_that_lie_apart():
+    X = blobs()
+    named = {"n_clusters": 4, "init": X[:4].copy(), "backend": "triton"}
+    half, exact = (fc.KMeans(arithmetic=each, **named).fit(X) for each in ("half", "certified"))
+    assert (half.labels_ == exact.labels_).mean() > 0.98
+    assert half.inertia_ == pytest.approx(exact.inertia_, rel=1e-2)
+    assert 0 < half.certified_fraction_ <= 1
+
+
 def test_half_precision_rows_and_the_same_bits_again():
     X = torch.from_numpy(blobs()).half()
     one, other = (fc.KMeans(4, init=X[:4].float().numpy(), backend="triton").fit(X.double().numpy()) for _ in range(2))
@@ -75,8 +84,8 @@ def test_what_cannot_be_is_refused(monkeypatch):
     X = blobs(30)
     with pytest.raises(BackendError, match="elkan"):
         fc.KMeans(3, algorithm="elkan", backend="triton").fit(X)
-    with pytest.raises(BackendError, match="arithmetic='half'"):
-        fc.KMeans(3, arithmetic="half", backend="triton").fit(X)
+    with pytest.raises(BackendError, match="arithmetic='tf32'"):
+        fc.KMeans(3, arithmetic="tf32", backend="triton").fit(X)
     with pytest.raises(BackendError, match="arithmetic='certified': backend='auto'"):
         fc.KMeans(3, arithmetic="certified").fit(X)
     with pytest.raises(InputError, match="nan"):

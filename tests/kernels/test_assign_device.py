@@ -73,6 +73,22 @@ def test_what_the_screen_cannot_decide_is_decided_in_float64():
     assert (found.labels < 40).all()
 
 
+def test_without_repair_a_label_is_one_of_those_that_the_screen_cannot_tell_apart():
+    from fastclust_kernels.assign.device import DeviceAssignment
+
+    draw = torch.Generator().manual_seed(6)
+    base = torch.randn(12, 8, generator=draw)
+    X, centers = torch.randn(70, 8, generator=draw), torch.cat([base + 1e-5, base])
+    moving = DeviceAssignment(X, repair=False)
+    labels = moving.step(centers).long()
+    assert moving.certified < 0.3
+    apart = torch.cdist(X.double(), centers.double()).square()
+    own = apart[torch.arange(70), labels]
+    assert (own <= apart.amin(dim=1) + 1e-2).all()
+    # What float64 would have decided otherwise.
+    assert not torch.equal(labels, DeviceAssignment(X).step(centers).long())
+
+
 def test_a_bound_on_the_second_nearest_holds_and_is_near():
     draw = torch.Generator().manual_seed(2)
     X, centers = torch.randn(150, 12, generator=draw), torch.randn(40, 12, generator=draw)

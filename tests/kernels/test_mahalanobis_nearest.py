@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,6 +129,18 @@ def test_the_oracle_sees_a_wrong_kernel(monkeypatch):
     monkeypatch.setattr(_nearest, "map_of", lambda W, shift: right(W * np.linspace(1, 1.3, 8), shift))
     with pytest.raises(AssertionError):
         agree(X, Y, np.eye(8), 3)
+
+
+def test_a_number_that_stands_for_a_whole_list_is_read_as_often(monkeypatch):
+    """Of a single row, its number; what lies behind it in memory is another's."""
+    if not torch.cuda.is_available():
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+    from fastclust_kernels.mahalanobis import _triton
+
+    X = torch.arange(40.0).reshape(20, 2)
+    first, second = torch.tensor([3, *range(4, 20)])[:1].expand(9), torch.arange(9)
+    found = _triton.exact(X, X, first, second, torch.eye(2, dtype=torch.float64))
+    assert torch.equal(found, (X[3] - X[:9]).double().square().sum(dim=1))
 
 
 @pytest.mark.parametrize("wrong", [0, 31, -1])

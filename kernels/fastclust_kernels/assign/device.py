@@ -27,9 +27,17 @@ class DeviceAssignment:
     ----------
     X
         float16, bfloat16, float32 or float64, C-contiguous, finite; not copied. A float16 copy is kept beside it.
+    frame
+        ``frame`` of an earlier assignment of the same rows: nothing waits for the device then.
+    repair
+        Whether float64 decides what the screen leaves open. If not, the score of such a row's label is within twice the
+        bound (README.md) of the best.
     """
 
-    def __init__(self, X: torch.Tensor) -> None:
+    def __init__(
+        self, X: torch.Tensor, frame: tuple[torch.Tensor, torch.Tensor] | None = None, *, repair: bool = True
+    ) -> None:
+        self._repair = repair
         self._rows = X
         n, self._d = X.shape
         self._labels = torch.full((n,), -1, dtype=torch.int32, device=X.device)
@@ -38,7 +46,8 @@ class DeviceAssignment:
         self._count = torch.zeros(1, dtype=torch.int32, device=X.device)
         self._screen: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self._seconds: torch.Tensor | None = None
-        self._shift, self._scale = torch.empty(0), torch.empty(0)
+        #: Where the origin moves to, float64 ``[d]``, and what power of two scales, ``[1]``: known after a step.
+        self.frame = frame
 
     def step(self, centers: torch.Tensor, *, seconds: bool = False) -> torch.Tensor:
         """Labels int32 ``[n]`` for ``centers`` ``[k, d]``; the next step reuses the tensor.
@@ -48,11 +57,10 @@ class DeviceAssignment:
         """
         centers = centers.contiguous()
         if self._screen is None:
-            self._shift, self._scale = _frame(self._rows, centers)
-            self._screen = _triton.split(self._rows, self._shift, self._scale, _triton.ROWS, halves=False)[:3]
-        half_centers, norms, losses, halves = _triton.split(
-            centers, self._shift, self._scale, _triton.CENTERS, halves=True
-        )
+            self.frame = self.frame or _frame(self._rows, centers)
+            self._screen = _triton.split(self._rows, *self.frame, _triton.ROWS, halves=False)[:3]
+        assert self.frame is not None
+        half_centers, norms, losses, halves = _triton.split(centers, *self.frame, _triton.CENTERS, halves=True)
         k = len(centers)
         figures = torch.stack([norms[:k].amax(), losses[:k].amax(), halves[:k].amax()])
         self._count.zero_()
@@ -61,11 +69,17 @@ class DeviceAssignment:
         _triton.screen(
             len(self._rows), self._screen, split_centers, figures, self._labels, self._seconds, self._open, self._count
         )
-        _triton.settle(
-            self._rows, self._screen, centers, split_centers, figures, self._labels, self._open, self._count,
-            self._candidates,
-        )  # fmt: skip
+        if self._repair:
+            _triton.settle(
+                self._rows, self._screen, centers, split_centers, figures, self._labels, self._open, self._count,
+                self._candidates,
+            )  # fmt: skip
         return self._labels
+
+    @property
+    def doubtful(self) -> torch.Tensor:
+        """How many rows the last step's screen left open: int32 ``[1]``, on the device."""
+        return self._count
 
     @property
     def certified(self) -> float:
@@ -85,11 +99,12 @@ class DeviceAssignment:
         """
         assert self._seconds is not None
         assert self._screen is not None
+        assert self.frame is not None
         _, norms, losses = (part[: len(self._rows)] for part in self._screen)
         # |x|^2 - 2 s, with the least |x| and the largest s.
         least = (norms.double() * (1 - (self._d + 16) * 2.5e-7) - 2 * losses.double() - 3e-18).clamp_min(0.0)
         bound = least * least - 2 * self._seconds.double()
-        return (bound / self._scale**2).clamp_min(0.0)
+        return (bound / self.frame[1] ** 2).clamp_min(0.0)
 
 
 def _frame(X: torch.Tensor, centers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

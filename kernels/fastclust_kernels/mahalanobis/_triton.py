@@ -268,7 +268,8 @@ def exact(
     tile = _MAPS[X.device.type]
     out = torch.full((len(first),), torch.nan, dtype=torch.float64, device=X.device)
     exact_kernel[(triton.cdiv(len(first), tile["ROWS"]),)](
-        *(X, Y, first, second, len(first), X.shape[1], factor, factor.shape[1], out),
+        # A number that stands for all of a list, as of a single row, is one in memory.
+        *(X, Y, first.contiguous(), second.contiguous(), len(first), X.shape[1], factor, factor.shape[1], out),
         **tile,
     )
     return out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastclust_kernels import arrays, checks, tensors
-from fastclust_kernels.devices import triton_asks
+from fastclust_kernels.devices import cuda_asks, triton_asks
 from fastclust_kernels.dispatch import Backend, Request, choose, launch
 from fastclust_kernels.errors import InputError, InputTypeError
 from fastclust_kernels.update import reference
@@ -43,6 +43,12 @@ def _run_triton(X: Any, labels: Any, k: int, weights: Any) -> tuple[Any, Any]:
     return kernel.added(X, None, labels, k, weights)
 
 
+def _run_cuda(X: Any, labels: Any, k: int, weights: Any) -> tuple[Any, Any]:
+    from fastclust_kernels.update import _cuda as kernel
+
+    return kernel.added(X, None, labels, k, weights)
+
+
 BACKENDS = (
     Backend("numba", _run_numba, ("cpu",), ("float32", "float64"), {"float32": 1e-12, "float64": 1e-12}, ("numba",)),
     Backend(
@@ -53,6 +59,15 @@ BACKENDS = (
         dict.fromkeys(("float32", "float64", "float16", "bfloat16"), 1e-12),
         ("torch", "triton"),
         asks=triton_asks,
+    ),
+    Backend(
+        "cuda",
+        _run_cuda,
+        ("cuda",),
+        ("float32", "float64"),
+        {"float32": 1e-12, "float64": 1e-12},
+        ("torch", "cupy"),
+        asks=cuda_asks,
     ),
     Backend("reference", reference.update, ("cpu",), ("float32", "float64"), automatic=False),
 )
@@ -72,8 +87,8 @@ def update(X: Any, labels: Any, k: int, *, weights: Any = None, backend: str = "
     weights
         ``[n]``, or None for one each.
     backend
-        "auto", "numba", "triton" or "reference". On a GPU "auto" takes only what has a recorded pass against the oracle
-        on that kind of GPU.
+        "auto", "numba", "triton", "cuda" (CUDA C++ through CuPy) or "reference". On a GPU "auto" takes only what has a
+        recorded pass against the oracle on that kind of GPU.
 
     Raises
     ------

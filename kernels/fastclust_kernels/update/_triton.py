@@ -12,13 +12,13 @@ import torch
 import triton
 import triton.language as tl
 
+from fastclust_kernels.update.sorting import SEGMENT, segments_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["KERNELS", "added"]
 
-#: Rows of one cluster that a program adds; fixed, so that the order of additions is.
-_SEGMENT = 512
 #: Rows that are added together, and columns of a program; segments that are added together.
 _ROWS, _COLUMNS, _SEGMENTS = 32, 64, 16
 
@@ -86,14 +86,7 @@ def added(
     """
     m, d = len(labels), X.shape[1]
     where = X.device
-    # A stable radix sort of small integers: rows of a cluster keep their order.
-    ordered, order = torch.sort(labels, stable=True)
-    starts = torch.searchsorted(ordered, torch.arange(k + 1, dtype=labels.dtype, device=where), out_int32=True)
-    first_segments = torch.zeros(k + 1, dtype=torch.int32, device=where)
-    torch.cumsum(-(-starts.diff() // _SEGMENT), dim=0, out=first_segments[1:])
-    room = m // _SEGMENT + min(k, m)
-    numbers = torch.arange(room, dtype=torch.int32, device=where)
-    owners = torch.searchsorted(first_segments[1:], numbers, right=True, out_int32=True).clamp_max(k - 1)
+    order, starts, first_segments, owners, room = segments_of(labels, k)
     partial = torch.empty(room, d, dtype=torch.float64, device=where)
     partial_totals = torch.empty(room, dtype=torch.float64, device=where)
     sums = torch.empty(k, d, dtype=torch.float64, device=where)
@@ -103,7 +96,7 @@ def added(
         *(X, d, order if rows is None else rows[order], order if weights is None else weights[order], m),
         *(starts, first_segments, owners, partial, partial_totals),
         WEIGHTED=weights is not None,
-        SEGMENT=_SEGMENT,
+        SEGMENT=SEGMENT,
         ROWS=_ROWS,
         COLUMNS=_COLUMNS,
     )
@@ -127,7 +120,7 @@ KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int | bool], dict[
         f"segment{'_weighted' if weighted else ''}": (
             segment_kernel,
             _ARGUMENTS,
-            {"WEIGHTED": weighted, "SEGMENT": _SEGMENT, "ROWS": _ROWS, "COLUMNS": _COLUMNS},
+            {"WEIGHTED": weighted, "SEGMENT": SEGMENT, "ROWS": _ROWS, "COLUMNS": _COLUMNS},
             {},
         )
         for weighted in (False, True)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from fastclust_kernels.update import _triton
 from fastclust_kernels.update.moving import MOST, SHRUNK
 
-__all__ = ["DeviceSums"]
+__all__ = ["Added", "DeviceSums"]
+
+#: Sums and weights of rows, a list of them, their labels, how many clusters, weights.
+Added = Callable[[torch.Tensor, Any, torch.Tensor, int, Any], tuple[torch.Tensor, torch.Tensor]]
 
 
 class DeviceSums:
@@ -24,9 +30,12 @@ class DeviceSums:
         Number of clusters.
     weights
         float64 ``[n]``, or None for one each.
+    added
+        What adds up: :func:`_triton.added`, or what does the same.
     """
 
-    def __init__(self, X: torch.Tensor, k: int, weights: torch.Tensor | None) -> None:
+    def __init__(self, X: torch.Tensor, k: int, weights: torch.Tensor | None, added: Added = _triton.added) -> None:
+        self._added = added
         self._rows, self._k, self._weights = X, k, weights
         self._labels: torch.Tensor | None = None
         self._sums = torch.zeros(k, X.shape[1], dtype=torch.float64, device=X.device)
@@ -46,7 +55,7 @@ class DeviceSums:
             self._move(changed, before, labels)
         size = self._sums.abs().amax(dim=1)
         if not few or (count and bool((size < SHRUNK * self._peak).any())):
-            self._sums, self._total = _triton.added(self._rows, None, labels, self._k, self._weights)
+            self._sums, self._total = self._added(self._rows, None, labels, self._k, self._weights)
             size = self._peak = self._sums.abs().amax(dim=1)
         self._peak = torch.maximum(self._peak, size)
         self._labels = labels.clone()
@@ -55,7 +64,7 @@ class DeviceSums:
     def _move(self, changed: torch.Tensor, before: torch.Tensor, labels: torch.Tensor) -> None:
         """Take rows from the clusters they left to those they came to: the same sum, with signs."""
         each = torch.ones_like(changed, dtype=torch.float64) if self._weights is None else self._weights[changed]
-        gained, total = _triton.added(
+        gained, total = self._added(
             self._rows,
             torch.cat([changed, changed]),
             torch.cat([labels[changed], before[changed]]),

@@ -1,0 +1,105 @@
+"""k-means in a torch.distributed group: gloo on processes of the CPU, and on Triton's kernels in the interpreter."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastclust as fc
+from fastclust.distributed import GroupKMeans
+from fastclust.errors import BackendError
+
+#: Each process keeps a stretch of the rows, of lengths that differ.
+SCRIPT = """
+import sys, numpy as np
+from torch import distributed
+from fastclust.distributed import GroupKMeans
+from fastclust.errors import FastclustError
+out, rank, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+distributed.init_process_group("gloo", init_method=f"file://{out}/met", rank=rank, world_size=size)
+X, weights = np.load(out + "/X.npy"), np.load(out + "/weights.npy")
+cuts = [0, 70, len(X)]
+mine = slice(cuts[rank], cuts[rank + 1])
+start = X[:6].copy()
+start[5] = 1e3  # nothing is near it: the farthest row of all processes goes there
+found = {}
+for name, named in {
+    "numba": {"init": start},
+    "triton": {"init": start, "backend": "triton"},
+    "drawn": {"init": "k-means++", "random_state": 3},
+}.items():
+    model = GroupKMeans(6, **named).fit(X[mine], sample_weight=weights[mine])
+    found |= {f"{name}_centers": model.cluster_centers_, f"{name}_labels": model.labels_}
+    found |= {f"{name}_inertia": model.inertia_, f"{name}_iterations": model.n_iter_}
+said = []
+for bad in ({"max_iter": 0} if rank else {}, {"algorithm": "elkan", "backend": "triton"}):
+    try:
+        GroupKMeans(3, init=X[:3].copy(), **bad).fit(X[mine])
+    except FastclustError as error:
+        said.append(f"{type(error).__name__}: {error}")
+try:
+    GroupKMeans(3, init=X[:3].copy()).fit(X[mine][:, : 4 - rank])
+except FastclustError as error:
+    said.append(f"{type(error).__name__}: {error}")
+np.savez(f"{out}/found{rank}.npz", said=said, **found)
+distributed.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """What two processes found, and the rows they had."""
+    out = tmp_path_factory.mktemp("group")
+    rng = np.random.default_rng(0)
+    X = (rng.normal(scale=5, size=(5, 4))[rng.integers(5, size=160)] + rng.normal(size=(160, 4))).astype(np.float32)
+    np.save(out / "X.npy", X)
+    np.save(out / "weights.npy", rng.random(160))
+    (out / "run.py").write_text(SCRIPT)
+    started = [
+        subprocess.Popen(
+            [sys.executable, out / "run.py", out, str(rank), "2"],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "TRITON_INTERPRET": "1"},
+        )
+        for rank in range(2)
+    ]
+    assert [each.wait(timeout=240) for each in started] == [0, 0]
+    return X, np.load(out / "weights.npy"), [np.load(out / f"found{rank}.npz") for rank in range(2)]
+
+
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_two_processes_find_what_one_finds(group, backend):
+    X, weights, found = group
+    start = X[:6].copy()
+    start[5] = 1e3
+    alone = fc.KMeans(6, init=start, backend="numba").fit(X, sample_weight=weights)
+    one, other = found
+    assert one[f"{backend}_centers"].tobytes() == other[f"{backend}_centers"].tobytes()
+    np.testing.assert_allclose(one[f"{backend}_centers"], alone.cluster_centers_, rtol=1e-6)
+    labels = np.concatenate([each[f"{backend}_labels"] for each in found])
+    assert np.array_equal(labels, alone.labels_)
+    for each in found:
+        assert each[f"{backend}_inertia"] == pytest.approx(alone.inertia_, rel=1e-9)
+        assert each[f"{backend}_iterations"] == alone.n_iter_
+
+
+def test_a_start_by_name_is_the_same_in_all(group):
+    X, weights, (one, other) = group
+    assert one["drawn_centers"].tobytes() == other["drawn_centers"].tobytes()
+    alone = fc.KMeans(6, init="k-means++", random_state=3).fit(X, sample_weight=weights)
+    assert one["drawn_inertia"] == pytest.approx(alone.inertia_, rel=1e-9)
+
+
+def test_what_one_process_raises_all_raise(group):
+    one, other = (each["said"].tolist() for each in group[2])
+    assert other[0].startswith("InputError: max_iter")
+    assert one[0].startswith("BackendError: process 1 of the group cannot go on: max_iter")
+    assert "elkan" in one[1]
+    assert "elkan" in other[1]
+    assert all("3 columns of float32 in process 1" in each[2] for each in (one, other))
+
+
+def test_without_a_group_it_is_said():
+    with pytest.raises(BackendError, match="torchrun"):
+        GroupKMeans(2).fit(np.eye(4))

@@ -35,17 +35,22 @@ class Progress:
     message: str = ""
     #: Share of the whole run that this step belongs to, in [0, 1]; None where there is no larger run.
     overall: float | None = None
+    #: The share is one of what is allowed, such as a most number of iterations: the work may end long before it is 1.
+    bound: bool = False
 
 
 _listener: ContextVar[Callable[[Progress], None] | None] = ContextVar("fastclust_progress", default=None)
 
 
-def report(step: str, done: float, total: float, message: str = "") -> None:
-    """Say that ``done`` of ``total`` units of ``step`` are done. Raises what the listener raises."""
+def report(step: str, done: float, total: float, message: str = "", *, bound: bool = False) -> None:
+    """Say that ``done`` of ``total`` units of ``step`` are done. Raises what the listener raises.
+
+    ``bound``: ``total`` units are allowed, and nobody knows how many it takes.
+    """
     listener = _listener.get()
     if listener is not None:
         fraction = min(max(done / total, 0.0), 1.0) if total > 0 else 1.0
-        listener(Progress(step, fraction, message))
+        listener(Progress(step, fraction, message, bound=bound))
 
 
 @contextmanager
@@ -81,7 +86,7 @@ def as_part(step: str, inner: str, first: float, last: float) -> Iterator[None]:
             return
         if told.step == inner:
             reached = max(reached, first + (last - first) * told.fraction)
-        report_to(Progress(step, reached, told.message))
+        report_to(Progress(step, reached, told.message, bound=told.bound and told.step == inner))
 
     if outer is None:
         yield

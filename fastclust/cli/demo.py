@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from fastclust.cli.output import displaying, say
+from fastclust.cli.output import displaying, say, tables
 from fastclust.cli.remote import follow
 from fastclust.cli.serve import check_installed
 from fastclust.errors import UnavailableError
@@ -93,7 +92,7 @@ def _show(out: Path, seconds: float) -> None:
     from fastclust.artifacts import load_json
 
     quality, record = load_json(out / "quality.json"), load_json(out / "run.json")
-    console = Console()
+    console = tables()
     if quality["rows"]:
         table = Table("", *_MEASURES.values(), title="Against labels that were never trained on", box=None)
         for row in quality["rows"]:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fastclust import __version__
-from fastclust.cli.output import print_json
+from fastclust.cli.output import print_json, tables
 from fastclust.errors import FastclustError
 
 __all__ = ["doctor", "examine"]
@@ -37,7 +36,7 @@ def doctor(*, json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     if json:
         print_json(found)
         return
-    console = Console()
+    console = tables()
     for title in ("machine", "packages", "threads", "faiss", "data sets"):
         table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
         for name, value in found[title].items():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from fastclust import __version__
-from fastclust.cli import demo, doctor, estimators, insight, jobs, kmeans, run, serve, view
+from fastclust.cli import datasets, demo, doctor, estimators, insight, jobs, kmeans, run, serve, view
 from fastclust.cli.options import Verbs
 from fastclust.cli.output import print_json, say
 from fastclust.errors import (
@@ -22,6 +22,9 @@ from fastclust.errors import (
 )
 
 __all__ = ["app", "main"]
+
+#: What typer raises for a command line that it cannot read; the class has no public name there.
+_USAGE: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="fastclust",
@@ -47,6 +50,7 @@ app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(datasets.app, name="datasets")
 
 
 @app.callback(invoke_without_command=True)
@@ -63,23 +67,37 @@ def main() -> None:
     """
     warnings.showwarning = _warn  # type: ignore[assignment]
     try:
-        app()
+        status = app(prog_name="fastclust", standalone_mode=False)
+    except _USAGE as error:
+        _misused(error)
     except (InputError, InputTypeError, DataError, NotFoundError) as error:
-        _fail(error, 2)
+        _fail(error.reason, str(error), 2)
     except OperationCancelledError as error:
         say(f"stopped: {error}")
         sys.exit(130)
     except FastclustError as error:
-        _fail(error, 1)
-    except KeyboardInterrupt:
+        _fail(error.reason, str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
         say("stopped")
         sys.exit(130)
+    if status == 130:
+        say("stopped")
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(error: FastclustError, status: int) -> NoReturn:
-    say(f"error: {error}")
+def _misused(error: Any) -> NoReturn:
+    """End after options or arguments that no verb has, or that it lacks."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.exit(error.exit_code)  # help was printed
+    context = getattr(error, "ctx", None)
+    see = "" if context is None else f" See: {context.command_path} --help"
+    _fail(InputError.reason, f"{error.format_message().rstrip('.')}.{see}", 2)
+
+
+def _fail(reason: str, message: str, status: int) -> NoReturn:
+    say(f"error: {message}")
     if "--json" in sys.argv:
-        print_json({"error": {"reason": error.reason, "message": str(error)}})
+        print_json({"error": {"reason": reason, "message": message}})
     sys.exit(status)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from fastclust import progress
 
-__all__ = ["Display", "console", "displaying", "print_json", "say"]
+__all__ = ["Display", "console", "displaying", "print_json", "say", "tables"]
 
 #: Progress and remarks go to standard error, so that standard output is only what was asked for.
 console = Console(stderr=True)
@@ -29,6 +30,12 @@ _PLAIN_EVERY = 5.0
 def say(text: str) -> None:
     """Say something to people."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def tables() -> Console:
+    """Where tables go: as wide as the terminal, and as they need to be where a file or a program takes them."""
+    found = Console()
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(width=1000)
 
 
 def print_json(value: dict[str, Any]) -> None:

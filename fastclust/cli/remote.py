@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from fastclust.cli.output import Display, console, displaying, say
-from fastclust.cli.timeleft import StepPace
+from fastclust.cli.timeleft import clock
 from fastclust.errors import NotFoundError, OperationCancelledError
-from fastclust.progress import Progress
 from fastclust_kernels.notices import COMPILING
 
 if TYPE_CHECKING:
@@ -16,8 +15,10 @@ if TYPE_CHECKING:
 
     from fastclust.client import Client, Dataset, Job, Result
 
-__all__ = ["connect", "finish", "follow", "send"]
+__all__ = ["ADDRESS", "at", "connect", "finish", "follow", "send"]
 
+#: Where ``fastclust jobs`` looks unless told otherwise.
+ADDRESS = "localhost:50051"
 
 _SECRETS = {
     "root_certificates": "FASTCLUST_ROOT_CERTIFICATES",
@@ -42,7 +43,7 @@ def connect(address: str) -> Client:
                 given[option] = Path(name).read_bytes()
             except OSError as error:
                 raise NotFoundError(f"{variable}: {name} cannot be read ({error.strerror}).") from error
-    return Client(address, token=os.environ.get("FASTCLUST_TOKEN"), **given)
+    return Client(address, token=os.environ.get("FASTCLUST_TOKEN"), told=say, **given)
 
 
 def send(client: Client, source: str, labels: str | None = None) -> tuple[Dataset, Dataset | None]:
@@ -71,8 +72,14 @@ def send(client: Client, source: str, labels: str | None = None) -> tuple[Datase
 
 def follow(job: Job, display: Display) -> None:
     """Show a job's progress until it has ended."""
-    told = StepPace()
-    for state in job.watch():
+    attempt = 1
+    for place, state in enumerate(job.watch()):
+        if place == 0 and not state.ended:
+            # Whoever lets go of it needs its name; and a job that waits shows no step.
+            display.notice(f"{job.name}: {state.state}")
+        if state.attempt > attempt and not state.ended:
+            attempt = state.attempt
+            display.notice(f"attempt {attempt}: what is on disk of the one before is taken over")
         message = state.message
         if COMPILING in message:
             display.notice(COMPILING)
@@ -83,8 +90,10 @@ def follow(job: Job, display: Display) -> None:
             if step.name != under_way:
                 display.step(step.name, step.fraction, "taken over" if step.reused else "")
         if under_way:
-            now = next((step.fraction for step in state.steps if step.name == state.step), state.fraction)
-            told.show(display, Progress(state.step, now, message))
+            now = next((step for step in state.steps if step.name == state.step), None)
+            if now is not None and now.seconds_left is not None:
+                message = ", ".join(filter(None, (message, f"{clock(now.seconds_left)} left of it")))
+            display.step(state.step, state.fraction if now is None else now.fraction, message)
 
 
 def finish(job: Job, out: Path, *, quiet: bool) -> tuple[Result, list[Path]]:
@@ -97,12 +106,23 @@ def finish(job: Job, out: Path, *, quiet: bool) -> tuple[Result, list[Path]]:
         if stop:
             job.cancel()
             raise OperationCancelledError(f"{job.name} is being cancelled.") from None
-        raise OperationCancelledError(f"{job.name} goes on. See: fastclust jobs watch {job.name}") from None
+        raise OperationCancelledError(
+            f"{job.name} goes on. Its results: fastclust jobs download {at(job)} -o {out}"
+        ) from None
     result = job.result()
     return result, result.save(out)
 
 
+def at(job: Job) -> str:
+    """A job's name, and the server where it has to be named too, as the verbs of ``fastclust jobs`` take them."""
+    return job.name if job.address == ADDRESS else f"{job.name} --server {job.address}"
+
+
 def _asked_to_cancel(job: Job) -> bool:
-    say("")
-    answer: Any = console.input(f"{job.name} runs on the server. Cancel it? [y/N] ", markup=False)
+    """Ask; a second Ctrl-C, and the end of what can be read, mean no."""
+    try:
+        answer: Any = console.input(f"{job.name} runs on the server. Cancel it? [y/N] ", markup=False)
+    except (KeyboardInterrupt, EOFError):
+        say("")
+        return False
     return str(answer).strip().lower().startswith("y")

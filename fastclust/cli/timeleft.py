@@ -30,11 +30,16 @@ class StepPace:
         self._step, self._pace = "", Pace(now)
 
     def rest(self, told: Progress) -> str:
-        """What is left of the step that is told of; nothing until its pace has held (:class:`~fastclust.pace.Pace`)."""
+        """What is left of the step that is told of; nothing until its pace has held (:class:`~fastclust.pace.Pace`).
+
+        An upper bound, and called one, where nobody knows how much the step takes.
+        """
         if told.step != self._step:
             self._step, self._pace = told.step, Pace(self._now)
         left = self._pace.seconds_left(told.fraction)
-        return "" if left is None or told.fraction >= 1.0 else f"{clock(left)} left of it"
+        if left is None or told.fraction >= 1.0:
+            return ""
+        return f"{'at most ' if told.bound else ''}{clock(left)} left of it"
 
     def show(self, display: Display, told: Progress) -> None:
         """Show a step with what is left of it."""

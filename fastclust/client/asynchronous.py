@@ -9,12 +9,13 @@ from fastclust.client.synchronous import Client
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
     from types import TracebackType
 
     from fastclust.client.handles import Dataset, Job, JobStatus
     from fastclust.client.results import Result
+    from fastclust.v1 import spec_pb2
 
 __all__ = ["AsyncClient", "AsyncJob"]
 
@@ -29,9 +30,22 @@ class AsyncJob:
     def __repr__(self) -> str:
         return f"<AsyncJob {self.name}>"
 
+    @property
+    def address(self) -> str:
+        """The server's, as the client was given it."""
+        return self._job.address
+
     async def progress(self) -> JobStatus:
         """Ask how far the job is."""
         return await asyncio.to_thread(self._job.progress)
+
+    async def state(self) -> str:
+        """queued, running, succeeded, failed or cancelled, now."""
+        return (await self.progress()).state
+
+    async def attempt(self) -> int:
+        """1 in the first attempt, 2 after the job lost its worker once, ..."""
+        return (await self.progress()).attempt
 
     async def done(self) -> bool:
         """Whether the job has ended."""
@@ -40,6 +54,14 @@ class AsyncJob:
     async def cancel(self) -> None:
         """Ask the job to stop; returns at once."""
         await asyncio.to_thread(self._job.cancel)
+
+    async def delete(self) -> None:
+        """Remove the job, once it has ended, and its results."""
+        await asyncio.to_thread(self._job.delete)
+
+    async def wait(self, timeout: float | None = None) -> JobStatus:  # noqa: ASYNC109 - as the sync one
+        """Wait until the job has ended; see :meth:`fastclust.client.Job.wait`."""
+        return await asyncio.to_thread(self._job.wait, timeout)
 
     async def watch(self, timeout: float | None = None) -> AsyncIterator[JobStatus]:  # noqa: ASYNC109 - as the sync one
         """Yield the job's state now and at each change, until it has ended."""
@@ -89,69 +111,85 @@ class AsyncClient:
 
     async def kmeans(self, data: Dataset | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.kmeans`."""
-        return AsyncJob(await asyncio.to_thread(self._client.kmeans, data, **params))
+        return await self._submitted(self._client.kmeans, data, **params)
 
     async def mahalanobis(self, data: Dataset | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.mahalanobis`."""
-        return AsyncJob(await asyncio.to_thread(self._client.mahalanobis, data, **params))
+        return await self._submitted(self._client.mahalanobis, data, **params)
 
     async def neighbors(self, data: Dataset | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.neighbors`."""
-        return AsyncJob(await asyncio.to_thread(self._client.neighbors, data, **params))
+        return await self._submitted(self._client.neighbors, data, **params)
 
-    async def tsne(self, data: Dataset | str, **params: Any) -> AsyncJob:
+    async def tsne(self, data: Dataset | AsyncJob | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.tsne`."""
-        return AsyncJob(await asyncio.to_thread(self._client.tsne, data, **params))
+        return await self._submitted(self._client.tsne, data, **params)
 
     async def train(self, data: Dataset | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.train`."""
-        return AsyncJob(await asyncio.to_thread(self._client.train, data, **params))
+        return await self._submitted(self._client.train, data, **params)
 
-    async def embed(self, data: Dataset | str, model: str, **params: Any) -> AsyncJob:
+    async def embed(self, data: Dataset | str, model: AsyncJob | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.embed`."""
-        return AsyncJob(await asyncio.to_thread(self._client.embed, data, model, **params))
+        return await self._submitted(self._client.embed, data, model, **params)
 
     async def evaluate(self, source: AsyncJob | Dataset | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.evaluate`."""
-        return AsyncJob(await asyncio.to_thread(self._client.evaluate, _name(source), **params))
+        return await self._submitted(self._client.evaluate, source, **params)
 
     async def insight(self, job: AsyncJob | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.insight`."""
-        return AsyncJob(await asyncio.to_thread(self._client.insight, _name(job), **params))
+        return await self._submitted(self._client.insight, job, **params)
 
     async def choose_k(self, source: AsyncJob | Dataset | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.choose_k`."""
-        return AsyncJob(await asyncio.to_thread(self._client.choose_k, _name(source), **params))
+        return await self._submitted(self._client.choose_k, source, **params)
 
     async def propagate_labels(
         self, source: AsyncJob | Dataset | str, labels: Dataset | str, **params: Any
     ) -> AsyncJob:
         """See :meth:`Client.propagate_labels`: labels are integers ``[n]``; the same errors, InputError first."""
-        return AsyncJob(await asyncio.to_thread(self._client.propagate_labels, _name(source), labels, **params))
+        return await self._submitted(self._client.propagate_labels, source, labels, **params)
 
     async def pipeline(self, data: Dataset | str, **params: Any) -> AsyncJob:
         """See :meth:`Client.pipeline`."""
-        return AsyncJob(await asyncio.to_thread(self._client.pipeline, data, **params))
+        return await self._submitted(self._client.pipeline, data, **params)
 
     async def assign(self, model: AsyncJob | str, rows: Any, **options: Any) -> Any:
         """See :meth:`Client.assign`: int32 ``[rows]`` of ``rows`` ``[rows, d]``; the same errors, InputError first."""
-        return await asyncio.to_thread(self._client.assign, _name(model), rows, **options)
+        return await asyncio.to_thread(self._client.assign, _named(model), rows, **options)
 
     async def search(self, model: AsyncJob | str, rows: Any, n_neighbors: int = 15, **options: Any) -> Any:
         """See :meth:`Client.search`: distances and int64 indices ``[rows, k]``; the same errors, InputError first."""
-        return await asyncio.to_thread(self._client.search, _name(model), rows, n_neighbors, **options)
+        return await asyncio.to_thread(self._client.search, _named(model), rows, n_neighbors, **options)
 
     async def transform(self, model: AsyncJob | str, source: Any, **options: Any) -> Any:
         """See :meth:`Client.transform`."""
-        return await asyncio.to_thread(self._client.transform, _name(model), source, **options)
+        return await asyncio.to_thread(self._client.transform, _named(model), source, **options)
 
     async def distances(self, model: AsyncJob | str, rows: Any, others: Any = None, **options: Any) -> Any:
         """See :meth:`Client.distances`: ``[rows, others]`` in the rows' dtype; the same errors, InputError first."""
-        return await asyncio.to_thread(self._client.distances, _name(model), rows, others, **options)
+        return await asyncio.to_thread(self._client.distances, _named(model), rows, others, **options)
 
     async def import_dataset(self, uri: str, **options: Any) -> AsyncJob:
         """See :meth:`Client.import_dataset`."""
-        return AsyncJob(await asyncio.to_thread(self._client.import_dataset, uri, **options))
+        return await self._submitted(self._client.import_dataset, uri, **options)
+
+    async def dataset(self, name: str) -> Dataset:
+        """See :meth:`Client.dataset`."""
+        return await asyncio.to_thread(self._client.dataset, name)
+
+    async def datasets(self) -> list[Dataset]:
+        """See :meth:`Client.datasets`."""
+        return await asyncio.to_thread(self._client.datasets)
+
+    async def delete_dataset(self, dataset: Dataset | str) -> None:
+        """See :meth:`Client.delete_dataset`."""
+        await asyncio.to_thread(self._client.delete_dataset, dataset)
+
+    async def submit(self, spec: spec_pb2.JobSpec, *, name: str = "", request_id: str | None = None) -> AsyncJob:
+        """See :meth:`Client.submit`."""
+        return await self._submitted(self._client.submit, spec, name=name, request_id=request_id)
 
     async def job(self, name: str) -> AsyncJob:
         """See :meth:`Client.job`."""
@@ -161,6 +199,11 @@ class AsyncClient:
         """See :meth:`Client.jobs`."""
         return await asyncio.to_thread(self._client.jobs)
 
+    async def _submitted(self, submit: Callable[..., Job], *given: Any, **params: Any) -> AsyncJob:
+        """Call what makes a job; handles of jobs, also among the parameters, are handed on by their names."""
+        named = {key: _named(value) for key, value in params.items()}
+        return AsyncJob(await asyncio.to_thread(submit, *map(_named, given), **named))
 
-def _name(model: AsyncJob | Dataset | str) -> str:
-    return model if isinstance(model, str) else model.name
+
+def _named(thing: Any) -> Any:
+    return thing.name if isinstance(thing, AsyncJob) else thing

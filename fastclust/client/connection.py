@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Retry"]
 
 _RECEIVE = 16 * 2**20
+#: Seconds after which it is said that a server is away.
+_QUIET_SECONDS = 1.0
 _OPTIONS = [
     ("grpc.max_receive_message_length", _RECEIVE),
     # Chunks of 1 MiB go as few frames.
@@ -39,6 +41,8 @@ class Connection:
         Root certificates, private key and certificate chain, PEM; all None: an unencrypted connection.
     connect_timeout, reconnect_timeout
         Seconds to look for a server that has not answered yet, and for one that has.
+    told
+        Hears once each time when a server has been away for :data:`_QUIET_SECONDS`.
     """
 
     def __init__(
@@ -48,10 +52,12 @@ class Connection:
         certificates: tuple[bytes | None, bytes | None, bytes | None],
         connect_timeout: float,
         reconnect_timeout: float,
+        told: Callable[[str], None] | None = None,
     ) -> None:
         self.address = address
         self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self.patience_of = {False: connect_timeout, True: reconnect_timeout}
+        self.told = told
         self._answered = False
         if any(certificates):
             self.channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*certificates), _OPTIONS)
@@ -100,11 +106,16 @@ class Retry:
         self._connection = connection
         self._since = time.monotonic()
         self._pause = 0.05
+        self._said = False
 
     def wait(self, error: grpc.RpcError) -> None:
         """Return after a pause if ``error`` may pass by itself, else raise ours."""
         waited = time.monotonic() - self._since
         if not failures.is_transient(error) or waited + self._pause > self._connection.patience:
             raise self._connection.failure(error) from None
+        if waited > _QUIET_SECONDS and not self._said and self._connection.told is not None:
+            self._said = True
+            left = self._connection.patience - waited
+            self._connection.told(f"{self._connection.address} does not answer; looked for {left:.0f} s more")
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, 2.0)

@@ -49,6 +49,8 @@ class Step:
     fraction: float
     seconds: float
     reused: bool
+    #: Of this step, which is under way; None while it cannot be told.
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class JobStatus:
     step: str
     message: str
     steps: tuple[Step, ...]
+    #: Of the whole job, told in its last step; before that there is only what is left of the step.
     seconds_left: float | None
     sequence: int
     created: float
@@ -88,11 +91,17 @@ def status_of(job: job_pb2.Job) -> JobStatus:
         fraction=1.0 if job.state == job_pb2.JOB_STATE_SUCCEEDED else progress.fraction,
         step=progress.step,
         message=progress.message,
-        steps=tuple(Step(step.name, step.fraction, step.seconds, step.reused) for step in progress.steps),
-        seconds_left=progress.seconds_left if progress.HasField("seconds_left") else None,
+        steps=tuple(
+            Step(step.name, step.fraction, step.seconds, step.reused, _seconds_left(step)) for step in progress.steps
+        ),
+        seconds_left=_seconds_left(progress),
         sequence=job.sequence,
         created=job.create_time.seconds + job.create_time.nanos / 1e9,
     )
+
+
+def _seconds_left(of: job_pb2.JobProgress | job_pb2.JobStep) -> float | None:
+    return of.seconds_left if of.HasField("seconds_left") else None
 
 
 class Job:
@@ -105,6 +114,11 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self.name}>"
+
+    @property
+    def address(self) -> str:
+        """The server's, as the client was given it."""
+        return self._client.address
 
     def progress(self) -> JobStatus:
         """Ask how far the job is."""

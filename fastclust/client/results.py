@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Result"]
 
+#: Metrics that count something: whole numbers here, as they are in the library. All travel as doubles.
+_COUNTS = frozenset(
+    {"bytes", "duplicate_groups", "duplicate_rows", "k", "labelled_rows", "n_iter", "rank", "reached_rows", "rows"}
+)
+
 
 class Result:
     """Results by name: ``result.labels``, ``result.embedding``, ``result.inertia``, ``result["report.html"]``."""
@@ -27,7 +32,9 @@ class Result:
     ) -> None:
         self.job = job
         #: Numbers, by name.
-        self.metrics = dict(metrics)
+        self.metrics: dict[str, float | int] = {
+            name: int(value) if name in _COUNTS else value for name, value in metrics.items()
+        }
         #: How the result came to be, by name.
         self.notes = dict(notes)
         self._artifacts = dict(artifacts)

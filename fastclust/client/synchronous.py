@@ -59,6 +59,8 @@ class Client:
         Seconds to look for a server that has not answered yet.
     reconnect_timeout
         Seconds to look for it again when the connection broke; uploads, downloads and waits go on where they were.
+    told
+        Called, from the calling thread, with a sentence when the server has been away for a second and is looked for.
     """
 
     def __init__(
@@ -71,10 +73,16 @@ class Client:
         certificate_chain: bytes | None = None,
         connect_timeout: float = 5.0,
         reconnect_timeout: float = 60.0,
+        told: Callable[[str], None] | None = None,
     ) -> None:
         self.address = address
         self._connection = Connection(
-            address, token, (root_certificates, private_key, certificate_chain), connect_timeout, reconnect_timeout
+            address,
+            token,
+            (root_certificates, private_key, certificate_chain),
+            connect_timeout,
+            reconnect_timeout,
+            told,
         )
         self.call = self._connection.call
         channel = self._connection.channel

@@ -141,7 +141,8 @@ class BalancedKMeans(Centers):
             moved = means_of(sums, total, centers, cosine=space.name == "cosine")
             shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
             centers = moved
-            progress.report("kmeans", run + n_iter / self.max_iter, self._n_init, f"run {run + 1}, iteration {n_iter}")
+            said = f"run {run + 1}, iteration {n_iter}"
+            progress.report("kmeans", run + n_iter / self.max_iter, self._n_init, said, bound=True)
             if self.verbose:
                 print(f"BalancedKMeans run {run + 1}, iteration {n_iter}: {changed} labels changed")  # noqa: T201
             if (changed == 0 and n_iter > 1) or shift <= tol:

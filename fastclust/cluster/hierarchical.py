@@ -156,7 +156,9 @@ class HierarchicalKMeans(Centers):
                 cells, probes = self._grouped(centers, random)
             sums, total, changed = passes.step(centers, cells, probes)
             centers = means_of(sums, total, centers, cosine=self._cosine)
-            progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}, {changed} labels changed")
+            progress.report(
+                "kmeans", n_iter, self.max_iter, f"iteration {n_iter}, {changed} labels changed", bound=True
+            )
             if self.verbose:
                 print(f"HierarchicalKMeans iteration {n_iter}: {changed} labels changed")  # noqa: T201
             if n_iter > 1 and changed <= self.tol * n:

@@ -87,7 +87,8 @@ def lloyd(
         moved = next_centers(rows, labels, centers, weights, sums, total, cosine=cosine)
         shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
         before, centers = centers, moved
-        progress.report("kmeans", number + n_iter / max_iter, runs, f"run {number + 1}, iteration {n_iter}")
+        said = f"run {number + 1}, iteration {n_iter}"
+        progress.report("kmeans", number + n_iter / max_iter, runs, said, bound=True)
         if changed == 0 and n_iter > 1:
             _say(verbose, f"Converged at iteration {n_iter - 1}: strict convergence.")
             stopped = True

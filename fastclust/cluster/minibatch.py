@@ -133,7 +133,7 @@ class MiniBatchKMeans(Centers):
         for step in range(steps):
             batch, unit = batches.next()
             inertia, moved = self._step(batch, unit, random)
-            progress.report("kmeans", step + 1, steps, f"batch {step + 1}")
+            progress.report("kmeans", step + 1, steps, f"batch {step + 1}", bound=True)
             if patience.over(step + 1, steps, inertia / self._batch_size, moved):
                 break
         self.n_steps_ = step + 1

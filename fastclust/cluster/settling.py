@@ -92,7 +92,7 @@ class Settling:
             rest -= 1
             moved, changed = self._move(swap=self.n_iter <= _SWAPPED and self.n_iter < most)
             said = f"iteration {self.n_iter}, {changed} labels changed"
-            progress.report("kmeans", self.n_iter, most, said)
+            progress.report("kmeans", self.n_iter, most, said, bound=True)
             if verbose:
                 print(f"HierarchicalKMeans {said}, {moved} centres moved")  # noqa: T201
             if self.n_iter > 1 and not moved and changed <= tol * len(self.labels):

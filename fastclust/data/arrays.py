@@ -69,14 +69,14 @@ class ArrayImages(ImageSource):
         self.image(row).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
 
-    def blocks(self, count: int, *, size: int | None = None) -> Iterator[NDArray[np.uint8]]:
+    def blocks(self, count: int, *, size: int | None = None, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         """Yield blocks as :meth:`ImageSource.blocks`; without decoding where the size is as it is."""
         height, width, _ = self.shape
         if size is None or (height, width) == (size, size):
-            for start in range(0, len(self), count):
-                yield np.ascontiguousarray(self._pixels_all[start : start + count])
+            for first in range(start, len(self), count):
+                yield np.ascontiguousarray(self._pixels_all[first : first + count])
         else:
-            yield from super().blocks(count, size=size)
+            yield from super().blocks(count, size=size, start=start)
 
 
 def read_idx(path: Path) -> NDArray[Any]:

@@ -52,15 +52,16 @@ class ImageSource(ABC):
     def encoded(self, row: int) -> bytes:
         """Return one image as the bytes of an image file."""
 
-    def blocks(self, count: int, *, size: int | None = None) -> Iterator[NDArray[np.uint8]]:
-        """Yield all images in order, ``count`` at a time, as uint8 ``[b, h, w, c]`` with 1 or 3 channels.
+    def blocks(self, count: int, *, size: int | None = None, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """Yield images in order, ``count`` at a time, as uint8 ``[b, h, w, c]`` with 1 or 3 channels.
 
+        From image ``start`` on.
         ``size`` is in pixels a side: the middle square of each image, resampled. None keeps the images as they are,
         which must then have one shape. Raises InputError where they have not.
         """
         channels = self.channels
-        for start in range(0, len(self), count):
-            rows = range(start, min(start + count, len(self)))
+        for first in range(start, len(self), count):
+            rows = range(first, min(first + count, len(self)))
             yield np.stack([self._pixels(row, size, channels) for row in rows])
 
     def read(self, size: int | None = None) -> NDArray[np.uint8]:

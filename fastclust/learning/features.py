@@ -11,6 +11,8 @@ from fastclust.errors import InputError
 from fastclust.progress import report
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
 
     from fastclust.data import ImageSource
@@ -48,6 +50,7 @@ def compute_features(
     size: int | None = None,
     views: int = 1,
     random_state: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> FeatureSet:
     """Compute one row for each image.
 
@@ -69,6 +72,9 @@ def compute_features(
         Above 1, ``views`` randomly shifted, scaled and turned copies of each image are computed as well.
     random_state
         Seed of the views.
+    checkpoint
+        Folder in which features of a net are kept every few seconds, so that another call with the same images goes on
+        there, to the same numbers; the caller removes it. Views, and pixels, which are quick, are not kept.
 
     Raises
     ------
@@ -88,7 +94,9 @@ def compute_features(
     if name not in ("auto", "pixels"):
         from fastclust.learning import pretrained
 
-        return pretrained.compute(images, name, size=size, views=views, random_state=random_state)
+        return pretrained.compute(
+            images, name, size=size, views=views, random_state=random_state, checkpoint=checkpoint
+        )
     if size is None and _needs_size(images):
         size = LARGEST_PIXELS
     blocks = []

@@ -9,9 +9,11 @@ import numpy as np
 
 from fastclust.errors import InputError, MissingPackageError
 from fastclust.learning.features import FeatureSet, unit_rows
+from fastclust.learning.kept import KeptRows
 from fastclust.progress import report
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     from torch import Tensor
@@ -41,7 +43,15 @@ class _Net(NamedTuple):
     size: int
 
 
-def compute(images: ImageSource, name: str, *, size: int | None, views: int, random_state: int | None) -> FeatureSet:
+def compute(
+    images: ImageSource,
+    name: str,
+    *,
+    size: int | None,
+    views: int,
+    random_state: int | None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> FeatureSet:
     """Compute pooled features ``[n, d]``. See :func:`fastclust.learning.features.compute_features`."""
     import torch
 
@@ -51,18 +61,18 @@ def compute(images: ImageSource, name: str, *, size: int | None, views: int, ran
     net = _open(name)
     side = size or net.size
     generator = generator_of(random_state)
-    values, drawn = [], []
-    done = 0
+    kept = KeptRows(checkpoint if views == 1 else None, {"net": name, "size": side, "images": len(images)})
+    drawn = []
+    # Blocks begin where they would have begun, whatever an earlier attempt left: a row's last bits depend on its block.
     with torch.inference_mode():
-        for block in images.blocks(_BLOCK, size=side):
+        for block in images.blocks(_BLOCK, size=side, start=kept.rows):
             pixels = torch.from_numpy(block).permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
-            values.append(unit_rows(net.describe(pixels).numpy()))
+            kept.add(unit_rows(net.describe(pixels).numpy()))
             if views > 1:
                 copies = [unit_rows(net.describe(random_affine(pixels, generator)).numpy()) for _ in range(views)]
                 drawn.append(np.stack(copies, 1))
-            done += len(block)
-            report("features", done, len(images), f"{done} of {len(images)} images")
-    return FeatureSet(np.concatenate(values), np.concatenate(drawn) if drawn else None, name, side)
+            report("features", kept.rows, len(images), f"{kept.rows} of {len(images)} images")
+    return FeatureSet(kept.all(), np.concatenate(drawn) if drawn else None, name, side)
 
 
 def _open(name: str) -> _Net:

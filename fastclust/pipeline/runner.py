@@ -164,11 +164,12 @@ def _do(step: Step, key: str, context: RunContext, folder: RunFolder, share: tup
     begin, end = share
     reached = 0.0
 
-    def tell(fraction: float, message: str = "") -> None:
+    def tell(fraction: float, message: str = "", *, bound: bool = False) -> None:
         nonlocal reached
         reached = max(reached, fraction)
         if listener is not None:
-            listener(progress.Progress(step.name, reached, message, begin + (end - begin) * reached))
+            overall = begin + (end - begin) * reached
+            listener(progress.Progress(step.name, reached, message, overall, bound))
 
     before = folder.finished(step.name, key)
     if before is not None:
@@ -186,7 +187,10 @@ def _do(step: Step, key: str, context: RunContext, folder: RunFolder, share: tup
                 listener(inner)
             return
         # Parts of the work, such as the graph that learning mines, are told of but do not move the step on.
-        tell(0.99 * inner.fraction if inner.step == (step.reports or step.name) else reached, inner.message)
+        if inner.step == (step.reports or step.name):
+            tell(0.99 * inner.fraction, inner.message, bound=inner.bound)
+        else:
+            tell(reached, inner.message)
 
     with progress.listening(hear):
         outcome = step.work(context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from fastclust import progress
 from fastclust.artifacts import save_array, save_json
 from fastclust.errors import InputError
 from fastclust.pipeline.describe import describe_insight, describe_quality, write_ids
+from fastclust.pipeline.folder import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,8 @@ _ROWS_PER_COLUMN = 10
 _LEAST_ROWS = 4
 #: What was learned without labels, kept apart from what came of it with some; and the curve that k was chosen from.
 _TAUGHT, _CHOICE = "self-taught.safetensors", "choice.json"
+#: Where features are kept while they are computed.
+_PARTS = "features.state"
 
 
 class Outcome(NamedTuple):
@@ -83,7 +87,8 @@ def _features(context: RunContext) -> Outcome:
         assert source.images is not None
 
         params = context.params
-        found = compute_features(source.images, features=params.features, size=params.image_size)
+        parts = context.path / _PARTS / key_of(source.fingerprint)
+        found = compute_features(source.images, features=params.features, size=params.image_size, checkpoint=parts)
         values = found.values
         notes = {
             "features": found.name,
@@ -92,6 +97,7 @@ def _features(context: RunContext) -> Outcome:
             "dim": values.shape[1],
         }
     save_array(context.path / "features.npy", values)
+    shutil.rmtree(context.path / _PARTS, ignore_errors=True)
     return Outcome(["features.npy"], notes)
 
 

@@ -28,7 +28,7 @@ from fastclust.v1 import spec_pb2 as fastclust_dot_v1_dot_spec__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61stclust/v1/job.proto\x12\x0c\x66\x61stclust.v1\x1a\x1b\x66\x61stclust/v1/artifact.proto\x1a\x19\x66\x61stclust/v1/common.proto\x1a\x17\x66\x61stclust/v1/spec.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"J\n\x07JobStep\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0e\n\x06reused\x18\x04 \x01(\x08\"\x90\x01\n\x0bJobProgress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12$\n\x05steps\x18\x04 \x03(\x0b\x32\x15.fastclust.v1.JobStep\x12\x19\n\x0cseconds_left\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_seconds_left\"\xaf\x05\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12#\n\x04spec\x18\x04 \x01(\x0b\x32\x15.fastclust.v1.JobSpec\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.fastclust.v1.JobState\x12\x18\n\x10\x63\x61ncel_requested\x18\x06 \x01(\x08\x12+\n\x08progress\x18\x07 \x01(\x0b\x32\x19.fastclust.v1.JobProgress\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\t \x01(\x05\x12\x10\n\x08sequence\x18\n \x01(\x03\x12)\n\tartifacts\x18\x0b \x03(\x0b\x32\x16.fastclust.v1.Artifact\x12\"\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x13.fastclust.v1.Error\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07metrics\x18\x10 \x03(\x0b\x32\x1e.fastclust.v1.Job.MetricsEntry\x12+\n\x05notes\x18\x11 \x03(\x0b\x32\x1c.fastclust.v1.Job.NotesEntry\x12\x0f\n\x07\x64\x61taset\x18\x12 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a,\n\nNotesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x10\x43reateJobRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.fastclust.v1.JobSpec\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"o\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12&\n\x06states\x18\x03 \x03(\x0e\x32\x16.fastclust.v1.JobState\x12\r\n\x05kinds\x18\x04 \x03(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.fastclust.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x10\x44\x65leteJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"8\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fresume_sequence\x18\x02 \x01(\x03*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x32\x9f\x03\n\nJobService\x12>\n\tCreateJob\x12\x1e.fastclust.v1.CreateJobRequest\x1a\x11.fastclust.v1.Job\x12\x38\n\x06GetJob\x12\x1b.fastclust.v1.GetJobRequest\x1a\x11.fastclust.v1.Job\x12I\n\x08ListJobs\x12\x1d.fastclust.v1.ListJobsRequest\x1a\x1e.fastclust.v1.ListJobsResponse\x12>\n\tCancelJob\x12\x1e.fastclust.v1.CancelJobRequest\x1a\x11.fastclust.v1.Job\x12L\n\tDeleteJob\x12\x1e.fastclust.v1.DeleteJobRequest\x1a\x1f.fastclust.v1.DeleteJobResponse\x12>\n\x08WatchJob\x12\x1d.fastclust.v1.WatchJobRequest\x1a\x11.fastclust.v1.Job0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61stclust/v1/job.proto\x12\x0c\x66\x61stclust.v1\x1a\x1b\x66\x61stclust/v1/artifact.proto\x1a\x19\x66\x61stclust/v1/common.proto\x1a\x17\x66\x61stclust/v1/spec.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"v\n\x07JobStep\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0e\n\x06reused\x18\x04 \x01(\x08\x12\x19\n\x0cseconds_left\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_seconds_left\"\x90\x01\n\x0bJobProgress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12$\n\x05steps\x18\x04 \x03(\x0b\x32\x15.fastclust.v1.JobStep\x12\x19\n\x0cseconds_left\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_seconds_left\"\xaf\x05\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12#\n\x04spec\x18\x04 \x01(\x0b\x32\x15.fastclust.v1.JobSpec\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.fastclust.v1.JobState\x12\x18\n\x10\x63\x61ncel_requested\x18\x06 \x01(\x08\x12+\n\x08progress\x18\x07 \x01(\x0b\x32\x19.fastclust.v1.JobProgress\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\t \x01(\x05\x12\x10\n\x08sequence\x18\n \x01(\x03\x12)\n\tartifacts\x18\x0b \x03(\x0b\x32\x16.fastclust.v1.Artifact\x12\"\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x13.fastclust.v1.Error\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07metrics\x18\x10 \x03(\x0b\x32\x1e.fastclust.v1.Job.MetricsEntry\x12+\n\x05notes\x18\x11 \x03(\x0b\x32\x1c.fastclust.v1.Job.NotesEntry\x12\x0f\n\x07\x64\x61taset\x18\x12 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a,\n\nNotesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x10\x43reateJobRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.fastclust.v1.JobSpec\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"o\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12&\n\x06states\x18\x03 \x03(\x0e\x32\x16.fastclust.v1.JobState\x12\r\n\x05kinds\x18\x04 \x03(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.fastclust.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x10\x44\x65leteJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"8\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fresume_sequence\x18\x02 \x01(\x03*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x32\x9f\x03\n\nJobService\x12>\n\tCreateJob\x12\x1e.fastclust.v1.CreateJobRequest\x1a\x11.fastclust.v1.Job\x12\x38\n\x06GetJob\x12\x1b.fastclust.v1.GetJobRequest\x1a\x11.fastclust.v1.Job\x12I\n\x08ListJobs\x12\x1d.fastclust.v1.ListJobsRequest\x1a\x1e.fastclust.v1.ListJobsResponse\x12>\n\tCancelJob\x12\x1e.fastclust.v1.CancelJobRequest\x1a\x11.fastclust.v1.Job\x12L\n\tDeleteJob\x12\x1e.fastclust.v1.DeleteJobRequest\x1a\x1f.fastclust.v1.DeleteJobResponse\x12>\n\x08WatchJob\x12\x1d.fastclust.v1.WatchJobRequest\x1a\x11.fastclust.v1.Job0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,34 +39,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOB_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_JOB_NOTESENTRY']._loaded_options = None
   _globals['_JOB_NOTESENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATE']._serialized_start=1536
-  _globals['_JOBSTATE']._serialized_end=1690
+  _globals['_JOBSTATE']._serialized_start=1580
+  _globals['_JOBSTATE']._serialized_end=1734
   _globals['_JOBSTEP']._serialized_start=154
-  _globals['_JOBSTEP']._serialized_end=228
-  _globals['_JOBPROGRESS']._serialized_start=231
-  _globals['_JOBPROGRESS']._serialized_end=375
-  _globals['_JOB']._serialized_start=378
-  _globals['_JOB']._serialized_end=1065
-  _globals['_JOB_METRICSENTRY']._serialized_start=973
-  _globals['_JOB_METRICSENTRY']._serialized_end=1019
-  _globals['_JOB_NOTESENTRY']._serialized_start=1021
-  _globals['_JOB_NOTESENTRY']._serialized_end=1065
-  _globals['_CREATEJOBREQUEST']._serialized_start=1067
-  _globals['_CREATEJOBREQUEST']._serialized_end=1164
-  _globals['_GETJOBREQUEST']._serialized_start=1166
-  _globals['_GETJOBREQUEST']._serialized_end=1195
-  _globals['_LISTJOBSREQUEST']._serialized_start=1197
-  _globals['_LISTJOBSREQUEST']._serialized_end=1308
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1310
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1386
-  _globals['_CANCELJOBREQUEST']._serialized_start=1388
-  _globals['_CANCELJOBREQUEST']._serialized_end=1420
-  _globals['_DELETEJOBREQUEST']._serialized_start=1422
-  _globals['_DELETEJOBREQUEST']._serialized_end=1454
-  _globals['_DELETEJOBRESPONSE']._serialized_start=1456
-  _globals['_DELETEJOBRESPONSE']._serialized_end=1475
-  _globals['_WATCHJOBREQUEST']._serialized_start=1477
-  _globals['_WATCHJOBREQUEST']._serialized_end=1533
-  _globals['_JOBSERVICE']._serialized_start=1693
-  _globals['_JOBSERVICE']._serialized_end=2108
+  _globals['_JOBSTEP']._serialized_end=272
+  _globals['_JOBPROGRESS']._serialized_start=275
+  _globals['_JOBPROGRESS']._serialized_end=419
+  _globals['_JOB']._serialized_start=422
+  _globals['_JOB']._serialized_end=1109
+  _globals['_JOB_METRICSENTRY']._serialized_start=1017
+  _globals['_JOB_METRICSENTRY']._serialized_end=1063
+  _globals['_JOB_NOTESENTRY']._serialized_start=1065
+  _globals['_JOB_NOTESENTRY']._serialized_end=1109
+  _globals['_CREATEJOBREQUEST']._serialized_start=1111
+  _globals['_CREATEJOBREQUEST']._serialized_end=1208
+  _globals['_GETJOBREQUEST']._serialized_start=1210
+  _globals['_GETJOBREQUEST']._serialized_end=1239
+  _globals['_LISTJOBSREQUEST']._serialized_start=1241
+  _globals['_LISTJOBSREQUEST']._serialized_end=1352
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1354
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1430
+  _globals['_CANCELJOBREQUEST']._serialized_start=1432
+  _globals['_CANCELJOBREQUEST']._serialized_end=1464
+  _globals['_DELETEJOBREQUEST']._serialized_start=1466
+  _globals['_DELETEJOBREQUEST']._serialized_end=1498
+  _globals['_DELETEJOBRESPONSE']._serialized_start=1500
+  _globals['_DELETEJOBRESPONSE']._serialized_end=1519
+  _globals['_WATCHJOBREQUEST']._serialized_start=1521
+  _globals['_WATCHJOBREQUEST']._serialized_end=1577
+  _globals['_JOBSERVICE']._serialized_start=1737
+  _globals['_JOBSERVICE']._serialized_end=2152
 # @@protoc_insertion_point(module_scope)

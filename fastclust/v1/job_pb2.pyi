@@ -54,12 +54,17 @@ class JobStep(_message.Message):
     FRACTION_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     REUSED_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     fraction: _builtins.float
     """Share done, in [0, 1]."""
     seconds: _builtins.float
     reused: _builtins.bool
     """The result of an earlier attempt or run was taken over."""
+    seconds_left: _builtins.float
+    """Estimate of what is left of this step, which is under way; unset while there is none, and where nobody knows how
+    much the step takes: k-means may converge at any time.
+    """
     def __init__(
         self,
         *,
@@ -67,12 +72,15 @@ class JobStep(_message.Message):
         fraction: _builtins.float = ...,
         seconds: _builtins.float = ...,
         reused: _builtins.bool = ...,
+        seconds_left: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "seconds_left", b"seconds_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "name", b"name", "reused", b"reused", "seconds", b"seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "fraction", b"fraction", "name", b"name", "reused", b"reused", "seconds", b"seconds", "seconds_left", b"seconds_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seconds_left: _TypeAlias = _typing.Literal["seconds_left"]  # noqa: Y015
+    _WhichOneofArgType__seconds_left: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_left) -> _WhichOneofReturnType__seconds_left | None: ...
 
 Global___JobStep: _TypeAlias = JobStep  # noqa: Y015
 
@@ -91,7 +99,9 @@ class JobProgress(_message.Message):
     """What is being done now."""
     message: _builtins.str
     seconds_left: _builtins.float
-    """Estimate; unset while there is none."""
+    """Estimate for the whole job; unset while there is none, and always before the job's last step: how long steps take
+    that have not begun cannot be told from those that have. See JobStep.seconds_left.
+    """
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobStep]: ...
     def __init__(

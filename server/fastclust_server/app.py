@@ -31,7 +31,7 @@ from fastclust_server.calls import Calls
 from fastclust_server.database import Database
 from fastclust_server.jobs.notifier import Notifier
 from fastclust_server.jobs.store import JobStore
-from fastclust_server.jobs.supervisor import Supervisor
+from fastclust_server.jobs.workers import Workers
 from fastclust_server.metrics import Metrics
 from fastclust_server.online.handle import OnlineHandle
 from fastclust_server.pools import Pools
@@ -109,7 +109,7 @@ class Server:
         self._id = names.new_id()[:16]
         self._grpc: grpc.Server | None = None
         self._calls: Calls | None = None
-        self._supervisor: Supervisor | None = None
+        self._workers: Workers | None = None
         self._site: Site | None = None
         #: Address of the page, once it is served.
         self.page: str | None = None
@@ -136,12 +136,8 @@ class Server:
         )
         if removed:
             log.event("swept", count=len(removed), first=removed[:20])
-        self._supervisor = Supervisor(
-            self._folder,
-            self._store,
-            server=self._id,
-            changed=self._notifier.wake,
-            settings=settings,
+        self._workers = Workers(
+            self._folder, self._store, server=self._id, changed=self._notifier.wake, settings=settings
         )
         self._calls = Calls(authenticator, self._pools, self._metrics, self._telemetry)
         self._grpc = self._build(self._calls)
@@ -152,7 +148,7 @@ class Server:
         for one in (self._stalls, self._notifier, self._online, self._retention):
             one.start()
         self._grpc.start()
-        self._supervisor.start()
+        self._workers.start()
         if settings.metrics is not None:
             log.event("metrics", address=self._metrics.serve(settings.metrics, self._store))
         for service in ("", *_SERVICES):
@@ -166,7 +162,7 @@ class Server:
         self._health.enter_graceful_shutdown()
         if self._site is not None:
             self._site.close()
-        ending = threading.Thread(target=self._supervisor.stop, name="stopping") if self._supervisor else None
+        ending = threading.Thread(target=self._workers.stop, name="stopping") if self._workers else None
         if ending is not None:
             ending.start()
         self._notifier.close()
@@ -196,8 +192,8 @@ class Server:
         ended.wait()
 
     def _changed(self) -> None:
-        if self._supervisor is not None:
-            self._supervisor.wake()
+        if self._workers is not None:
+            self._workers.wake()
         self._notifier.wake()
 
     def _build(self, calls: Calls) -> grpc.Server:

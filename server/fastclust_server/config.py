@@ -9,7 +9,9 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from typing_extensions import override
 
 from fastclust.errors import DataError, InputError, NotFoundError
 from fastclust_server.jobs.engine import check_engine
@@ -35,6 +37,7 @@ _ABOUT = {
     "insecure_public": "serve beyond this machine without TLS or without tokens",
     "grace": "time that a job gets to stop by itself, at a cancellation or a shutdown (seconds)",
     "stall": "time that a stream may stand still (seconds)",
+    "workers": "jobs that run at once, each in a process; 0: one a GPU, or one where there is none",
     "engine": "where kmeans, train, embed (of rows) and exact neighbors jobs compute: local, or ray: on a cluster",
     "ray_address": "HOST:PORT of the Ray cluster, whose nodes see the data folder by its name; one here if not set",
     "ray_workers": "workers of a job on the Ray cluster; 0: one a node",
@@ -76,6 +79,7 @@ class Settings:
     insecure_public: bool = False
     grace: float = 5.0
     stall: float = 60.0
+    workers: int = 0
     engine: str = "local"
     ray_address: str | None = None
     ray_workers: int = 0
@@ -109,6 +113,8 @@ class Settings:
         for name, value in (("--grace", self.grace), ("--stall", self.stall)):
             if not value > 0:
                 raise InputError(name, value, "more than 0 seconds")
+        if self.workers < 0:
+            raise InputError("--workers", self.workers, "0 or more")
         if self.metrics is not None and not _is_loopback(_host(self.metrics, "--metrics")) and not self.insecure_public:
             raise InputError("--metrics", self.metrics, "a loopback address: metrics ask for no token")
         self._check_web()
@@ -186,6 +192,14 @@ def _is_loopback(host: str) -> bool:
         return False  # a name may resolve to anything
 
 
+class _Parser(argparse.ArgumentParser):
+    """Ends after a mistake with what is wrong, not with all thirty flags."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}. See: python -m fastclust_server --help\n")
+
+
 def read_settings(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
     """Read flags, ``FASTCLUST_*`` variables and the file of ``--config``.
 
@@ -196,7 +210,7 @@ def read_settings(arguments: Sequence[str] | None = None, environment: Mapping[s
     NotFoundError, DataError
         A file that is missing or no TOML.
     """
-    parser = argparse.ArgumentParser(prog="fastclust serve", description="The fastclust gRPC server.", epilog=_EPILOG)
+    parser = _Parser(prog="fastclust serve", description="The fastclust gRPC server.", epilog=_EPILOG)
     parser.add_argument("--config", type=Path, help="TOML file with any of these, such as listen = '127.0.0.1:7000'")
     fields = {item.name: item for item in dataclasses.fields(Settings)}
     for name, item in fields.items():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastclust import wire
-from fastclust.client import Client
+from fastclust.client import Client, connection
 from fastclust.client.payloads import CHUNK
 from fastclust.errors import DataLossError, UnavailableError
 from fastclust.v1 import (
@@ -131,6 +131,14 @@ def test_a_watch_goes_on_after_the_last_state_seen(flaky):
     sequences = [state.sequence for state in client.job("jobs/1").watch()]
     assert sequences == list(range(1, 10))
     assert servicer.watched == [0, 2, 4, 6]
+
+
+def test_a_server_that_is_away_for_long_is_told_of_once(monkeypatch):
+    said = []
+    monkeypatch.setattr(connection, "_QUIET_SECONDS", 0.1)
+    with Client("127.0.0.1:1", connect_timeout=1.0, told=said.append) as client, pytest.raises(UnavailableError):
+        client.jobs()
+    assert said == ["127.0.0.1:1 does not answer; looked for 1 s more"]
 
 
 def test_a_server_that_stays_away_ends_the_patience(flaky):

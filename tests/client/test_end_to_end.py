@@ -7,7 +7,8 @@ from PIL import Image
 
 import fastclust as fc
 from fastclust import errors, wire
-from fastclust.client import AsyncClient, Client
+from fastclust.client import AsyncClient, Client, Job
+from fastclust.client.asynchronous import AsyncJob
 from fastclust.v1 import common_pb2, dataset_pb2
 
 
@@ -18,6 +19,7 @@ def test_kmeans_is_the_librarys_to_the_last_bit(client, rows):
     assert np.array_equal(result.labels, here.labels_)
     assert np.array_equal(result.cluster_centers, here.cluster_centers_)
     assert result.inertia == pytest.approx(here.inertia_)
+    assert (result.n_iter, type(result.n_iter)) == (here.n_iter_, int)
     assert result.backend == "numba"
     assert (job.state, job.attempt, job.done()) == ("succeeded", 1, True)
 
@@ -104,6 +106,30 @@ def test_the_asynchronous_client_does_the_same(address, rows):
     states, labels = asyncio.run(work())
     assert states[-1] == "succeeded"
     assert np.array_equal(labels, fc.KMeans(3, random_state=0).fit(rows).labels_)
+
+
+def test_the_asynchronous_client_has_what_the_other_has():
+    def public(kind):
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    for_handles = {"fetch_job", "cancel_job", "delete_job", "watch_job", "result_of"}
+    assert public(Client) - for_handles == public(AsyncClient)
+    assert public(Job) == public(AsyncJob)
+
+
+def test_jobs_are_handed_to_jobs_by_either_client(address, rows):
+    async def work():
+        async with AsyncClient(address) as client:
+            data = await client.upload(rows)
+            metric = await client.mahalanobis(data)
+            await metric.wait(timeout=120)
+            clusters = await client.kmeans(data, n_clusters=3, metric=metric, random_state=0)
+            await clusters.wait(timeout=120)
+            found = await (await client.choose_k(clusters, ks=[2, 3])).result(timeout=120)
+            await clusters.delete()
+            return found.k
+
+    assert asyncio.run(work()) in {2, 3}
 
 
 # Bad input: each is an exception that names field, value and what is allowed, and the server lives on. ----------------

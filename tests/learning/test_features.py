@@ -8,7 +8,7 @@ import torch
 
 import fastclust as fc
 from fastclust.errors import InputError, MissingPackageError
-from fastclust.learning import compute_features
+from fastclust.learning import compute_features, kept, pretrained
 from fastclust.learning.views import random_affine
 
 
@@ -90,3 +90,29 @@ def test_the_net_gives_unit_rows_of_1280():
     found = compute_features(fc.open_images(images(2, 70, 70, 3)), features="efficientnet-lite0", size=64)
     assert found.name == "efficientnet-lite0"
     assert found.values.shape == (2, 1280)
+
+
+def test_features_of_a_net_go_on_where_a_kill_left_them(tmp_path, monkeypatch):
+    described = []
+
+    def describe(pixels):
+        if len(described) == 3:
+            raise KeyboardInterrupt
+        described.append(len(pixels))
+        return pixels.flatten(1)[:, :5] + 1
+
+    net = pretrained._Net(describe, 8)
+    monkeypatch.setattr(pretrained, "_open", lambda _name: net)
+    monkeypatch.setattr(kept, "_SECONDS", 0.0)
+    source, folder = fc.open_images(images(n=150, h=9, w=9)), tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        compute_features(source, features="timm:some", checkpoint=folder)
+    described.append("again")
+    gone_on = compute_features(source, features="timm:some", checkpoint=folder).values
+    assert described == [32, 32, 32, "again", 32, 22]
+    assert np.array_equal(gone_on, compute_features(source, features="timm:some").values)
+    # Parts of another size are no beginning of these, and a damaged one is computed again.
+    other = compute_features(source, features="timm:some", size=4, checkpoint=folder).values
+    assert np.array_equal(other, compute_features(source, features="timm:some", size=4).values)
+    (folder / "rows-32.safetensors").write_bytes(b"torn")
+    assert np.array_equal(compute_features(source, features="timm:some", size=4, checkpoint=folder).values, other)

@@ -121,7 +121,7 @@ def test_start_submit_watch_cancel_and_restart(stranger):
     subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=node, check=True)
     stranger.type(f"node {node}/client.mjs localhost:{stranger.port} {ROOT}/proto")
 
-    tsne, _ls, watch, cancel = commands_of("Watch, cancel, restart")
+    tsne, _ls, watch, _download, cancel, *_ = commands_of("Watch, cancel, restart")
     running = subprocess.Popen(stranger.words(tsne), cwd=stranger.folder, stderr=subprocess.PIPE, text=True)
     name = wait_for_a_job(stranger, server_option)
     running.send_signal(signal.SIGINT)

@@ -28,6 +28,19 @@ def test_a_file_that_says_nonsense_is_refused(tmp_path, text):
         read_settings(["--config", str(tmp_path / "c.toml"), "--data", str(tmp_path)], {})
 
 
+def test_an_unknown_flag_is_told_in_a_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        read_settings(["--data", str(tmp_path), "--no-such"], {})
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said == "error: unrecognized arguments: --no-such. See: python -m fastclust_server --help\n"
+
+
+def test_fewer_workers_than_none_are_refused(tmp_path):
+    with pytest.raises(errors.InputError, match="--workers: got -1"):
+        Settings(tmp_path, workers=-1).check()
+
+
 def test_a_set_up_without_a_folder_is_refused():
     with pytest.raises(errors.InputError, match="--data"):
         read_settings([], {})

@@ -18,7 +18,7 @@ def test_steps_without_a_whole_are_weighed():
 
 
 def test_the_share_of_the_whole_never_goes_back():
-    tracker = Tracker({})
+    tracker = Tracker({"kmeans": 1})
     for fraction in (0.5, 0.2):
         tracker.update(Progress("kmeans", fraction))
     assert tracker.message().fraction == pytest.approx(0.5)
@@ -30,18 +30,62 @@ def test_a_run_that_knows_its_whole_is_believed():
     assert tracker.message().fraction == pytest.approx(0.6)
 
 
+def left(told):
+    """What is told to be left: of the whole, and of each step."""
+    steps = {step.name: step.seconds_left for step in told.steps if step.HasField("seconds_left")}
+    return told.seconds_left if told.HasField("seconds_left") else None, steps
+
+
 def test_the_time_left_is_told_once_the_pace_has_held():
     """Half a minute of compiling, then a hundredth a second."""
     at = [0.0]
-    tracker = Tracker({}, lambda: at[0])
+    tracker = Tracker({"map": 1}, lambda: at[0])
     heard = {}
     for at[0], share in [(0.0, 0.0), *((30.0 + step, step / 100) for step in range(1, 80))]:
         tracker.update(Progress("map", share))
-        told = tracker.message()
-        heard[share] = told.seconds_left if told.HasField("seconds_left") else None
-    assert heard[0.01] is heard[0.03] is None
-    assert heard[0.5] == pytest.approx(50.0)
-    assert not tracker.finished().HasField("seconds_left")
+        heard[share] = left(tracker.message())
+    assert heard[0.01] == heard[0.03] == (None, {})
+    assert heard[0.5] == (50.0, {"map": 50.0})
+    assert left(tracker.finished()) == (None, {})
+
+
+def test_of_the_whole_is_told_in_the_last_step_only():
+    """The first of two steps takes nine times as long as was guessed: what it would say of the second is wrong."""
+    at = [0.0]
+    tracker = Tracker({"neighbors": 1, "tsne": 9}, lambda: at[0])
+    heard = []
+    for name, seconds in (("neighbors", 100.0), ("tsne", 100.0)):
+        for share in range(101):
+            tracker.update(Progress(name, share / 100))
+            heard.append(left(tracker.message()))
+            at[0] += seconds / 100
+    assert heard[50] == (None, {"neighbors": 50.0})
+    assert heard[100] == heard[101] == (None, {})
+    assert heard[151] == (50.0, {"tsne": 50.0})
+
+
+def test_nothing_is_told_of_work_that_may_end_at_any_time():
+    at = [0.0]
+    tracker = Tracker({"kmeans": 1}, lambda: at[0])
+    for at[0] in range(100):
+        tracker.update(Progress("kmeans", at[0] / 300, bound=True))
+        assert left(tracker.message()) == (None, {})
+
+
+def test_a_part_that_is_no_step_of_the_plan_does_not_move_the_whole():
+    tracker = Tracker({"features": 1, "learn": 3})
+    tracker.update(Progress("encode", 0.9))
+    assert tracker.message().fraction == 0
+    tracker.update(Progress("learn", 0.5))
+    assert tracker.message().fraction == pytest.approx(0.625)
+
+
+def test_a_step_that_is_come_back_to_keeps_its_seconds():
+    at = [0.0]
+    tracker = Tracker({"learn": 1}, lambda: at[0])
+    for at[0], name in ((0.0, "learn"), (10.0, "learn"), (10.0, "encode"), (15.0, "learn"), (17.0, "learn")):
+        tracker.update(Progress(name, at[0] / 20))
+    assert {step.name: step.seconds for step in tracker.message().steps}["learn"] == 12.0
 
 
 def test_nothing_is_done_before_it_is_published():

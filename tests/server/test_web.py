@@ -221,6 +221,9 @@ def test_progress_and_failures_are_shown(site):
     page = ask(site, "GET", "/", Cookie=sign_in(site, "secret-of-ann"))
     assert all(text in page.text for text in ("42%", "17 s left", "iteration &lt;9&gt;", "running"))
     assert page.headers["Refresh"] == "2"
+    now = job_pb2.JobProgress(fraction=0.42, step="map", steps=[job_pb2.JobStep(name="map", seconds_left=9)])
+    site.store.heartbeat(job.claim, now.SerializeToString())
+    assert "map, 9 s left of it" in ask(site, "GET", "/", Cookie=sign_in(site, "secret-of-ann")).text
     site.store.fail(job.claim, common_pb2.Error(message="no <room>").SerializeToString())
     assert "no &lt;room&gt;" in ask(site, "GET", "/", Cookie=sign_in(site, "secret-of-ann")).text
 

@@ -25,7 +25,7 @@ from fastclust_server.jobs.records import ENDED
 from fastclust_server.jobs.store import LEASE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from fastclust_server.config import Settings
     from fastclust_server.jobs.records import JobRecord
@@ -66,6 +66,10 @@ class Supervisor:
         Called, from the supervisor's thread, when it changed a job.
     settings
         ``grace``: seconds that a cancelled job, or the worker at shutdown, gets to stop by itself.
+    environment
+        What the worker's environment has beyond the server's.
+    cold
+        Whether the worker compiles nothing before a job asks, whatever the settings say.
     """
 
     def __init__(
@@ -76,14 +80,17 @@ class Supervisor:
         server: str,
         changed: Callable[[], None],
         settings: Settings,
+        environment: Mapping[str, str],
+        cold: bool,
     ) -> None:
         self._folder = folder
         self._store = store
         self._server = server
         self._changed = changed
         self._grace = settings.grace
-        self._told = json.dumps(settings.for_worker())
-        self._environment = os.environ | ENVIRONMENT
+        told = settings.for_worker()
+        self._told = json.dumps(told | {"cold": cold or told["cold"]})
+        self._environment = os.environ | ENVIRONMENT | dict(environment)
         if settings.database is not None:
             # Not on the command line, where everybody on the machine could read its password.
             self._environment["FASTCLUST_DATABASE"] = settings.database

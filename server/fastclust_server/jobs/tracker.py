@@ -28,8 +28,11 @@ class Tracker:
     Parameters
     ----------
     weights
-        Steps in order, with their shares of the time, for work that has several steps and does not say how far the
-        whole is.
+        The steps to come, in order, with their shares of the time, about; empty for work that says itself how far the
+        whole is. Steps that are not among them are parts of others: they are told of and do not move the whole on.
+
+    Of the time left is told what can be known: that of the step under way, once its pace has held; of the whole only
+    in the last step. Shares of the time are guesses, and how long one step takes says nothing of another.
     """
 
     def __init__(self, weights: Mapping[str, float], now: Callable[[], float] = time.monotonic) -> None:
@@ -40,13 +43,17 @@ class Tracker:
         for name, share in self._share.items():
             self._begin[name] = reached
             reached += share
+        self._last = next(reversed(self._share), "")
         self._guard = threading.Lock()
         self._now, self._pace = now, Pace(now)
         self._steps: dict[str, job_pb2.JobStep] = {}
         self._step_started = now()
+        self._step_spent = 0.0
         self._fraction = 0.0
         self._step = ""
         self._message = ""
+        #: Share of the step under way, and whether the work has no other way to go than through all of it.
+        self._done, self._known = 0.0, False
 
     def update(self, progress: Progress) -> None:
         """Take one report in."""
@@ -55,17 +62,23 @@ class Tracker:
             if progress.step == NOTICE:
                 self._message = progress.message
                 return
-            if progress.step != self._step:
-                self._step, self._step_started = progress.step, now
             step = self._steps.setdefault(progress.step, job_pb2.JobStep(name=progress.step))
+            if progress.step != self._step:
+                self._step, self._step_started, self._step_spent = progress.step, now, step.seconds
+                self._pace = Pace(self._now)
             step.fraction = max(step.fraction, progress.fraction)
-            step.seconds = now - self._step_started
+            step.seconds = self._step_spent + now - self._step_started
             step.reused = progress.message == "reused"
             self._message = progress.message
-            whole = progress.overall
-            if whole is None:
-                whole = self._begin.get(progress.step, 0.0) + self._share.get(progress.step, 1.0) * progress.fraction
-            self._fraction = max(self._fraction, min(whole, _NEARLY))
+            self._done, self._known = progress.fraction, not progress.bound
+            self._fraction = max(self._fraction, min(self._whole(progress), _NEARLY))
+
+    def _whole(self, progress: Progress) -> float:
+        if progress.overall is not None:
+            return progress.overall
+        if progress.step in self._share:
+            return self._begin[progress.step] + self._share[progress.step] * progress.fraction
+        return 0.0
 
     def message(self) -> job_pb2.JobProgress:
         """Return the state now."""
@@ -73,9 +86,12 @@ class Tracker:
             message = job_pb2.JobProgress(
                 fraction=self._fraction, step=self._step, message=self._message[:300], steps=self._steps.values()
             )
-            left = self._pace.seconds_left(self._fraction)
-            if left is not None:
-                message.seconds_left = round(left, 1)
+            left = self._pace.seconds_left(self._done)
+            if left is not None and self._known and self._done < 1.0:
+                left = round(left)  # each change is a write, and no pace is known to a tenth
+                next(step for step in message.steps if step.name == self._step).seconds_left = left
+                if self._step == self._last:
+                    message.seconds_left = left
             return message
 
     def finished(self, steps: Sequence[job_pb2.JobStep] | None = None) -> job_pb2.JobProgress:
@@ -89,6 +105,7 @@ class Tracker:
             message.steps.extend(steps)
         for step in message.steps:
             step.fraction = 1.0
+            step.ClearField("seconds_left")
         return message
 
 

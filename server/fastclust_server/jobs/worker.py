@@ -128,8 +128,8 @@ class Worker:
         """Run one attempt of one job; whatever happens in it ends as a state of the job."""
         claim, about = record.claim, {"job": record.name, "attempt": record.attempt, "kind": record.kind}
         task = TASKS[record.kind]
-        tracker = Tracker(task.steps)
         spec = spec_pb2.JobSpec.FromString(record.spec)
+        tracker = Tracker(task.steps(getattr(spec, record.kind)))
         limits = self._limits(spec)
         self._heartbeat = heartbeat = Heartbeat(
             self._store, claim, tracker, limits, lambda reason: self._break_off(record, reason)

@@ -118,7 +118,11 @@ def _progress(job: JobRecord) -> str:
         return "" if job.started is None or job.ended is None else f"{job.ended - job.started:.1f} s"
     now = job_pb2.JobProgress.FromString(job.progress)
     left = f", {now.seconds_left:.0f} s left" if now.HasField("seconds_left") else ""
-    told = escape(" ".join(filter(None, (now.step, now.message))))
+    of_it = next((step.seconds_left for step in now.steps if step.HasField("seconds_left")), None)
+    words = [" ".join(filter(None, (now.step, now.message)))]
+    if of_it is not None and not left:
+        words.append(f"{of_it:.0f} s left of it")
+    told = escape(", ".join(words))
     return (
         f'<progress max="1" value="{now.fraction:.3f}">{now.fraction:.0%}</progress> {now.fraction:.0%}{left}'
         f"<small>{told}</small>"

@@ -39,13 +39,18 @@ class Task:
     #: Raises InputError, NotFoundError, ... for a spec that cannot be run.
     check: Callable[[Any, Inputs], None]
     run: Callable[[Any, Work], None]
-    #: Steps that it reports, with their shares of the time.
-    steps: Mapping[str, float]
+    #: The steps that a spec asks for and that are reported, in order, with their shares of the time.
+    steps: Callable[[Any], Mapping[str, float]]
+
+
+def _task(module: Any) -> Task:
+    """A module has ``STEPS``, and ``steps(spec)`` where a spec may leave some of them out."""
+    return Task(module.check, module.run, getattr(module, "steps", lambda _: module.STEPS))
 
 
 #: The kinds that this version runs, by the name of their field in JobSpec.
 TASKS: dict[str, Task] = {
-    module.__name__.rpartition(".")[2]: Task(module.check, module.run, module.STEPS)
+    module.__name__.rpartition(".")[2]: _task(module)
     for module in (
         kmeans,
         mahalanobis,
@@ -59,4 +64,4 @@ TASKS: dict[str, Task] = {
         propagate_labels,
         pipeline,
     )
-} | {"import": Task(importing.check, importing.run, importing.STEPS)}
+} | {"import": _task(importing)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastclust.errors import UnsupportedError
+from fastclust.progress import report
 from fastclust.v1 import common_pb2
 from fastclust_server.jobs.tasks.train import MODEL, load_features
 
@@ -32,7 +33,7 @@ def check(spec: EmbedSpec, inputs: Inputs) -> None:
 def run(spec: EmbedSpec, work: Work) -> None:
     """Leave ``embedding`` (float32 [n, embedding_dim]); rows of numbers are embedded on the operator's cluster if any.
 
-    Features of images, which take longest, are kept for another attempt; one that was cut off within them begins again.
+    Features of images, which take longest, are kept for another attempt, those of a net every few seconds.
     """
     from fastclust.learning import SelfTaughtLearner
 
@@ -50,4 +51,6 @@ def run(spec: EmbedSpec, work: Work) -> None:
     notes = work.job(spec.model).notes
     size = int(notes["image_size"]) if "image_size" in notes else None
     features, _ = load_features(spec.dataset, work, size=size, features=notes.get("features", "auto"))
+    report("embed", 0, 1)
     work.tensor("embedding", learner.transform(features))
+    report("embed", 1, 1)

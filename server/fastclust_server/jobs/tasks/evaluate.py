@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastclust_server.jobs.inputs import Inputs
     from fastclust_server.jobs.work import Work
 
-__all__ = ["STEPS", "check", "run"]
+__all__ = ["STEPS", "check", "run", "steps"]
 
 #: Measures, with what each needs: the job's clusters, labels from outside.
 _NEEDS = {
@@ -36,6 +36,11 @@ _NEEDS = {
     "silhouette": ("groups",),
 }
 STEPS = {"accuracy": 0.02, "nmi": 0.02, "ari": 0.02, "recall_at_1": 0.35, "map_at_r": 0.35, "silhouette": 0.24}
+
+
+def steps(spec: EvaluateSpec) -> dict[str, float]:
+    """The measures that are asked for; all, of which some may not apply, where none is named."""
+    return {measure: STEPS[measure] for measure in dict.fromkeys(spec.measures or STEPS)}
 
 
 def check(spec: EvaluateSpec, inputs: Inputs) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastclust_server.jobs.tasks.finished import Finished
     from fastclust_server.jobs.work import Work
 
-__all__ = ["STEPS", "check", "run"]
+__all__ = ["STEPS", "check", "run", "steps"]
 
 STEPS = {"near_duplicates": 0.6, "outliers": 0.3, "representatives": 0.1}
 
@@ -26,6 +26,11 @@ _NEIGHBORS = 15
 #: Places for representatives, most of which may be empty: 128 MiB. Each cluster may have a few in any case.
 _MOST_PLACES = 2**24
 _FEW = 4
+
+
+def steps(spec: InsightSpec) -> dict[str, float]:
+    """The analyses that are asked for."""
+    return {analysis: STEPS[analysis] for analysis in _asked(spec)}
 
 
 def check(spec: InsightSpec, inputs: Inputs) -> None:

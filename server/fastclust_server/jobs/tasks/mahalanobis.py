@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastclust.errors import BackendError, InputError
+from fastclust.progress import as_part, report
 from fastclust.v1 import spec_pb2
 from fastclust_server.jobs.inputs import chosen
 from fastclust_server.jobs.tasks.metrics import FILE
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from fastclust_server.jobs.inputs import Inputs
     from fastclust_server.jobs.work import Work
 
-__all__ = ["STEPS", "check", "run"]
+__all__ = ["STEPS", "check", "run", "steps"]
 
-STEPS = {"mahalanobis": 1.0}
+STEPS = {"metric": 0.3, "mahalanobis": 0.7}
 #: Distances of a block: 64 or 128 MiB, and as much again while it is written.
 _PAIRS = 2**24
 
@@ -35,6 +36,13 @@ _WITH_DISTANCES = _WITH_OTHERS | {spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS}
 #: Of the library's distances. Whether this machine has what one needs, such as a GPU, only the worker knows.
 _BACKENDS = ("auto", "numba", "triton", "reference")
 _DEFAULT_NEIGHBORS = 15
+
+
+def steps(spec: MahalanobisSpec) -> dict[str, float]:
+    """The fit, unless the metric is given, and distances, where they are asked for."""
+    fits = spec.output != spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS and spec.WhichOneof("source") in _FITTED
+    asked = {"metric": fits, "mahalanobis": spec.output != spec_pb2.MAHALANOBIS_OUTPUT_UNSPECIFIED}
+    return {step: share for step, share in STEPS.items() if asked[step]}
 
 
 def check(spec: MahalanobisSpec, inputs: Inputs) -> None:
@@ -92,8 +100,6 @@ def run(spec: MahalanobisSpec, work: Work) -> None:
     Distances of many rows are computed in blocks, and each is kept for another attempt; the fit, one pass over the
     rows, begins again, and so does a graph of the data set's own rows.
     """
-    from fastclust import progress
-
     if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS:
         from fastclust.metric import mahalanobis_to_components
 
@@ -102,7 +108,8 @@ def run(spec: MahalanobisSpec, work: Work) -> None:
         work.tensor("distances", distances)
         return
     metric = _metric(spec, work)
-    progress.report("mahalanobis", 1, 2, "metric")
+    if spec.output != spec_pb2.MAHALANOBIS_OUTPUT_UNSPECIFIED:
+        report("mahalanobis", 0, 1)
     work.tensor("components", metric.components_)
     work.tensor("mahalanobis_matrix", metric.get_mahalanobis_matrix())
     path = work.new_file(FILE)
@@ -170,7 +177,8 @@ def _nearest(
     from fastclust.neighbors import NeighborIndex, knn_graph
 
     if others is None:
-        graph = knn_graph(rows, n_neighbors=k, metric=metric)
+        with as_part("mahalanobis", "neighbors", 0.0, 1.0):
+            graph = knn_graph(rows, n_neighbors=k, metric=metric)
         return graph.distances, graph.indices
     index = NeighborIndex(metric=metric).fit(others)
 

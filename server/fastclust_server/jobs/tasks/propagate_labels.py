@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from fastclust_server.jobs.inputs import Inputs
     from fastclust_server.jobs.work import Work
 
-__all__ = ["STEPS", "check", "run"]
+__all__ = ["STEPS", "check", "run", "steps"]
 
 STEPS = {"neighbors": 0.7, "propagate": 0.3}
 
 #: Of the library.
 _DEFAULT_NEIGHBORS = 15
+
+
+def steps(spec: PropagateLabelsSpec) -> dict[str, float]:
+    """Neighbours, unless another job found them, then labels."""
+    return {"propagate": 1.0} if spec.WhichOneof("input") == "graph" else STEPS
 
 
 def check(spec: PropagateLabelsSpec, inputs: Inputs) -> None:

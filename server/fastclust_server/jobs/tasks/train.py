@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from fastclust.artifacts import load_model, save_model
 from fastclust.errors import InputError, UnsupportedError
+from fastclust.progress import as_part
 from fastclust.v1 import common_pb2
 from fastclust_server.jobs.inputs import check_encoder, check_integer, check_number, chosen
 
@@ -17,14 +19,20 @@ if TYPE_CHECKING:
     from fastclust_server.jobs.inputs import Inputs
     from fastclust_server.jobs.work import Work
 
-__all__ = ["MODEL", "STEPS", "check", "load_features", "run"]
+__all__ = ["MODEL", "STEPS", "check", "load_features", "run", "steps"]
 
-STEPS = {"features": 0.15, "learn": 0.85}
+_TUNE = "fine-tune"
+STEPS = {"features": 0.15, "learn": 0.7, _TUNE: 0.15}
 
 #: Artifact that holds the model.
 MODEL = "learner.safetensors"
 #: Fields that the library's learner does not take in this version.
 _LATER = ("label_share", "objective", "backend")
+
+
+def steps(spec: TrainSpec) -> dict[str, float]:
+    """Features, learning, and fine-tuning where there are labels."""
+    return STEPS if spec.labels else {step: share for step, share in STEPS.items() if step != _TUNE}
 
 
 def check(spec: TrainSpec, inputs: Inputs) -> None:
@@ -76,10 +84,11 @@ def run(spec: TrainSpec, work: Work) -> None:
 
         labels = load_labels(work.path(spec.labels), ids)
         kept = work.folder / "fine-tune"
-        if on is None:
-            learner.fine_tune(features, labels, checkpoint=kept)
-        else:
-            distributed.fine_tune(learner, features, labels, checkpoint=kept, **on)
+        with as_part(_TUNE, "learn", 0.0, 1.0):
+            if on is None:
+                learner.fine_tune(features, labels, checkpoint=kept)
+            else:
+                distributed.fine_tune(learner, features, labels, checkpoint=kept, **on)
     work.tensor("embedding", learner.transform(features))
     path = work.new_file(MODEL)
     learner.save(path)
@@ -104,8 +113,10 @@ def load_features(
         shape = about["image_shape"]
         found = FeatureSet(tensors["values"], None, about["name"], about["image_size"], shape and tuple(shape))
     else:
-        found = compute_features(images, features=features, size=size)
+        parts = work.folder / "features"
+        found = compute_features(images, features=features, size=size, checkpoint=parts)
         about = {"name": found.name, "image_size": found.image_size, "image_shape": found.image_shape}
         save_model(path, "features", about, {"values": found.values})
+        shutil.rmtree(parts, ignore_errors=True)
     work.note(features=found.name, image_size=found.image_size)
     return found, images.ids

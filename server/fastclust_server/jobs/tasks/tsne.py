@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastclust_server.jobs.inputs import Inputs
     from fastclust_server.jobs.work import Work
 
-__all__ = ["STEPS", "check", "run"]
+__all__ = ["STEPS", "check", "run", "steps"]
 
 STEPS = {"neighbors": 0.15, "tsne": 0.85}
 
@@ -26,6 +26,11 @@ _DEFAULT_PERPLEXITY = 30.0
 #: Fields that the library's TSNE does not take in this version.
 _LATER = ("dof",)
 _CHECKPOINT = "tsne.safetensors"
+
+
+def steps(spec: TsneSpec) -> dict[str, float]:
+    """Neighbours, unless another job found them, then the map."""
+    return {"tsne": 1.0} if spec.WhichOneof("input") == "graph" else STEPS
 
 
 def check(spec: TsneSpec, inputs: Inputs) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from fastclust.v1 import job_pb2
 
-#: Five times the two seconds within which a cancelled job ends.
-CANCEL_SECONDS = 10
+#: Within which a cancelled job ends: a promise.
+CANCEL_SECONDS = 2
 #: Seconds of work; a state is kept every second.
 LONG = 7000
 
@@ -54,7 +54,8 @@ def test_a_map_goes_on_where_a_killed_worker_or_server_left_it_to_the_same_bits(
     assert not list((server.data / "work").iterdir())
 
 
-def test_a_map_shows_its_iterations_and_is_cancelled_within_seconds(new_server, long_map):
+@pytest.mark.alone
+def test_a_map_shows_its_iterations_and_is_cancelled_within_two_seconds(new_server, long_map):
     server = new_server().start()
     job = long_map(server, max_iter=100_000)
     seen = []

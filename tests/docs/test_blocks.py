@@ -77,6 +77,12 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reader")
 
 
+@pytest.fixture(scope="module")
+def another_folder(tmp_path_factory):
+    """Of a second reader: files that a page writes anew are other rows, whose results of before are refused."""
+    return tmp_path_factory.mktemp("another-reader")
+
+
 @pytest.mark.parametrize("stem", PYTHON)
 def test_python_runs(stem, folder, monkeypatch):
     monkeypatch.chdir(folder)
@@ -102,8 +108,8 @@ def test_python_for_gpus_runs(stem):
 
 @pytest.mark.full
 @pytest.mark.parametrize("stem", SLOW)
-def test_all_blocks_of_a_page_run_in_order(stem, folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(folder)
+def test_all_blocks_of_a_page_run_in_order(stem, another_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(another_folder)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     namespace = {"__name__": stem}
     with contextlib.ExitStack() as stack:

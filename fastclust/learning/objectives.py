@@ -81,7 +81,7 @@ class SelfTaught:
     """(RC(f) + RC(g)) / 2 + KL (Kim et al., CVPR 2022), with similarity along the data set's graph mixed in."""
 
     needs_teacher = needs_context = True
-    hardest = None
+    hardest: NDArray[np.int64] | None = None
 
     def __init__(self, plan: Plan, supervision: Supervision | None) -> None:
         self._plan = plan

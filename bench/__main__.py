@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     learn.add_argument("--out", type=Path, help="JSON to write and to go on from")
     learn.add_argument("--only", nargs="*", help="rows of these names, or those whose names contain one of them")
     learn.add_argument("--seeds", type=int, nargs="*")
+    learn.add_argument("--tune", action="store_true", help="score 10,000 training rows that are not learned from")
     seen = verbs.add_parser("insight", help="planted copies and oddities, choice of k, labels asked for well; an hour")
     seen.add_argument("--rows", type=int, default=10_000, help="images of Fashion-MNIST")
     seen.add_argument("--learn-rows", type=int, help="images of them that are learned from; all if not given")
@@ -67,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.verb == "learning":
         from bench import learning
 
-        return learning.main(chosen.out, chosen.only or [""], chosen.seeds)
+        if chosen.tune and chosen.out is None:
+            parser.error("--tune needs --out: its figures are not results")
+        return learning.main(chosen.out, chosen.only or [""], chosen.seeds, tune=chosen.tune)
     if chosen.verb == "insight":
         from bench import insight
 

@@ -37,7 +37,7 @@ def said(value: Any) -> str:
 
 
 class Checkpoint:
-    """A file in a folder: student, teacher, optimiser, the epoch's graph, and how far it is.
+    """A file in a folder: student, teacher, optimiser, the epoch's graph and negatives, and how far it is.
 
     Where rows are held out, ``best.safetensors`` beside it has the student after the epoch that did best on them.
 
@@ -79,6 +79,8 @@ class Checkpoint:
         tensors |= {"neighbors": context.neighbors, "coordinates": context.coordinates, "first": first}
         if context.spread is not None:
             tensors |= {"spread_labels": context.spread[0], "spread_confidence": context.spread[1]}
+        if trainer.hardest is not None:
+            tensors["hardest"] = trainer.hardest
         exact: dict[str, Any] = {"total": repr(trainer.total), "history": [repr(loss) for loss in trainer.history]}
         exact["scores"] = [repr(score) for score in trainer.scores]
         params = {"about": self._about, "epoch": trainer.epoch, "step": trainer.step, **exact}
@@ -119,7 +121,7 @@ class Checkpoint:
         if "spread_labels" in tensors:
             spread = tensors["spread_labels"], tensors["spread_confidence"]
         trainer.context = Context(tensors["neighbors"], tensors["coordinates"], spread)
-        trainer.first = tensors["first"]
+        trainer.first, trainer.hardest = tensors["first"], tensors.get("hardest")
         trainer.scores = [float(score) for score in params.get("scores", [])]
         if trainer.scores:
             # It may be of the epoch that was not over when the state was kept: that epoch will write it again.

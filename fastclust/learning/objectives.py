@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastclust.errors import PreconditionError
 from fastclust.learning.losses import ContrastiveLoss, SelfTaughtLoss, TripletLoss, contextual_similarity
-from fastclust.learning.samplers import NeighborhoodSampler, TripletSampler
+from fastclust.learning.samplers import NeighborhoodSampler, TripletSampler, nearest_negatives
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +52,20 @@ class Objective(Protocol):
     #: Whether the loss looks at the teacher, and at each epoch's graph.
     needs_teacher: bool
     needs_context: bool
+    #: Negatives that the epoch's first embedding chose, which later ones would not, where the objective has any.
+    hardest: NDArray[np.int64] | None
 
-    def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:
-        """Take an epoch's context and a function that gives its embedding; return the number of batches."""
+    def begin(
+        self,
+        epoch: int,
+        context: Context,
+        described: Callable[[], NDArray[np.float32]],
+        hardest: NDArray[np.int64] | None,
+    ) -> int:
+        """Take an epoch's context and a function that gives its embedding; return the number of batches.
+
+        Within an epoch that is gone on with, ``hardest`` is what this was when it began.
+        """
         ...
 
     def batch(self, number: int) -> Batch:
@@ -70,6 +81,7 @@ class SelfTaught:
     """(RC(f) + RC(g)) / 2 + KL (Kim et al., CVPR 2022), with similarity along the data set's graph mixed in."""
 
     needs_teacher = needs_context = True
+    hardest: NDArray[np.int64] | None = None
 
     def __init__(self, plan: Plan, supervision: Supervision | None) -> None:
         self._plan = plan
@@ -79,7 +91,13 @@ class SelfTaught:
             plan.margin, plan.temperature, use_g=plan.use_g, use_distillation=plan.use_distillation
         )
 
-    def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:  # noqa: ARG002 - other objectives look at it
+    def begin(
+        self,
+        epoch: int,
+        context: Context,
+        described: Callable[[], NDArray[np.float32]],  # noqa: ARG002 - other objectives look at it
+        hardest: NDArray[np.int64] | None,  # noqa: ARG002 - as above
+    ) -> int:
         """Take the epoch's graph."""
         self._context = context
         self._coordinates = torch.from_numpy(context.coordinates)
@@ -121,24 +139,32 @@ class Mined:
         self._n_anchors = max(1, plan.n_queries * plan.n_nearest // 3)
         self._sampler = TripletSampler(self._n_anchors, plan.seed)
         self._pools: Any = None
+        self.hardest: NDArray[np.int64] | None = None
         self._loss: nn.Module = (
             TripletLoss(_TRIPLET_MARGIN, squared_distances=True)
             if plan.objective == "manifold_triplet"
             else ContrastiveLoss(0.0, _CONTRASTIVE_MARGIN, hinge="squared")
         )
 
-    def begin(self, epoch: int, context: Context, described: Callable[[], NDArray[np.float32]]) -> int:  # noqa: ARG002 - other objectives look at it
+    def begin(
+        self,
+        epoch: int,
+        context: Context,  # noqa: ARG002 - other objectives look at it
+        described: Callable[[], NDArray[np.float32]],
+        hardest: NDArray[np.int64] | None,
+    ) -> int:
         """Mine, the first time; then look for the hardest negatives by the epoch's embedding."""
-        embedding = described()
+        rows = len(self._start)
         if self._pools is None:
             self._pools = _pools(self._start)
         if not len(self._pools.anchors):
             raise PreconditionError(
-                f"mining found no anchor with hard positives and negatives among {len(embedding)} rows. "
+                f"mining found no anchor with hard positives and negatives among {rows} rows. "
                 'Use objective="self_taught", or more rows.'
             )
-        self._sampler.set_epoch(epoch, self._pools, embedding)
-        return max(1, len(embedding) // self._n_anchors)
+        self.hardest = nearest_negatives(self._pools, described()) if hardest is None else hardest
+        self._sampler.set_epoch(epoch, self._pools, self.hardest)
+        return max(1, rows // self._n_anchors)
 
     def batch(self, number: int) -> Batch:
         """Return anchors, positives and negatives, one view of each."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from fastclust.mining import ManifoldPools
 
-__all__ = ["NeighborhoodSampler", "TripletSampler"]
+__all__ = ["NeighborhoodSampler", "TripletSampler", "nearest_negatives"]
 
 #: Of the hard negatives, the nearest that one is drawn from (Iscen et al., 2018).
 _NEAREST = 10
@@ -67,6 +67,19 @@ class NeighborhoodSampler:
         self.epoch, self.seed = int(state["epoch"]), int(state["seed"])
 
 
+def nearest_negatives(pools: ManifoldPools, embedding: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the hard negatives nearest to each anchor by an embedding ``[n, d]`` of length 1.
+
+    int64 ``[anchors, 10]``, nearest first, -1 after the last where a pool has fewer.
+    """
+    found = np.full((len(pools.anchors), _NEAREST), -1, np.int64)
+    for place, anchor in enumerate(pools.anchors):
+        pool = pools.negatives[place]
+        near = np.argsort(-(embedding[pool] @ embedding[anchor]), kind="stable")[:_NEAREST]
+        found[place, : len(near)] = pool[near]
+    return found
+
+
 class TripletSampler:
     """Anchors of the mined pools, each with a hard positive and a hard negative.
 
@@ -86,14 +99,9 @@ class TripletSampler:
         self.seed = seed
         self.epoch = 0
 
-    def set_epoch(self, epoch: int, pools: ManifoldPools, embedding: NDArray[np.float32]) -> None:
-        """Take the pools and this epoch's embedding ``[n, d]``, of length 1."""
-        self.epoch, self._pools = epoch, pools
-        self._hardest = []
-        for place, anchor in enumerate(pools.anchors):
-            pool = pools.negatives[place]
-            near = np.argsort(-(embedding[pool] @ embedding[anchor]), kind="stable")[:_NEAREST]
-            self._hardest.append(pool[near])
+    def set_epoch(self, epoch: int, pools: ManifoldPools, hardest: NDArray[np.int64]) -> None:
+        """Take the pools and this epoch's :func:`nearest_negatives`."""
+        self.epoch, self._pools, self._hardest = epoch, pools, hardest
 
     def batch(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return rows ``[3, a]`` (anchors, positives, negatives) and the weight of each triplet ``[a]``."""
@@ -105,7 +113,8 @@ class TripletSampler:
             choice = rng.integers(len(self._pools.positives[place]))
             rows[0, column] = self._pools.anchors[place]
             rows[1, column] = self._pools.positives[place][choice]
-            rows[2, column] = rng.choice(self._hardest[place])
+            hardest = self._hardest[place]
+            rows[2, column] = rng.choice(hardest[hardest >= 0])
             weights[column] = self._pools.weights[place][choice]
         return rows, weights
 
@@ -114,5 +123,5 @@ class TripletSampler:
         return {"epoch": self.epoch, "seed": self.seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state; pools and embedding come with the next :meth:`set_epoch`."""
+        """Go on from a state; pools and negatives come with the next :meth:`set_epoch`."""
         self.epoch, self.seed = int(state["epoch"]), int(state["seed"])

@@ -87,6 +87,8 @@ class Trainer:
         #: The epoch's context, and the neighbours of the first one.
         self.context: Context | None = None
         self.first: NDArray[np.int64] | None = None
+        #: The objective's negatives, while an epoch runs.
+        self.hardest: NDArray[np.int64] | None = None
         self._start, self._supervision, self._log = start, supervision, log
         self._make_views = make_views
         self._views: Views | None = None
@@ -110,7 +112,7 @@ class Trainer:
                     checkpoint.keep(self)
             self._run_epoch(checkpoint)
             self._judge(checkpoint)
-            self.epoch, self.step, self.total, self.context = self.epoch + 1, 0, 0.0, None
+            self.epoch, self.step, self.total, self.context, self.hardest = self.epoch + 1, 0, 0.0, None, None
         if self.best is not None:
             self.student.load_state_dict(self.best)
         self.student.eval()
@@ -121,7 +123,8 @@ class Trainer:
         assert context is not None
         assert self.first is not None
         started = time.perf_counter()
-        batches = self.objective.begin(self.epoch, context, self._described)
+        batches = self.objective.begin(self.epoch, context, self._described, self.hardest)
+        self.hardest = self.objective.hardest
         mining = self._looked + time.perf_counter() - started
         self._views = self._views or self._make_views(self.first)
         together = plan.accumulate * ranks.world()

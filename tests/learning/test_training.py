@@ -99,6 +99,24 @@ def test_a_checkpoint_within_an_epoch_serves_too_and_knows_its_run(tmp_path, dig
         SelfTaughtLearner(**options | {"random_state": None}).fit(rows, checkpoint=tmp_path)
 
 
+def test_a_mined_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr("fastclust.learning.checkpoint.Checkpoint.due", lambda _, step: step % 3 == 0)
+    # A rate at which the nearest negatives change within an epoch.
+    options = SMALL | {"encoder": "linear", "objective": "manifold_triplet", "epochs": 2, "learning_rate": 0.05}
+    rows = digits[0].reshape(300, -1)
+
+    def stop(event):
+        if "loss" in event.message and event.fraction > 0.9:
+            raise OperationCancelledError("enough")
+
+    with listening(stop), pytest.raises(OperationCancelledError):
+        SelfTaughtLearner(**options).fit(rows, checkpoint=tmp_path)
+    resumed = SelfTaughtLearner(**options).fit(rows, checkpoint=tmp_path)
+    fresh = SelfTaughtLearner(**options).fit(rows)
+    assert resumed.loss_curve_ == fresh.loss_curve_
+    assert np.array_equal(resumed.transform(rows), fresh.transform(rows))
+
+
 def test_two_processes_learn_what_one_does_that_takes_two_batches_a_step(tmp_path):
     script = tmp_path / "shared.py"
     script.write_text(SHARED)

@@ -59,7 +59,7 @@ def lloyd_there(
             late.drop()
             verdict, done = state.by_host()
         for each in range(told + 1, done + 1):
-            progress.report("kmeans", number + each / max_iter, runs, f"run {number + 1}, iteration {each}")
+            progress.report("kmeans", number + each / max_iter, runs, f"run {number + 1}, iteration {each}", bound=True)
         told = max(told, done)
     last = state.centers.cpu().numpy()
     labels, inertia = rows.finish(state, last, weights)

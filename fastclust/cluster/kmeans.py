@@ -160,6 +160,10 @@ class KMeans(Centers):
         if checkpoint is not None:
             if not isinstance(self.random_state, numbers.Integral):
                 raise InputError("random_state", repr(self.random_state), "an integer, for a checkpoint")
+            if self.arithmetic == "half":
+                raise InputError(
+                    "checkpoint", "with arithmetic='half'", "arithmetic='certified', whose bits can be resumed"
+                )
             keeper = Checkpoint(checkpoint, fingerprint(X, weights, self.get_params(deep=False)), random)
         best = self._best_run(rows, weights, space, random, keeper)
         self.__dict__.pop("certified_fraction_", None)
@@ -255,7 +259,9 @@ class KMeans(Centers):
         else:
             there = device_rows(check_rows(self, X, reset=reset), self.backend, finite=False, repair=repair)
         space = space_of(self.metric, there.shape[1])
-        return there if space.name == "euclidean" else type(there)(space.enter_there(there.matrix)), space
+        if space.name == "euclidean":
+            return there, space
+        return type(there)(space.enter_there(there.matrix), self.backend, repair=repair), space
 
     def _check_parameters(self) -> None:
         check_integer("n_clusters", self.n_clusters)

@@ -11,7 +11,7 @@ from fastclust.errors import BackendError
 from fastclust.neighbors.cells import Cells
 from fastclust.neighbors.engine import Engine
 from fastclust.neighbors.exact import brute_force
-from fastclust.neighbors.gpu import BACKENDS, ExactThere, choose_name_there, moved_to_gpu
+from fastclust.neighbors.gpu import BACKENDS, ExactThere, behind_transforms, choose_name_there, moved_to_gpu
 from fastclust.neighbors.packages import faiss, pynndescent
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class _Faiss(Engine):
         inverted = module.try_extract_index_ivf(self._index)
         if on_gpu:
             self._index, self._held = moved_to_gpu(self._index, factory)
-            # What a GPU has of an inverted file has the settings itself.
-            inverted = self._index if inverted is not None else None
+            # What a GPU has of an inverted file has the settings itself, behind what is done to the rows first.
+            inverted = behind_transforms(self._index) if inverted is not None else None
         if inverted is not None:
             inverted.nprobe = max(8, min(_MOST_PROBES, inverted.nlist // 8))
             inverted.cp.seed = _SEED
@@ -100,12 +100,12 @@ class _Descent(Engine):
         return found
 
 
-def choose_name(index: str, n: int, backend: str = "auto") -> str:
+def choose_name(index: str, n: int, backend: str = "auto", *, inner: bool = False) -> str:
     """Resolve "auto": exact where that is quick, cells beyond; neither depends on threads. Raises BackendError."""
     if backend not in BACKENDS:
         raise BackendError(f"backend={backend!r}: neighbours have no such backend. Allowed: {', '.join(BACKENDS)}.")
     if backend == "gpu":
-        return choose_name_there(index, n)
+        return choose_name_there(index, n, inner=inner)
     if index != "auto":
         return index
     return "exact" if n <= _EXACT_ROWS else "cells"

@@ -14,7 +14,15 @@ from fastclust.neighbors.packages import faiss
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BACKENDS", "ExactThere", "choose_name_there", "faiss_gpus", "moved_to_gpu", "why_not"]
+__all__ = [
+    "BACKENDS",
+    "ExactThere",
+    "behind_transforms",
+    "choose_name_there",
+    "faiss_gpus",
+    "moved_to_gpu",
+    "why_not",
+]
 
 #: What ``backend`` may be: "gpu" is FAISS's GPU indexes, and Triton's kernels for "exact".
 BACKENDS = ("auto", "cpu", "gpu")
@@ -62,8 +70,8 @@ class ExactThere(Engine):
         return out
 
 
-def choose_name_there(index: str, n: int) -> str:
-    """Resolve "auto" for a GPU. Raises BackendError for what there is none of on one."""
+def choose_name_there(index: str, n: int, *, inner: bool) -> str:
+    """Resolve "auto" for a GPU; only FAISS has inner products. Raises BackendError for what there is none of on one."""
     if index in _NOT_THERE:
         raise BackendError(
             f'index={index!r} runs on the CPU only. Allowed with backend="gpu": auto, exact, flat, ivf, ivfpq, or a '
@@ -71,7 +79,9 @@ def choose_name_there(index: str, n: int) -> str:
         )
     if index != "auto":
         return index
-    return "exact" if n <= _EXACT_ROWS else "ivf"
+    if n > _EXACT_ROWS:
+        return "ivf"
+    return "flat" if inner else "exact"
 
 
 def faiss_gpus(module: Any) -> int:
@@ -91,6 +101,14 @@ def moved_to_gpu(index: Any, factory: str) -> tuple[Any, Any]:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1]
         raise BackendError(f'index={factory!r}: FAISS has none for backend="gpu": {reason}. Allowed: cpu.') from error
+
+
+def behind_transforms(index: Any) -> Any:
+    """The index that rows reach after what a factory such as "PCA32,IVF256,Flat" does to them first."""
+    module = faiss()
+    while isinstance(index, module.IndexPreTransform):
+        index = module.downcast_index(index.index)
+    return index
 
 
 def _without_faiss(module: Any) -> list[str]:

@@ -155,7 +155,7 @@ def knn_graph(
     if not 1 <= n_neighbors < n:
         raise InputError("n_neighbors", n_neighbors, f"1..{n - 1}, one less than the number of rows")
     k, kind = int(n_neighbors), metric_of(metric)
-    name = choose_name(index, n, backend)
+    name = choose_name(index, n, backend, inner=kind.inner)
     inside = kind.enter(rows, wide=name == "exact")
     engine = make(name, inside, inner=kind.inner, k=k + 1, backend=backend)
     found = _without_self(engine.graph(k + 1), k)

@@ -90,7 +90,7 @@ class NeighborIndex(BaseEstimator):
 
     def _build(self, rows: NDArray[Any]) -> Self:
         self._kind = metric_of(self.metric)
-        self.index_ = choose_name(self.index, len(rows), self.backend)
+        self.index_ = choose_name(self.index, len(rows), self.backend, inner=self._kind.inner)
         inside = self._kind.enter(rows, wide=self.index_ == "exact")
         self._engine = make(self.index_, inside, inner=self._kind.inner, k=16, backend=self.backend)
         self._rows = rows

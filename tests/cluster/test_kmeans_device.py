@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import fastclust as fc
+from fastclust.cluster import device_rows
 from fastclust.errors import BackendError, InputError
 from fastclust_kernels.assign.reference import assign as oracle
 
@@ -62,6 +63,24 @@ def test_half_arithmetic_is_enough_for_clusters_that_lie_apart():
     assert (half.labels_ == exact.labels_).mean() > 0.98
     assert half.inertia_ == pytest.approx(exact.inertia_, rel=1e-2)
     assert 0 < half.certified_fraction_ <= 1
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "mahalanobis"])
+def test_what_is_asked_of_a_gpu_is_asked_of_its_rows(metric, monkeypatch):
+    """Rows in another space too are screened only, or repaired, and added up as was asked."""
+    # That CUDA C++ needs a GPU is tested elsewhere.
+    monkeypatch.setattr(device_rows, "choose", lambda *_: None)
+    X = blobs().astype(np.float32)
+    by = fc.MahalanobisMetric().fit(X) if metric == "mahalanobis" else metric
+    for arithmetic, repair in (("half", False), ("certified", True)):
+        for backend in ("triton", "cuda"):
+            rows, _ = fc.KMeans(4, metric=by, backend=backend, arithmetic=arithmetic)._inside(X, reset=True)
+            assert (rows.backend, rows.keep_nearest()._repair) == (backend, repair)
+
+
+def test_half_arithmetic_has_no_checkpoint(tmp_path):
+    with pytest.raises(InputError, match="arithmetic='certified'"):
+        fc.KMeans(4, backend="triton", arithmetic="half", random_state=0).fit(blobs(), checkpoint=tmp_path / "c")
 
 
 def test_half_precision_rows_and_the_same_bits_again():

@@ -181,17 +181,20 @@ def test_a_checkpoint_needs_a_seed(tmp_path):
 def test_the_gpus_arithmetic_draws_the_same_kind_of_map():
     """On the CPU, by request; the sums are in another order, so bits differ.
 
-    Roundings grow by half with each iteration: after 25 the maps are still the same, after 300 they are two of many,
-    whose divergences are up to a tenth apart.
+    Roundings grow with each iteration: after both phases of a short schedule the maps are still the same, after 300
+    iterations they are two of many, whose divergences are up to a tenth apart.
     """
     params = {"perplexity": 10, "random_state": 0}
     ours, theirs = (
-        [fc.TSNE(max_iter=iterations, **more, **params).fit(X) for iterations in (25, 300)]
+        [
+            fc.TSNE(max_iter=iterations, early_exaggeration_iter=early, **more, **params).fit(X)
+            for early, iterations in ((12, 60), (250, 300))
+        ]
         for more in ({}, {"backend": "gpu", "device": "cpu"})
     )
     assert (ours[0].backend_, theirs[0].backend_) == ("cpu", "gpu")
     size = np.abs(ours[0].embedding_).max()
-    np.testing.assert_allclose(theirs[0].embedding_, ours[0].embedding_, atol=1e-3 * size)
+    np.testing.assert_allclose(theirs[0].embedding_, ours[0].embedding_, atol=1e-4 * size)
     assert theirs[1].kl_divergence_ == pytest.approx(ours[1].kl_divergence_, rel=0.1)
     again = fc.TSNE(max_iter=300, backend="gpu", device="cpu", **params).fit(X)
     assert np.array_equal(again.embedding_, theirs[1].embedding_)

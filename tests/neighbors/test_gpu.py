@@ -17,14 +17,13 @@ ROWS = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
 @pytest.fixture
 def pretended(monkeypatch):
     """FAISS for the CPU with the names of its GPU build: an index "moved" is the one that came."""
-    moved, kept = [], []
+    moved = []
 
     def move(held, device, index):
         if "HNSW" in type(index).__name__:
             raise RuntimeError("no such thing\nThis index type is not implemented on GPU.")
         moved.append((held, device, type(index).__name__))
-        kept.append(index)  # what is extracted from it does not keep it
-        return module.try_extract_index_ivf(index) or index
+        return index
 
     whole = faiss()
     module = types.SimpleNamespace(
@@ -51,7 +50,13 @@ def test_exact_neighbours_are_those_of_the_cpu(metric, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("index", "kind"), [("flat", "IndexFlat"), ("ivf", "IndexIVFFlat"), ("IVF3,Flat", "IndexIVFFlat")]
+    ("index", "kind"),
+    [
+        ("flat", "IndexFlat"),
+        ("ivf", "IndexIVFFlat"),
+        ("IVF3,Flat", "IndexIVFFlat"),
+        ("PCA4,IVF3,Flat", "IndexPreTransform"),
+    ],
 )
 def test_faiss_builds_on_the_gpu_what_it_has_for_one(pretended, index, kind):
     rows = np.repeat(ROWS, 18, axis=0) + np.random.default_rng(1).normal(size=(720, 5)).astype(np.float32)
@@ -68,6 +73,7 @@ def test_what_a_gpu_has_not_is_refused(pretended):
             fc.knn_graph(ROWS, 3, index=index, backend="gpu")
     with pytest.raises(BackendError, match="no inner product"):
         fc.knn_graph(ROWS, 3, "inner_product", index="exact", backend="gpu")
+    assert fc.NeighborIndex("inner_product", backend="gpu").fit(ROWS).index_ == "flat"
     with pytest.raises(BackendError, match="no such backend"):
         fc.NeighborIndex(backend="tpu").fit(ROWS)
     pretended.get_num_gpus = lambda: 0

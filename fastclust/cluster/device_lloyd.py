@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fastclust import progress
 from fastclust.cluster.lloyd import Fit, next_centers
+from fastclust.errors import InternalError
 from fastclust_kernels.replay import Late, Replay
 from fastclust_kernels.update.device import DeviceSums
 from fastclust_kernels.update.still import StillSums
@@ -44,12 +46,33 @@ def lloyd_there(
     An iteration that empties a cluster, or shrinks one so much that all rows must be added up anew, is done by the
     host, which is rare; all others wait for nothing.
     """
-    state = _State(rows, centers, weights, max_iter=max_iter, tol=tol, cosine=cosine)
-    step, late = Replay(state.iterate, rows.matrix.device, record), Late(state.figures, _AHEAD)
+    # What is recorded, and in which stream, is the current device's.
+    with torch.cuda.device(rows.matrix.device) if rows.matrix.is_cuda else nullcontext():
+        state = _State(rows, centers, weights, max_iter=max_iter, tol=tol, cosine=cosine)
+        told = _iterated(state, rows.matrix.device, run, max_iter, record)
+        last = state.centers.cpu().numpy()
+        labels, inertia = rows.finish(state, last, weights)
+    return Fit(last, labels, inertia, told, rows.backend, "lloyd")
+
+
+def _iterated(
+    state: _State,
+    device: torch.device,
+    run: tuple[int, int],
+    max_iter: int,
+    record: Callable[[Callable[[], None]], Any] | None,
+) -> int:
+    """Iterate until the state says that it is enough; return how often. Raises InternalError if it never says so."""
+    step, late = Replay(state.iterate, device, record), Late(state.figures, _AHEAD)
     number, runs = run
     told = 0
     verdict = _GOES_ON if max_iter > 0 else _ENOUGH
+    # Each time that the host is asked, what was launched ahead is done again.
+    launches = (max_iter + 1) * (_AHEAD + 2)
     while verdict == _GOES_ON:
+        if not launches:
+            raise InternalError("k-means on a device: it was not heard that an iteration ended. Report this, please.")
+        launches -= 1
         step()
         found = late.read()
         if found is None:
@@ -61,9 +84,7 @@ def lloyd_there(
         for each in range(told + 1, done + 1):
             progress.report("kmeans", number + each / max_iter, runs, f"run {number + 1}, iteration {each}", bound=True)
         told = max(told, done)
-    last = state.centers.cpu().numpy()
-    labels, inertia = rows.finish(state, last, weights)
-    return Fit(last, labels, inertia, told, rows.backend, "lloyd")
+    return told
 
 
 class _State:

@@ -14,6 +14,7 @@ from fastclust.cluster.inputs import check_weights
 from fastclust.cluster.lloyd import Fit, means_of
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.seeding import initial_centers
+from fastclust.distributed.agreement import agree, given
 from fastclust.distributed.ranks import Ranks
 from fastclust.errors import BackendError, FastclustError, InputError
 
@@ -42,8 +43,9 @@ class GroupKMeans(cluster.KMeans):
     Parameters
     ----------
     n_clusters, init, n_init, max_iter, tol, metric, algorithm, arithmetic, backend, random_state, verbose, copy_x
-        As for :class:`fastclust.KMeans`, the same in all processes. A start by name is made on a sample of 256 rows a
-        cluster; ``n_init`` is 1; ``random_state`` must be an integer.
+        As for :class:`fastclust.KMeans`, the same in all processes, which is checked; so is that all give weights or
+        none. ``init`` is an array, or a name: such a start is made on a sample of 256 rows a cluster, and
+        ``random_state`` must be an integer. ``n_init`` is 1.
 
     Attributes
     ----------
@@ -63,24 +65,29 @@ class GroupKMeans(cluster.KMeans):
         BackendError
             No process group, or what the backend cannot do.
         InputError, InputTypeError
-            As :meth:`fastclust.KMeans.fit`. What one process raises, all raise: none waits for one that is gone.
+            As :meth:`fastclust.KMeans.fit`; parameters, widths or dtypes that differ between processes. What one
+            process raises, all raise: none waits for one that is gone.
         """
         ranks = Ranks.joined()
         found: tuple[Rows, Space, NDArray[np.float64] | None] | None = None
         wrong: FastclustError | None = None
         try:
             found = self._checked(X, sample_weight, checkpoint)
+            own = given(self, found[0], found[1], weighted=found[2] is not None)
         except FastclustError as error:
             wrong = error
-        said = ranks.say(str(wrong) if wrong else (found[0].shape, found[0].dtype.name) if found else None)
+        said = ranks.say(str(wrong) if wrong else own)
         if wrong is not None:
             raise wrong
         assert found is not None
-        _agree(said, ranks.rank)
+        for other, each in enumerate(said):
+            if isinstance(each, str):
+                raise BackendError(f"process {other} of the group cannot go on: {each}")
+        agree(said, ranks.rank)
         rows, space, weights = found
-        many = sum(shape[0] for shape, _ in said)
-        self._check_count(many)
-        whole = _Whole(ranks, rows, weights, [shape[0] for shape, _ in said])
+        counts = [each.n_rows for each in said]
+        self._check_count(sum(counts))
+        whole = _Whole(ranks, rows, weights, counts)
         start, self.init_ = whole.start(self.init, self.n_clusters, check_random_state(self.random_state))
         tol = self.tol * whole.variance() if self.tol else 0.0
         best = self._iterate(whole, space.project(start), tol, cosine=space.name == "cosine")
@@ -99,6 +106,8 @@ class GroupKMeans(cluster.KMeans):
         self._check_parameters()
         if checkpoint is not None:
             raise InputError("checkpoint", repr(checkpoint), "None: a group keeps none")
+        if callable(self.init):
+            raise InputError("init", "a callable", "a name or an array: a callable would see one process's rows only")
         if isinstance(self.init, str) and not isinstance(self.random_state, (int, np.integer)):
             raise InputError("random_state", repr(self.random_state), "an integer, the same in all processes")
         rows, space = self._inside(X, reset=True)
@@ -209,15 +218,3 @@ class _Whole:
 
 def _host(labels: Any) -> Any:
     return labels.cpu().numpy() if hasattr(labels, "cpu") else labels
-
-
-def _agree(said: list[Any], rank: int) -> None:
-    """Raise what others raised, or InputError for rows of other widths or dtypes."""
-    for other, each in enumerate(said):
-        if isinstance(each, str):
-            raise BackendError(f"process {other} of the group cannot go on: {each}")
-    first = said[0][0][1], said[0][1]
-    for other, (shape, dtype) in enumerate(said):
-        if (shape[1], dtype) != first:
-            came = f"{shape[1]} columns of {dtype} in process {other}"
-            raise InputError("X", came, f"{first[0]} of {first[1]}, as in process 0 (this is process {rank})")

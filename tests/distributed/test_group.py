@@ -43,7 +43,18 @@ try:
     GroupKMeans(3, init=X[:3].copy()).fit(X[mine][:, : 4 - rank])
 except FastclustError as error:
     said.append(f"{type(error).__name__}: {error}")
-np.savez(f"{out}/found{rank}.npz", said=said, **found)
+differ = []
+other = np.full((3, 4), rank)
+for bad, weight in (
+    ({"n_clusters": 3 + rank}, None), ({"tol": 0.1 * rank}, None), ({"init": other}, None), ({"init": str}, None),
+    ({"init": "random", "random_state": rank}, None), ({"backend": ("auto", "numba")[rank]}, None),
+    ({}, (None, 1)[rank]),
+):
+    try:
+        GroupKMeans(**{"n_clusters": 3, "init": X[:3].copy()} | bad).fit(X[mine], sample_weight=weight)
+    except FastclustError as error:
+        differ.append(f"{type(error).__name__}: {error}")
+np.savez(f"{out}/found{rank}.npz", said=said, differ=differ, **found)
 distributed.destroy_process_group()
 """
 
@@ -98,6 +109,15 @@ def test_what_one_process_raises_all_raise(group):
     assert "elkan" in one[1]
     assert "elkan" in other[1]
     assert all("3 columns of float32 in process 1" in each[2] for each in (one, other))
+
+
+def test_parameters_that_differ_between_processes_end_all(group):
+    names = ["n_clusters", "tol", "init", "init", "random_state", "backend", "sample_weight"]
+    for each in group[2]:
+        said = each["differ"].tolist()
+        assert [one.split(":")[:2] for one in said] == [["InputError", f" {name}"] for name in names]
+        assert all("in process 1" in one for number, one in enumerate(said) if number != 3)
+        assert "a callable" in said[3]
 
 
 def test_without_a_group_it_is_said():

@@ -15,7 +15,7 @@ from fastclust.cluster.lloyd import Fit, means_of
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.seeding import initial_centers
 from fastclust.distributed.agreement import agree, given
-from fastclust.distributed.ranks import Ranks
+from fastclust.distributed.process_group import ProcessGroup
 from fastclust.errors import BackendError, FastclustError, InputError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class GroupKMeans(cluster.KMeans):
             As :meth:`fastclust.KMeans.fit`; parameters, widths or dtypes that differ between processes. What one
             process raises, all raise: none waits for one that is gone.
         """
-        ranks = Ranks.joined()
+        ranks = ProcessGroup.joined()
         found: tuple[Rows, Space, NDArray[np.float64] | None] | None = None
         wrong: FastclustError | None = None
         try:
@@ -150,7 +150,7 @@ class GroupKMeans(cluster.KMeans):
 class _Whole:
     """The rows of all processes, of which this one has some."""
 
-    def __init__(self, ranks: Ranks, rows: Rows, weights: NDArray[np.float64] | None, counts: list[int]) -> None:
+    def __init__(self, ranks: ProcessGroup, rows: Rows, weights: NDArray[np.float64] | None, counts: list[int]) -> None:
         self.ranks, self.rows, self.weights = ranks, rows, weights
         self._total = sum(counts)
         self._first = sum(counts[: ranks.rank])

@@ -12,11 +12,11 @@ from fastclust.errors import BackendError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Ranks"]
+__all__ = ["ProcessGroup"]
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """The default group, which the caller has made."""
 
     rank: int
@@ -30,14 +30,16 @@ class Ranks:
         import torch
         from torch import distributed
 
-        if not (distributed.is_available() and distributed.is_initialized()):
+        from fastclust.learning import ranks
+
+        if not ranks.joined():
             raise BackendError(
                 "GroupKMeans: this process is in no torch.distributed group. Start it by torchrun and call "
                 "torch.distributed.init_process_group() first, or take fastclust.KMeans."
             )
         name = distributed.get_backend()
         device = torch.device("cuda", torch.cuda.current_device()) if "nccl" in name else torch.device("cpu")
-        return cls(distributed.get_rank(), distributed.get_world_size(), device)
+        return cls(ranks.rank(), ranks.world(), device)
 
     def say(self, what: Any) -> list[Any]:
         """What each process said, by rank; small things only, for they are pickled by torch.

@@ -16,7 +16,7 @@ from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.seeding import initial_centers
 from fastclust.distributed.agreement import agree, given
 from fastclust.distributed.process_group import ProcessGroup
-from fastclust.errors import BackendError, FastclustError, InputError
+from fastclust.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -65,40 +65,39 @@ class GroupKMeans(cluster.KMeans):
         BackendError
             No process group, or what the backend cannot do.
         InputError, InputTypeError
-            As :meth:`fastclust.KMeans.fit`; parameters, widths or dtypes that differ between processes. What one
-            process raises, all raise: none waits for one that is gone.
+            As :meth:`fastclust.KMeans.fit`; parameters, widths or dtypes that differ between processes.
+        OperationCancelledError
+            A progress listener of this process asked to stop.
+        UnavailableError, InternalError
+            Another process failed, with an error of ours or with any other; the message has its number and what it
+            raised. Also (UnavailableError) what torch.distributed raises.
+
+        Notes
+        -----
+        What one process raises ends all of them, when they next exchange something: in that iteration. One that is
+        killed, or interrupted while it waits for the others, cannot tell them: torch.distributed ends them, over gloo
+        as soon as the connection closes, over NCCL by the timeout that the group was made with.
         """
         ranks = ProcessGroup.joined()
-        found: tuple[Rows, Space, NDArray[np.float64] | None] | None = None
-        wrong: FastclustError | None = None
-        try:
-            found = self._checked(X, sample_weight, checkpoint)
-            own = given(self, found[0], found[1], weighted=found[2] is not None)
-        except FastclustError as error:
-            wrong = error
-        said = ranks.say(str(wrong) if wrong else own)
-        if wrong is not None:
-            raise wrong
-        assert found is not None
-        for other, each in enumerate(said):
-            if isinstance(each, str):
-                raise BackendError(f"process {other} of the group cannot go on: {each}")
-        agree(said, ranks.rank)
-        rows, space, weights = found
-        counts = [each.n_rows for each in said]
-        self._check_count(sum(counts))
-        whole = _Whole(ranks, rows, weights, counts)
-        start, self.init_ = whole.start(self.init, self.n_clusters, check_random_state(self.random_state))
-        tol = self.tol * whole.variance() if self.tol else 0.0
-        best = self._iterate(whole, space.project(start), tol, cosine=space.name == "cosine")
+        with ranks.together():
+            rows, space, weights = self._checked(X, sample_weight, checkpoint)
+            said = ranks.say(given(self, rows, space, weighted=weights is not None))
+            agree(said, ranks.rank)
+            counts = [each.n_rows for each in said]
+            self._check_count(sum(counts))
+            whole = _Whole(ranks, rows, weights, counts)
+            start, init = whole.start(self.init, self.n_clusters, check_random_state(self.random_state))
+            tol = self.tol * whole.variance() if self.tol else 0.0
+            best = self._iterate(whole, space.project(start), tol, cosine=space.name == "cosine")
+            centers = self._group_centers(whole, X, best, space)
         self.__dict__.pop("certified_fraction_", None)
         certified = getattr(rows, "certified", None)
         if certified is not None:
             self.certified_fraction_ = float(certified)
-        self._n_init = 1
+        self._n_init, self.init_ = 1, init
         self.backend_, self.algorithm_, self._inner_centers = best.backend, best.algorithm, best.centers
         self.labels_, self.inertia_, self.n_iter_ = best.labels, best.inertia, best.n_iter
-        self.cluster_centers_ = self._group_centers(whole, X, best, space)
+        self.cluster_centers_ = centers
         self._n_features_out = len(best.centers)
         return self
 

@@ -126,7 +126,7 @@ class GroupKMeans(cluster.KMeans):
             moved = means_of(sums, total, centers, cosine=cosine)
             shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
             centers = moved
-            progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}")
+            progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}", bound=True)
             if (changed == 0 and n_iter > 1) or shift <= tol:
                 break
         labels, inertia = rows.finish(nearest, centers, weights)

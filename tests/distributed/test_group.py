@@ -63,12 +63,13 @@ def cancel(told):
     if told.message.endswith("iteration 2") and rank == 1:
         raise OperationCancelledError("enough")
 def fail(told):
+    bounds.add(told.bound)
     if told.step == "kmeans" and rank == 0:
         raise ZeroDivisionError("no error of ours")
 def leave(told):
     if told.step == "kmeans" and rank == 1:
         os._exit(0)
-ended = []
+ended, bounds = [], set()
 for rows, tol, listener in (
     (late, 0.1, None), (late, 0.0, None), (X[mine], 0.0, cancel), (X[mine], 0.0, fail), (X[mine], 0.0, leave)
 ):
@@ -79,7 +80,7 @@ for rows, tol, listener in (
             GroupKMeans(6, init=X[:6].copy(), tol=tol).fit(rows)
     except Exception as error:
         ended.append(f"{type(error).__name__}: {error}")
-np.savez(f"{out}/found{rank}.npz", said=said, differ=differ, ended=ended, **found)
+np.savez(f"{out}/found{rank}.npz", said=said, differ=differ, ended=ended, bounds=list(bounds), **found)
 os._exit(0)  # the other process is gone
 """
 
@@ -155,6 +156,7 @@ def test_what_one_process_raises_at_work_ends_all(group):
     assert one[2] == told + other[2]
     assert one[3] == "ZeroDivisionError: no error of ours"
     assert other[3] == "InternalError: process 0 of the group cannot go on: " + one[3]
+    assert group[2][0]["bounds"].tolist() == [True]
     assert one[4].startswith("UnavailableError: the processes of the group lost each other")
 
 

@@ -14,8 +14,9 @@ from fastclust.cluster.inputs import check_weights
 from fastclust.cluster.lloyd import Fit, means_of
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.seeding import initial_centers
-from fastclust.distributed.ranks import Ranks
-from fastclust.errors import BackendError, FastclustError, InputError
+from fastclust.distributed.agreement import agree, given
+from fastclust.distributed.process_group import ProcessGroup
+from fastclust.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -42,8 +43,9 @@ class GroupKMeans(cluster.KMeans):
     Parameters
     ----------
     n_clusters, init, n_init, max_iter, tol, metric, algorithm, arithmetic, backend, random_state, verbose, copy_x
-        As for :class:`fastclust.KMeans`, the same in all processes. A start by name is made on a sample of 256 rows a
-        cluster; ``n_init`` is 1; ``random_state`` must be an integer.
+        As for :class:`fastclust.KMeans`, the same in all processes, which is checked; so is that all give weights or
+        none. ``init`` is an array, or a name: such a start is made on a sample of 256 rows a cluster, and
+        ``random_state`` must be an integer. ``n_init`` is 1.
 
     Attributes
     ----------
@@ -63,35 +65,39 @@ class GroupKMeans(cluster.KMeans):
         BackendError
             No process group, or what the backend cannot do.
         InputError, InputTypeError
-            As :meth:`fastclust.KMeans.fit`. What one process raises, all raise: none waits for one that is gone.
+            As :meth:`fastclust.KMeans.fit`; parameters, widths or dtypes that differ between processes.
+        OperationCancelledError
+            A progress listener of this process asked to stop.
+        UnavailableError, InternalError
+            Another process failed, with an error of ours or with any other; the message has its number and what it
+            raised. Also (UnavailableError) what torch.distributed raises.
+
+        Notes
+        -----
+        What one process raises ends all of them, when they next exchange something: in that iteration. One that is
+        killed, or interrupted while it waits for the others, cannot tell them: torch.distributed ends them, over gloo
+        as soon as the connection closes, over NCCL by the timeout that the group was made with.
         """
-        ranks = Ranks.joined()
-        found: tuple[Rows, Space, NDArray[np.float64] | None] | None = None
-        wrong: FastclustError | None = None
-        try:
-            found = self._checked(X, sample_weight, checkpoint)
-        except FastclustError as error:
-            wrong = error
-        said = ranks.say(str(wrong) if wrong else (found[0].shape, found[0].dtype.name) if found else None)
-        if wrong is not None:
-            raise wrong
-        assert found is not None
-        _agree(said, ranks.rank)
-        rows, space, weights = found
-        many = sum(shape[0] for shape, _ in said)
-        self._check_count(many)
-        whole = _Whole(ranks, rows, weights, [shape[0] for shape, _ in said])
-        start, self.init_ = whole.start(self.init, self.n_clusters, check_random_state(self.random_state))
-        tol = self.tol * whole.variance() if self.tol else 0.0
-        best = self._iterate(whole, space.project(start), tol, cosine=space.name == "cosine")
+        ranks = ProcessGroup.joined()
+        with ranks.together():
+            rows, space, weights = self._checked(X, sample_weight, checkpoint)
+            said = ranks.say(given(self, rows, space, weighted=weights is not None))
+            agree(said, ranks.rank)
+            counts = [each.n_rows for each in said]
+            self._check_count(sum(counts))
+            whole = _Whole(ranks, rows, weights, counts)
+            start, init = whole.start(self.init, self.n_clusters, check_random_state(self.random_state))
+            tol = self.tol * whole.variance() if self.tol else 0.0
+            best = self._iterate(whole, space.project(start), tol, cosine=space.name == "cosine")
+            centers = self._group_centers(whole, X, best, space)
         self.__dict__.pop("certified_fraction_", None)
         certified = getattr(rows, "certified", None)
         if certified is not None:
             self.certified_fraction_ = float(certified)
-        self._n_init = 1
+        self._n_init, self.init_ = 1, init
         self.backend_, self.algorithm_, self._inner_centers = best.backend, best.algorithm, best.centers
         self.labels_, self.inertia_, self.n_iter_ = best.labels, best.inertia, best.n_iter
-        self.cluster_centers_ = self._group_centers(whole, X, best, space)
+        self.cluster_centers_ = centers
         self._n_features_out = len(best.centers)
         return self
 
@@ -99,6 +105,8 @@ class GroupKMeans(cluster.KMeans):
         self._check_parameters()
         if checkpoint is not None:
             raise InputError("checkpoint", repr(checkpoint), "None: a group keeps none")
+        if callable(self.init):
+            raise InputError("init", "a callable", "a name or an array: a callable would see one process's rows only")
         if isinstance(self.init, str) and not isinstance(self.random_state, (int, np.integer)):
             raise InputError("random_state", repr(self.random_state), "an integer, the same in all processes")
         rows, space = self._inside(X, reset=True)
@@ -118,7 +126,7 @@ class GroupKMeans(cluster.KMeans):
             moved = means_of(sums, total, centers, cosine=cosine)
             shift = float(((moved.astype(np.float64) - centers) ** 2).sum())
             centers = moved
-            progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}")
+            progress.report("kmeans", n_iter, self.max_iter, f"iteration {n_iter}", bound=True)
             if (changed == 0 and n_iter > 1) or shift <= tol:
                 break
         labels, inertia = rows.finish(nearest, centers, weights)
@@ -141,7 +149,7 @@ class GroupKMeans(cluster.KMeans):
 class _Whole:
     """The rows of all processes, of which this one has some."""
 
-    def __init__(self, ranks: Ranks, rows: Rows, weights: NDArray[np.float64] | None, counts: list[int]) -> None:
+    def __init__(self, ranks: ProcessGroup, rows: Rows, weights: NDArray[np.float64] | None, counts: list[int]) -> None:
         self.ranks, self.rows, self.weights = ranks, rows, weights
         self._total = sum(counts)
         self._first = sum(counts[: ranks.rank])
@@ -209,15 +217,3 @@ class _Whole:
 
 def _host(labels: Any) -> Any:
     return labels.cpu().numpy() if hasattr(labels, "cpu") else labels
-
-
-def _agree(said: list[Any], rank: int) -> None:
-    """Raise what others raised, or InputError for rows of other widths or dtypes."""
-    for other, each in enumerate(said):
-        if isinstance(each, str):
-            raise BackendError(f"process {other} of the group cannot go on: {each}")
-    first = said[0][0][1], said[0][1]
-    for other, (shape, dtype) in enumerate(said):
-        if (shape[1], dtype) != first:
-            came = f"{shape[1]} columns of {dtype} in process {other}"
-            raise InputError("X", came, f"{first[0]} of {first[1]}, as in process 0 (this is process {rank})")

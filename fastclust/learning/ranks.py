@@ -14,23 +14,24 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["average_gradients", "from_first", "rank", "same_buffers", "world"]
+__all__ = ["average_gradients", "from_first", "joined", "rank", "same_buffers", "world"]
 
 _T = TypeVar("_T")
 
 
-def _joined() -> bool:
+def joined() -> bool:
+    """Whether this process is in a group that its caller initialised."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
     """Return this process's number; 0 outside a group."""
-    return distributed.get_rank() if _joined() else 0
+    return distributed.get_rank() if joined() else 0
 
 
 def world() -> int:
     """Return the number of processes in the group that the caller initialised; 1 outside a group."""
-    return distributed.get_world_size() if _joined() else 1
+    return distributed.get_world_size() if joined() else 1
 
 
 def average_gradients(module: nn.Module) -> None:

@@ -13,10 +13,11 @@ from fastclust.errors import BackendError
 
 #: Each process keeps a stretch of the rows, of lengths that differ.
 SCRIPT = """
-import sys, numpy as np
+import os, sys, numpy as np, fastclust as fc
 from torch import distributed
+from fastclust import progress
 from fastclust.distributed import GroupKMeans
-from fastclust.errors import FastclustError
+from fastclust.errors import FastclustError, OperationCancelledError
 out, rank, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 distributed.init_process_group("gloo", init_method=f"file://{out}/met", rank=rank, world_size=size)
 X, weights = np.load(out + "/X.npy"), np.load(out + "/weights.npy")
@@ -43,8 +44,44 @@ try:
     GroupKMeans(3, init=X[:3].copy()).fit(X[mine][:, : 4 - rank])
 except FastclustError as error:
     said.append(f"{type(error).__name__}: {error}")
-np.savez(f"{out}/found{rank}.npz", said=said, **found)
-distributed.destroy_process_group()
+differ = []
+other = np.full((3, 4), rank)
+for bad, weight in (
+    ({"n_clusters": 3 + rank}, None), ({"tol": 0.1 * rank}, None), ({"init": other}, None), ({"init": str}, None),
+    ({"init": "random", "random_state": rank}, None), ({"backend": ("auto", "numba")[rank]}, None),
+    ({}, (None, 1)[rank]),
+):
+    try:
+        GroupKMeans(**{"n_clusters": 3, "init": X[:3].copy()} | bad).fit(X[mine], sample_weight=weight)
+    except FastclustError as error:
+        differ.append(f"{type(error).__name__}: {error}")
+spoilt = X[mine].copy()
+spoilt[3, 1] = np.nan
+np.save(f"{out}/spoilt{rank}.npy", spoilt)
+late = fc.open_rows(f"{out}/spoilt1.npy", memory=1000) if rank else X[mine]
+def cancel(told):
+    if told.message.endswith("iteration 2") and rank == 1:
+        raise OperationCancelledError("enough")
+def fail(told):
+    bounds.add(told.bound)
+    if told.step == "kmeans" and rank == 0:
+        raise ZeroDivisionError("no error of ours")
+def leave(told):
+    if told.step == "kmeans" and rank == 1:
+        os._exit(0)
+ended, bounds = [], set()
+for rows, tol, listener in (
+    (late, 0.1, None), (late, 0.0, None), (X[mine], 0.0, cancel), (X[mine], 0.0, fail), (X[mine], 0.0, leave)
+):
+    if listener is leave:
+        np.savez(f"{out}/found{rank}.npz", said=said, differ=differ, ended=ended, **found)
+    try:
+        with progress.listening(listener):
+            GroupKMeans(6, init=X[:6].copy(), tol=tol).fit(rows)
+    except Exception as error:
+        ended.append(f"{type(error).__name__}: {error}")
+np.savez(f"{out}/found{rank}.npz", said=said, differ=differ, ended=ended, bounds=list(bounds), **found)
+os._exit(0)  # the other process is gone
 """
 
 
@@ -94,10 +131,33 @@ def test_a_start_by_name_is_the_same_in_all(group):
 def test_what_one_process_raises_all_raise(group):
     one, other = (each["said"].tolist() for each in group[2])
     assert other[0].startswith("InputError: max_iter")
-    assert one[0].startswith("BackendError: process 1 of the group cannot go on: max_iter")
+    assert one[0].startswith("UnavailableError: process 1 of the group cannot go on: InputError: max_iter")
     assert "elkan" in one[1]
     assert "elkan" in other[1]
     assert all("3 columns of float32 in process 1" in each[2] for each in (one, other))
+
+
+def test_parameters_that_differ_between_processes_end_all(group):
+    names = ["n_clusters", "tol", "init", "init", "random_state", "backend", "sample_weight"]
+    for each in group[2]:
+        said = each["differ"].tolist()
+        assert [one.split(":")[:2] for one in said] == [["InputError", f" {name}"] for name in names]
+        assert all("in process 1" in one for number, one in enumerate(said) if number != 3)
+        assert "a callable" in said[3]
+
+
+def test_what_one_process_raises_at_work_ends_all(group):
+    one, other = (each["ended"].tolist() for each in group[2])
+    told = "UnavailableError: process 1 of the group cannot go on: "
+    for first_pass in (0, 1):
+        assert "NaN" in other[first_pass]
+        assert one[first_pass] == told + other[first_pass]
+    assert other[2] == "OperationCancelledError: enough"
+    assert one[2] == told + other[2]
+    assert one[3] == "ZeroDivisionError: no error of ours"
+    assert other[3] == "InternalError: process 0 of the group cannot go on: " + one[3]
+    assert group[2][0]["bounds"].tolist() == [True]
+    assert one[4].startswith("UnavailableError: the processes of the group lost each other")
 
 
 def test_without_a_group_it_is_said():

@@ -160,7 +160,7 @@ class KMeans(Centers):
         if checkpoint is not None:
             if not isinstance(self.random_state, numbers.Integral):
                 raise InputError("random_state", repr(self.random_state), "an integer, for a checkpoint")
-            keeper = Checkpoint(checkpoint, fingerprint(X, weights, self.get_params(deep=False)), random)
+            keeper = Checkpoint(checkpoint, fingerprint(X, weights, self._settled()), random)
         best = self._best_run(rows, weights, space, random, keeper)
         self.__dict__.pop("certified_fraction_", None)
         certified = getattr(rows, "certified", None)
@@ -256,6 +256,11 @@ class KMeans(Centers):
             there = device_rows(check_rows(self, X, reset=reset), self.backend, finite=False, repair=repair)
         space = space_of(self.metric, there.shape[1])
         return there if space.name == "euclidean" else type(there)(space.enter_there(there.matrix)), space
+
+    def _settled(self) -> dict[str, Any]:
+        """Return the parameters that a checkpoint goes by."""
+        params: dict[str, Any] = self.get_params(deep=False)
+        return params
 
     def _check_parameters(self) -> None:
         check_integer("n_clusters", self.n_clusters)

@@ -133,6 +133,11 @@ class KMeans(cluster.KMeans):
         self._remote = RemoteRows(X, space, self._workers, cuts)
         return self._remote, space
 
+    def _settled(self) -> dict[str, Any]:
+        """With the number of stretches that there are: other ones add up to other last bits."""
+        assert self._workers is not None
+        return {**super()._settled(), "n_workers": len(self._workers)}
+
     def _outer_centers(
         self, X: Any, dtype: np.dtype[Any], fit: Fit, weights: NDArray[np.float64] | None, space: Space
     ) -> NDArray[Any]:

@@ -92,7 +92,9 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         Strength of the random shifts, turns and scalings of images.
     accumulate
         Batches whose mean gradient makes one step. In a torch.distributed process group (torchrun, or
-        ``fastclust.distributed.train``) each process does its share of ``accumulate * processes`` batches.
+        ``fastclust.distributed.train``) each process does its share of ``accumulate * processes`` batches. While the
+        first builds a graph the others wait: give ``init_process_group`` a ``timeout`` that is longer (it is 30 minutes
+        by itself).
     precision
         "full", or "bf16": mixed precision by torch.autocast.
     validation

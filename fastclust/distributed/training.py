@@ -97,12 +97,13 @@ def fine_tune(
     """Do what ``learner.fine_tune(X, labels)`` does, as :func:`train` does; the same parameters and errors."""
     from sklearn.utils.validation import check_is_fitted
 
-    from fastclust.learning.checks import check_params
+    from fastclust.learning.checks import check_loss, check_params
     from fastclust.learning.inputs import check_labels
 
     check_workers(n_workers, threads)
     check_is_fitted(learner, "encoder_")
     check_params(learner, epochs)
+    check_loss(loss)
     inputs = learner.inputs(X, views, image_shape)
     more = {"labels": check_labels(labels, len(inputs.rows)), "loss": loss, "epochs": epochs}
     on = _On(address, n_workers, threads)

@@ -15,7 +15,7 @@ from fastclust.data.mapping import Mapped, mapping
 from fastclust.errors import InputError
 from fastclust.learning import encoders, ranks, storage
 from fastclust.learning.checkpoint import Checkpoint, said
-from fastclust.learning.checks import check_params
+from fastclust.learning.checks import check_loss, check_params
 from fastclust.learning.inputs import Inputs, check_labels, read_inputs
 from fastclust.learning.losses import ContrastiveLoss, TripletLoss
 from fastclust.learning.objectives import Supervision
@@ -312,12 +312,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "encoder_")
         check_params(self, epochs)
-        losses: dict[str, Any] = {
-            "contrastive": lambda: ContrastiveLoss(0.0, 1.0),
-            "triplet": lambda: TripletLoss(0.2),
-        }
-        if loss not in losses:
-            raise InputError("loss", repr(loss), ", ".join(losses))
+        check_loss(loss)
         inputs = self.inputs(X, views, image_shape)
         if len(inputs.rows) < 2:
             raise InputError("X", f"{len(inputs.rows)} row", "at least 2 rows")
@@ -326,7 +321,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         keeper = self._keeper(checkpoint, inputs, labels=known, loss=loss)
         chosen = held_out(len(known), self.validation, seed)
         inputs, held = split(inputs, self.validation, seed)
-        supervision = Supervision(losses[loss](), check_labels(known[~chosen], len(inputs.rows)))
+        added = ContrastiveLoss(0.0, 1.0) if loss == "contrastive" else TripletLoss(0.2)
+        supervision = Supervision(added, check_labels(known[~chosen], len(inputs.rows)))
         plan = self._plan(len(inputs.rows), seed, epochs, "self_taught")
         self.loss_curve_, self.validation_curve_ = train(
             self._net,

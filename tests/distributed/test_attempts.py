@@ -1,12 +1,15 @@
 """Which failed trainings are begun again, and how often."""
 
+import numpy as np
 import pytest
 import torch
 from ray.exceptions import ActorDiedError
 from ray.train import WorkerGroupError
 
 from fastclust.distributed.attempts import _AGAIN, Attempts
-from fastclust.errors import InternalError, UnavailableError
+from fastclust.distributed.training import fine_tune
+from fastclust.errors import InputError, InternalError, UnavailableError
+from fastclust.learning import SelfTaughtLearner
 
 SHAPES = RuntimeError("shapes cannot be multiplied (3x4 and 5x6)")
 CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4096")
@@ -57,3 +60,10 @@ def test_one_failure_of_a_worker_is_forgiven_among_losses_and_no_second(monkeypa
     attempts._ray, attempts._board, attempts._many = Nothing(), Nothing(), 2
     with pytest.raises(InternalError, match="tried to allocate"):
         attempts.run(None, None)
+
+
+def test_a_loss_that_there_is_none_of_is_refused_before_the_cluster_is_looked_for():
+    rows = np.random.default_rng(0).normal(size=(40, 4))
+    learner = SelfTaughtLearner("linear", 2, teacher_dim=4, epochs=1, batch_size=20, random_state=0).fit(rows)
+    with pytest.raises(InputError, match="loss"):
+        fine_tune(learner, rows, np.arange(40) % 2, loss="bogus", address="nobody:1")

@@ -32,3 +32,23 @@ def patch_once():
         return self.rewrite()(*arguments, **named)
 
     launch.__call__, function.__call__ = begin, call
+
+
+def loaded():
+    """Load the kernels for Triton's interpreter where there is no GPU: they stay what they are when loaded."""
+    import os
+
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    before = os.environ.get("TRITON_INTERPRET")
+    os.environ["TRITON_INTERPRET"] = "1"
+    try:
+        import fastclust_kernels.assign._triton
+        import fastclust_kernels.update._triton  # noqa: F401
+    finally:
+        if before is None:
+            del os.environ["TRITON_INTERPRET"]
+        else:
+            os.environ["TRITON_INTERPRET"] = before

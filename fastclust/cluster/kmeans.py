@@ -164,7 +164,7 @@ class KMeans(Centers):
                 raise InputError(
                     "checkpoint", "with arithmetic='half'", "arithmetic='certified', whose bits can be resumed"
                 )
-            keeper = Checkpoint(checkpoint, fingerprint(X, weights, self.get_params(deep=False)), random)
+            keeper = Checkpoint(checkpoint, fingerprint(X, weights, self._settled()), random)
         best = self._best_run(rows, weights, space, random, keeper)
         self.__dict__.pop("certified_fraction_", None)
         certified = getattr(rows, "certified", None)
@@ -262,6 +262,11 @@ class KMeans(Centers):
         if space.name == "euclidean":
             return there, space
         return type(there)(space.enter_there(there.matrix), self.backend, repair=repair), space
+
+    def _settled(self) -> dict[str, Any]:
+        """Return the parameters that a checkpoint goes by."""
+        params: dict[str, Any] = self.get_params(deep=False)
+        return params
 
     def _check_parameters(self) -> None:
         check_integer("n_clusters", self.n_clusters)

@@ -16,6 +16,8 @@ from fastclust.distributed.threads import limited
 from fastclust.errors import FastclustError, InternalError, OperationCancelledError, UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fastclust.learning import SelfTaughtLearner
     from fastclust.learning.features import FeatureSet
 
@@ -27,6 +29,9 @@ _LOOK, _LAST = 0.2, 30.0
 _AGAIN = 8
 #: How often Ray Train looks for room for the workers, for a minute each.
 _STARTS = 4
+#: Seconds that workers wait for each other: while the first builds a graph the others do nothing. One that is lost is
+#: known by its connection, and at once.
+_WAIT = 24 * 3600
 #: Of a processor, what Ray is asked for: workers are spread over the nodes, and may share one when another is lost.
 _SHARE = 0.01
 
@@ -65,6 +70,7 @@ class Attempts:
         from ray.train import WorkerGroupError
 
         config = {"board": self._board, "task": [self._ray.put(task)]}
+        once = False
         try:
             for again in range(_AGAIN + 1):
                 failed = self._attempt(config, record)
@@ -75,6 +81,10 @@ class Attempts:
                     return ended, again
                 if not isinstance(failed, WorkerGroupError):
                     raise UnavailableError(f"Ray Train could not run {self._many} workers: {_said(failed)}") from failed
+                own = _own(failed.worker_failures.values())
+                if own is not None and once:
+                    raise InternalError(f"a worker failed: {own!r}") from failed
+                once = once or own is not None
             raise UnavailableError(f"workers were lost {_AGAIN + 1} times, the last time: {_said(failed)}") from failed
         finally:
             self._ray.kill(self._board)
@@ -110,7 +120,7 @@ class Attempts:
         for figure in figures:
             record(*figure)
         if told is not None:
-            progress.report(told.step, told.fraction, 1.0, told.message)
+            progress.report(told.step, told.fraction, 1.0, told.message, bound=told.bound)
 
     def _trainer(self, config: dict[str, Any], folder: str) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -121,7 +131,7 @@ class Attempts:
         return TorchTrainer(
             _work,
             train_loop_config=config,
-            torch_config=TorchConfig(backend="gloo"),
+            torch_config=TorchConfig(backend="gloo", timeout_s=_WAIT),
             scaling_config=ScalingConfig(
                 num_workers=self._many, resources_per_worker={"CPU": _SHARE}, placement_strategy="SPREAD"
             ),
@@ -154,11 +164,28 @@ def _work(config: dict[str, Any]) -> None:
         ray.get(board.end.remote(error))
         raise
     except RuntimeError:
-        # For one, what torch raises where another worker was lost.
+        # For one, what torch raises where another worker was lost: the driver looks at what became of all.
         raise
     except Exception as error:
         ray.get(board.end.remote(InternalError(f"a worker failed: {error!r}")))
         raise
+
+
+def _own(failures: Iterable[Exception]) -> Exception | None:
+    """Return what a worker itself failed with; None where one was lost, which others know by their connections."""
+    from ray.exceptions import RayTaskError
+    from torch.distributed import DistError
+
+    own = None
+    for failure in failures:
+        cause = getattr(failure, "health_check_failure", failure)
+        # Whatever Ray itself says of a worker: it died, its node did, or it does not answer.
+        if type(cause).__module__.split(".")[0] == "ray" and not isinstance(cause, RayTaskError):
+            return None
+        # Of gloo's own errors torch makes plain ones.
+        if not isinstance(cause, DistError) and "gloo" not in str(cause):
+            own = own or cause
+    return own
 
 
 def _said(error: Exception | None) -> str:

@@ -14,6 +14,8 @@ from fastclust.data.rows import bytes_of
 from fastclust.distributed.pool import Workers, check_workers, nodes, open_workers
 from fastclust.distributed.rows import RemoteRows, stretches
 from fastclust.distributed.shard import Shard
+from fastclust.errors import BackendError
+from fastclust_kernels.tensors import wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +41,8 @@ class KMeans(cluster.KMeans):
     Parameters
     ----------
     n_clusters, init, n_init, max_iter, tol, metric, algorithm, arithmetic, backend, random_state, verbose, copy_x
-        As for :class:`fastclust.KMeans`. ``init="auto"`` and "k-means++" start on a sample of the rows.
+        As for :class:`fastclust.KMeans`. ``init="auto"`` and "k-means++" start on a sample of the rows. Workers
+        compute on processors: ``arithmetic`` is "exact", ``backend`` "auto" or another one of theirs.
     address
         Of the Ray cluster; None for the one this process is connected to, or a local one; "here" for the same workers
         in this process, without Ray.
@@ -132,6 +135,19 @@ class KMeans(cluster.KMeans):
         self._workers = open_workers(Shard, given, self.address)
         self._remote = RemoteRows(X, space, self._workers, cuts)
         return self._remote, space
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if wanted(self.backend, None):
+            raise BackendError(
+                f"backend={self.backend!r}: workers of a cluster do not do this. Allowed: auto, numba, reference; "
+                "on GPUs fastclust.KMeans or, in a process group, GroupKMeans."
+            )
+
+    def _settled(self) -> dict[str, Any]:
+        """With the number of stretches that there are: other ones add up to other last bits."""
+        assert self._workers is not None
+        return {**super()._settled(), "n_workers": len(self._workers)}
 
     def _outer_centers(
         self, X: Any, dtype: np.dtype[Any], fit: Fit, weights: NDArray[np.float64] | None, space: Space

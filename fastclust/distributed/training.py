@@ -55,7 +55,8 @@ def train(
         A :class:`fastclust.SelfTaughtLearner`; it gets its fitted attributes, ``n_workers_``, and ``n_repeated_``: how
         often the training was begun again.
     X, views, image_shape, log
-        As for its ``fit``. Rows are read here and kept in the cluster's object store.
+        As for its ``fit``: rows float32 ``[n, d]`` or images. They are read here and kept in
+        the cluster's object store.
     checkpoint
         As for its ``fit``; a folder that all nodes see by this name, for nodes that are lost.
     address, n_workers, threads
@@ -94,15 +95,20 @@ def fine_tune(
     n_workers: int | str = "auto",
     threads: int | None = None,
 ) -> SelfTaughtLearner:
-    """Do what ``learner.fine_tune(X, labels)`` does, as :func:`train` does; the same parameters and errors."""
+    """Do what ``learner.fine_tune(X, labels)`` does, as :func:`train` does, with the same parameters.
+
+    ``X`` is float32 ``[n, d]`` or images, ``labels`` int ``[n]``, -1 where unknown. Raises InputError, InputTypeError,
+    and what :func:`train` does.
+    """
     from sklearn.utils.validation import check_is_fitted
 
-    from fastclust.learning.checks import check_params
+    from fastclust.learning.checks import check_loss, check_params
     from fastclust.learning.inputs import check_labels
 
     check_workers(n_workers, threads)
     check_is_fitted(learner, "encoder_")
     check_params(learner, epochs)
+    check_loss(loss)
     inputs = learner.inputs(X, views, image_shape)
     more = {"labels": check_labels(labels, len(inputs.rows)), "loss": loss, "epochs": epochs}
     on = _On(address, n_workers, threads)

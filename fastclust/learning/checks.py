@@ -15,7 +15,10 @@ from fastclust.learning.plan import OBJECTIVES
 if TYPE_CHECKING:
     from fastclust.learning.learner import SelfTaughtLearner
 
-__all__ = ["check_params"]
+__all__ = ["check_loss", "check_params"]
+
+#: Supervised losses that come to the self-taught one.
+_LOSSES = ("contrastive", "triplet")
 
 _TINY, _HUGE, _BELOW = sys.float_info.min, sys.float_info.max, 1 - sys.float_info.epsilon
 _LEAST = {
@@ -69,6 +72,12 @@ def check_params(learner: SelfTaughtLearner, epochs: int | str | None = None) ->
                 raise InputTypeError(name, f"{type(value).__name__} {value!r}", said)
             if not lowest <= float(value) <= highest:
                 raise InputError(name, value, said)
+
+
+def check_loss(loss: Any) -> None:
+    """Raise InputError for a supervised loss that there is none of."""
+    if loss not in _LOSSES:
+        raise InputError("loss", repr(loss), ", ".join(_LOSSES))
 
 
 def _check_choices(learner: SelfTaughtLearner) -> None:

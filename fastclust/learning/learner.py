@@ -15,7 +15,7 @@ from fastclust.data.mapping import Mapped, mapping
 from fastclust.errors import InputError
 from fastclust.learning import encoders, ranks, storage
 from fastclust.learning.checkpoint import Checkpoint, said
-from fastclust.learning.checks import check_params
+from fastclust.learning.checks import check_loss, check_params
 from fastclust.learning.inputs import Inputs, check_labels, read_inputs
 from fastclust.learning.losses import ContrastiveLoss, TripletLoss
 from fastclust.learning.objectives import Supervision
@@ -92,7 +92,9 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         Strength of the random shifts, turns and scalings of images.
     accumulate
         Batches whose mean gradient makes one step. In a torch.distributed process group (torchrun, or
-        ``fastclust.distributed.train``) each process does its share of ``accumulate * processes`` batches.
+        ``fastclust.distributed.train``) each process does its share of ``accumulate * processes`` batches. While the
+        first builds a graph the others wait: give ``init_process_group`` a ``timeout`` that is longer (it is 30 minutes
+        by itself).
     precision
         "full", or "bf16": mixed precision by torch.autocast.
     validation
@@ -310,12 +312,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "encoder_")
         check_params(self, epochs)
-        losses: dict[str, Any] = {
-            "contrastive": lambda: ContrastiveLoss(0.0, 1.0),
-            "triplet": lambda: TripletLoss(0.2),
-        }
-        if loss not in losses:
-            raise InputError("loss", repr(loss), ", ".join(losses))
+        check_loss(loss)
         inputs = self.inputs(X, views, image_shape)
         if len(inputs.rows) < 2:
             raise InputError("X", f"{len(inputs.rows)} row", "at least 2 rows")
@@ -324,7 +321,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         keeper = self._keeper(checkpoint, inputs, labels=known, loss=loss)
         chosen = held_out(len(known), self.validation, seed)
         inputs, held = split(inputs, self.validation, seed)
-        supervision = Supervision(losses[loss](), check_labels(known[~chosen], len(inputs.rows)))
+        added = ContrastiveLoss(0.0, 1.0) if loss == "contrastive" else TripletLoss(0.2)
+        supervision = Supervision(added, check_labels(known[~chosen], len(inputs.rows)))
         plan = self._plan(len(inputs.rows), seed, epochs, "self_taught")
         self.loss_curve_, self.validation_curve_ = train(
             self._net,
@@ -355,7 +353,10 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         return learner
 
     def inputs(self, X: Any, views: Any = None, image_shape: Any = None) -> Inputs:
-        """Return ``X`` as a fitted learner is given it. Raises InputError, InputTypeError."""
+        """Return ``X`` ``[n, d]``, as for ``transform``, as a fitted learner is given it: float32.
+
+        Raises InputError, InputTypeError.
+        """
         features = "auto" if self.features_ == "given" else self.features_
         inputs = read_inputs(X, views, image_shape, features=features, size=self.image_size_)
         if inputs.rows.shape[1] != self.n_features_in_:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["average_gradients", "from_first", "joined", "rank", "same_buffers", "world"]
+__all__ = ["average_gradients", "each", "from_first", "joined", "rank", "same_buffers", "world"]
 
 _T = TypeVar("_T")
 
@@ -53,6 +53,15 @@ def same_buffers(module: nn.Module) -> None:
     if world() > 1:
         for buffer in module.buffers():
             distributed.broadcast(buffer, 0)
+
+
+def each(value: _T) -> list[_T]:
+    """Return what every process has here, by number."""
+    if world() == 1:
+        return [value]
+    found: list[Any] = [None] * world()
+    distributed.all_gather_object(found, value)
+    return found
 
 
 def from_first(compute: Callable[[], _T]) -> _T:

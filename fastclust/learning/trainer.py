@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastclust.errors import PreconditionError
 from fastclust.learning import ranks
 from fastclust.learning.context import Context, dataset_context
 from fastclust.learning.networks import through
@@ -102,6 +103,7 @@ class Trainer:
         """
         if checkpoint is not None:
             checkpoint.restore(self)
+            self._check_same()
         while self.epoch < self.plan.epochs:
             if self.context is None:
                 started = time.perf_counter()
@@ -117,6 +119,15 @@ class Trainer:
             self.student.load_state_dict(self.best)
         self.student.eval()
         return self.history
+
+    def _check_same(self) -> None:
+        """Raise PreconditionError, in all processes, unless they stand at one place: they would wait for each other."""
+        states = ranks.each((self.epoch, self.step, self.context is not None))
+        if len(set(states)) > 1:
+            said = ", ".join(f"process {rank}: epoch {one[0] + 1}, step {one[1]}" for rank, one in enumerate(states))
+            raise PreconditionError(
+                f"checkpoint: processes found different states ({said}). Take a folder that all of them see."
+            )
 
     def _run_epoch(self, checkpoint: Checkpoint | None) -> None:
         plan, context = self.plan, self.context

@@ -8,6 +8,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fastclust as fc
 from fastclust import progress
 from fastclust.cluster.lloyd import lloyd
+from tests.interpreting import loaded
+
+loaded()
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,9 @@ import fastclust as fc
 from fastclust.errors import BackendError, InputError
 from fastclust_kernels.assign.reference import assign as oracle
 from fastclust_kernels.staging import Staging
+from tests.interpreting import loaded
+
+loaded()
 
 
 @pytest.fixture(autouse=True)

@@ -77,7 +77,7 @@ def test_two_nodes_give_the_bits_of_the_same_stretches_in_one_process(cluster, f
     assert there.n_iter_ == whole.n_iter_
 
 
-def test_a_fit_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(files, rows, tmp_path):
+def test_a_fit_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(files, rows, tmp_path, monkeypatch):
     """The driver is what may go: workers begin anew from the centres that it kept."""
     params = {"n_clusters": K, "init": rows[:K], "n_init": 1, "max_iter": 8, "tol": 0, "random_state": 0}
     on = {"n_workers": 3, "threads": 1, "address": "here"}
@@ -94,6 +94,12 @@ def test_a_fit_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(fil
         model = distributed.KMeans(**params, **on).fit(files, checkpoint=tmp_path)
     assert len(seen) == model.n_iter_
     same(model, distributed.KMeans(**params, **on).fit(files))
+    # What counts is how many there are, not how that was asked for.
+    monkeypatch.setattr("fastclust.distributed.kmeans.nodes", lambda _: 3)
+    same(model, distributed.KMeans(**params, **on | {"n_workers": "auto"}).fit(files, checkpoint=tmp_path))
+    monkeypatch.setattr("fastclust.distributed.kmeans.nodes", lambda _: 2)
+    with pytest.raises(PreconditionError, match="n_workers"):
+        distributed.KMeans(**params, **on | {"n_workers": "auto"}).fit(files, checkpoint=tmp_path)
 
 
 def test_a_data_set_of_several_times_a_workers_memory_is_clustered_to_the_same_bits(cluster, files, rows):

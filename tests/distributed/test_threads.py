@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info
 from fastclust import distributed
 from fastclust.cluster import chunks
 from fastclust.distributed.threads import limited
-from fastclust.errors import InputError
+from fastclust.errors import BackendError, InputError
 
 
 def pools():
@@ -99,3 +99,11 @@ def test_what_neighbours_may_be_asked_is_looked_at_before_any_work(tmp_path):
         with pytest.raises(InputError, match=field):
             distributed.kneighbors_to(rows, tmp_path / "out", address="here", **wrong)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"backend": "triton"}, {"backend": "cuda", "arithmetic": "half"}, {"arithmetic": "half"}]
+)
+def test_what_a_clusters_workers_do_not_do_is_refused_before_it_is_looked_for(wrong):
+    with pytest.raises(BackendError, match=next(iter(wrong))):
+        distributed.KMeans(2, **wrong, address="nobody:1").fit(np.zeros((5, 2), np.float32))

@@ -41,11 +41,20 @@ import sys, numpy as np, torch
 from torch import distributed
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from fastclust.errors import PreconditionError
 from fastclust.learning import SelfTaughtLearner
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}.met", rank=int(sys.argv[2]), world_size=2)
 X = load_digits().data[:200]
-learner = SelfTaughtLearner("linear", epochs=1, embedding_dim=8, teacher_dim=16, batch_size=20, random_state=0).fit(X)
+learner = SelfTaughtLearner("linear", epochs=1, embedding_dim=8, teacher_dim=16, batch_size=20, random_state=0)
+own = sys.argv[1] + sys.argv[2]  # a folder that the other does not see; the first process writes
+learner.fit(X, checkpoint=own)
 np.save(sys.argv[1] + str(distributed.get_rank()) + ".npy", learner.transform(X))
+try:
+    learner.fit(X, checkpoint=own)
+except PreconditionError as error:
+    assert "process 1: epoch 1, step 0" in str(error)
+else:
+    sys.exit("they went on from different states")
 distributed.destroy_process_group()
 """
 

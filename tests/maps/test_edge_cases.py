@@ -111,14 +111,14 @@ def test_one_column_works():
     check(fc.TSNE(perplexity=8, max_iter=50, random_state=0).fit_transform(np.arange(60.0)[:, None]), (60, 2))
 
 
-@pytest.mark.parametrize("scale", [1e-20, 1e-3, 1e6, 1e15])
+@pytest.mark.parametrize("scale", [2.0**-66, 2.0**-10, 2.0**20, 2.0**50])
 def test_the_scale_of_the_rows_does_not_matter(scale):
+    """By powers of two, as other scales round: the map is the same, and not one of many."""
     X = np.random.default_rng(0).normal(size=(80, 3))
     params = {"perplexity": 8, "max_iter": 60, "random_state": 0}
     points, plain = fc.TSNE(**params).fit_transform(X * scale), fc.TSNE(**params).fit_transform(X)
     check(points, (80, 2))
-    both = [fc.knn_graph(each, 5).indices for each in (points, plain)]
-    assert np.mean([len(set(a) & set(b)) for a, b in zip(*both, strict=True)]) > 4
+    np.testing.assert_allclose(points, plain, atol=1e-3 * np.abs(plain).max())
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

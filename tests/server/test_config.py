@@ -1,5 +1,7 @@
 """Where settings come from, and which are refused."""
 
+from dataclasses import replace
+
 import grpc
 import pytest
 
@@ -60,7 +62,28 @@ def test_an_engine_that_cannot_be_is_refused_at_the_start(tmp_path, monkeypatch,
     monkeypatch.setattr(engine, "find_spec", lambda _: None)
     with pytest.raises(error, match=words):
         Settings(tmp_path, **given).check()
-    assert engine.cluster_of(Settings(tmp_path)) is None
     there = Settings(tmp_path, engine="ray", ray_address="host:6379")
-    assert engine.cluster_of(there) == {"address": "host:6379", "n_workers": "auto"}
     assert there.for_worker()["ray_address"] == "host:6379"
+
+
+def test_later_attempts_of_a_job_take_as_many_workers_and_nothing_that_another_engine_kept(
+    tmp_path, monkeypatch, capfd
+):
+    there, sizes = Settings(tmp_path, engine="ray", ray_address="host:6379"), iter([3, 5, 5])
+    monkeypatch.setattr(engine, "_nodes", lambda _: next(sizes))
+    state, features = tmp_path / "learn" / "checkpoint.safetensors", tmp_path / "features.safetensors"
+    assert engine.cluster_of(Settings(tmp_path), tmp_path) is None
+    state.parent.mkdir()
+    state.touch()
+    features.touch()
+    assert engine.cluster_of(Settings(tmp_path), tmp_path) is None
+    assert state.exists()
+    for _ in range(2):
+        assert engine.cluster_of(there, tmp_path) == {"address": "host:6379", "n_workers": 3}
+        assert not state.exists()
+    assert features.exists()
+    assert "job_begins_again" in capfd.readouterr().err
+    assert engine.cluster_of(replace(there, ray_workers=2), tmp_path)["n_workers"] == 3
+    state.parent.mkdir()
+    assert engine.cluster_of(Settings(tmp_path), tmp_path) is None
+    assert not state.parent.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,10 +70,13 @@ class Work:
         """What its owner calls the job; may be empty."""
         return self._record.display_name
 
-    @property
+    @cached_property
     def cluster(self) -> dict[str, Any] | None:
-        """What ``fastclust.distributed`` is told of the operator's cluster; None to compute in this process."""
-        return cluster_of(self.settings)
+        """What ``fastclust.distributed`` is told of the operator's cluster; None to compute in this process.
+
+        Asked for before anything is kept: see :func:`cluster_of`. Raises UnavailableError.
+        """
+        return cluster_of(self.settings, self.folder)
 
     # In --------------------------------------------------------------------------------------------------------------
 

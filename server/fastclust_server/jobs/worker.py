@@ -127,9 +127,15 @@ class Worker:
     def attempt(self, record: JobRecord) -> None:
         """Run one attempt of one job; whatever happens in it ends as a state of the job."""
         claim, about = record.claim, {"job": record.name, "attempt": record.attempt, "kind": record.kind}
-        task = TASKS[record.kind]
-        spec = spec_pb2.JobSpec.FromString(record.spec)
-        tracker = Tracker(task.steps(getattr(spec, record.kind)))
+        try:
+            task = TASKS[record.kind]
+            spec = spec_pb2.JobSpec.FromString(record.spec)
+            steps = task.steps(getattr(spec, record.kind))
+        except Exception as error:  # noqa: BLE001 - as of what runs below
+            self._failed(record, error)
+            self._tidy(record)
+            return
+        tracker = Tracker(steps)
         limits = self._limits(spec)
         self._heartbeat = heartbeat = Heartbeat(
             self._store, claim, tracker, limits, lambda reason: self._break_off(record, reason)

@@ -37,8 +37,9 @@ def run(spec: EmbedSpec, work: Work) -> None:
     """
     from fastclust.learning import SelfTaughtLearner
 
-    learner, on = SelfTaughtLearner.load(work.artifact(spec.model, MODEL)), work.cluster
-    if on is not None and work.dataset(spec.dataset).kind == common_pb2.DATASET_KIND_TENSOR:
+    learner = SelfTaughtLearner.load(work.artifact(spec.model, MODEL))
+    on = work.cluster if work.dataset(spec.dataset).kind == common_pb2.DATASET_KIND_TENSOR else None
+    if on is not None:
         from fastclust import distributed
         from fastclust.data import open_rows
 

@@ -76,7 +76,7 @@ def run(spec: NeighborsSpec, work: Work) -> None:
         work.note(engine="local", index=index.index_)
         return
     # On a cluster neighbours are exact; "auto" takes an inverted file, here, where that would take long.
-    there = work.cluster is not None and arguments.get("index") == "exact"
+    there = arguments.get("index") == "exact" and work.cluster is not None
     graph = _on_cluster(spec, work, wanted | arguments) if there else knn_graph(rows, **wanted, **arguments)
     work.tensor("indices", graph.indices)
     work.tensor("distances", graph.distances)

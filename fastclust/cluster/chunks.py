@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["CHUNK", "Spread", "chunk_sums", "farthest", "occupied", "total"]
+__all__ = ["CHUNK", "Spread", "chunk_sums", "farthest", "occupied", "total", "which_occupied"]
 
 #: Rows of a chunk; blocks of rows hold a whole number of them.
 CHUNK = 4096
@@ -87,10 +87,15 @@ def farthest(distances: NDArray[np.float64], weights: NDArray[np.float64] | None
 
 def occupied(labels: NDArray[np.int32], k: int) -> int:
     """How many clusters have rows."""
+    return int(which_occupied(labels, k).sum())
+
+
+def which_occupied(labels: NDArray[np.int32], k: int) -> NDArray[np.bool_]:
+    """Whether each cluster ``[k]`` has rows."""
     found = np.zeros(k, bool)
     for start in range(0, len(labels), 256 * CHUNK):
         found[labels[start : start + 256 * CHUNK]] = True
-    return int(found.sum())
+    return found
 
 
 def total(sums: list[float]) -> float:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.rows import Rows
 
-__all__ = ["KMeans"]
+__all__ = ["KMeans", "warn_of_duplicates"]
 
 #: Whether an algorithm keeps bounds; None where they are worth it.
 _BOUNDS = {"auto": None, "lloyd": False, "elkan": True}
@@ -177,7 +177,7 @@ class KMeans(Centers):
         self._n_features_out = len(best.centers)
         found = occupied(best.labels, self.n_clusters)
         if found < self.n_clusters:
-            _warn_of_duplicates(found, self.n_clusters)
+            warn_of_duplicates(found, self.n_clusters)
         return self
 
     def _best_run(
@@ -300,7 +300,8 @@ def _too_large_there(X: Any) -> bool:
     return not fits_there(X.nbytes, device_for_kernels())
 
 
-def _warn_of_duplicates(found: int, wanted: int) -> None:
+def warn_of_duplicates(found: int, wanted: int) -> None:
+    """Warn the caller of a fit that some of its clusters have no rows."""
     warnings.warn(
         f"Number of distinct clusters ({found}) found smaller than n_clusters ({wanted}). "
         "Possibly due to duplicate points in X.",

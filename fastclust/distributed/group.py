@@ -9,8 +9,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from fastclust import cluster, progress
-from fastclust.cluster.chunks import Spread, farthest
+from fastclust.cluster.chunks import Spread, farthest, which_occupied
 from fastclust.cluster.inputs import check_weights
+from fastclust.cluster.kmeans import warn_of_duplicates
 from fastclust.cluster.lloyd import Fit, means_of
 from fastclust.cluster.rows import DenseRows
 from fastclust.cluster.seeding import initial_centers
@@ -45,7 +46,8 @@ class GroupKMeans(cluster.KMeans):
     n_clusters, init, n_init, max_iter, tol, metric, algorithm, arithmetic, backend, random_state, verbose, copy_x
         As for :class:`fastclust.KMeans`, the same in all processes, which is checked; so is that all give weights or
         none. ``init`` is an array, or a name: such a start is made on a sample of 256 rows a cluster, and
-        ``random_state`` must be an integer. ``n_init`` is 1.
+        ``random_state`` must be an integer. ``n_init`` is "auto" or 1. With
+        ``verbose`` process 0 prints a line an iteration.
 
     Attributes
     ----------
@@ -90,6 +92,7 @@ class GroupKMeans(cluster.KMeans):
             tol = self.tol * whole.variance() if self.tol else 0.0
             best = self._iterate(whole, space.project(start), tol, cosine=space.name == "cosine")
             centers = self._group_centers(whole, X, best, space)
+            found = int(np.any(ranks.say(which_occupied(best.labels, self.n_clusters)), axis=0).sum())
         self.__dict__.pop("certified_fraction_", None)
         certified = getattr(rows, "certified", None)
         if certified is not None:
@@ -99,10 +102,14 @@ class GroupKMeans(cluster.KMeans):
         self.labels_, self.inertia_, self.n_iter_ = best.labels, best.inertia, best.n_iter
         self.cluster_centers_ = centers
         self._n_features_out = len(best.centers)
+        if found < self.n_clusters:
+            warn_of_duplicates(found, self.n_clusters)
         return self
 
     def _checked(self, X: Any, sample_weight: Any, checkpoint: Any) -> tuple[Rows, Space, NDArray[np.float64] | None]:
         self._check_parameters()
+        if self.n_init not in ("auto", 1):
+            raise InputError("n_init", repr(self.n_init), "auto or 1: a group makes one run")
         if checkpoint is not None:
             raise InputError("checkpoint", repr(checkpoint), "None: a group keeps none")
         if callable(self.init):
@@ -119,6 +126,8 @@ class GroupKMeans(cluster.KMeans):
         while n_iter < self.max_iter:
             n_iter += 1
             labels = nearest.step(centers)
+            if self.verbose:
+                self._say(whole, f"Iteration {n_iter - 1}, inertia", rows.inertia(centers, labels, weights))
             sums, total, changed = whole.added(*gathered.step(labels))
             empty = np.flatnonzero(total == 0)
             if len(empty):
@@ -133,6 +142,13 @@ class GroupKMeans(cluster.KMeans):
         everywhere = math.fsum(whole.ranks.say(inertia))
         name = "elkan" if nearest.bounded else "lloyd"
         return Fit(centers, labels, everywhere, n_iter, nearest.backend, name)
+
+    @staticmethod
+    def _say(whole: _Whole, what: str, inertia: float) -> None:
+        """Print a line in the first process, with the inertia of all rows."""
+        everywhere = math.fsum(whole.ranks.say(inertia))
+        if whole.ranks.rank == 0:
+            print(f"{what} {everywhere}.")  # noqa: T201
 
     def _group_centers(self, whole: _Whole, X: Any, fit: Fit, space: Space) -> NDArray[Any]:
         """Centres among the rows as they came, from each process's means and weights, where the space is another."""

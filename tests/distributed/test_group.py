@@ -13,7 +13,7 @@ from fastclust.errors import BackendError
 
 #: Each process keeps a stretch of the rows, of lengths that differ.
 SCRIPT = """
-import os, sys, numpy as np, fastclust as fc
+import contextlib, io, os, sys, warnings, numpy as np, fastclust as fc
 from torch import distributed
 from fastclust import progress
 from fastclust.distributed import GroupKMeans
@@ -49,12 +49,19 @@ other = np.full((3, 4), rank)
 for bad, weight in (
     ({"n_clusters": 3 + rank}, None), ({"tol": 0.1 * rank}, None), ({"init": other}, None), ({"init": str}, None),
     ({"init": "random", "random_state": rank}, None), ({"backend": ("auto", "numba")[rank]}, None),
+    ({"n_init": 2}, None),
     ({}, (None, 1)[rank]),
 ):
     try:
         GroupKMeans(**{"n_clusters": 3, "init": X[:3].copy()} | bad).fit(X[mine], sample_weight=weight)
     except FastclustError as error:
         differ.append(f"{type(error).__name__}: {error}")
+with warnings.catch_warnings(record=True) as warned, contextlib.redirect_stdout(io.StringIO()) as printed:
+    warnings.simplefilter("always")
+    for k in (2, 3):  # each process has rows of one cluster
+        points = np.array([[0.0], [1.0], [1.0]])[:k]
+        GroupKMeans(k, init=points, verbose=1).fit(np.full((5, 1), float(rank)))
+found |= {"warned": [str(each.message) for each in warned], "printed": printed.getvalue()}
 spoilt = X[mine].copy()
 spoilt[3, 1] = np.nan
 np.save(f"{out}/spoilt{rank}.npy", spoilt)
@@ -138,11 +145,11 @@ def test_what_one_process_raises_all_raise(group):
 
 
 def test_parameters_that_differ_between_processes_end_all(group):
-    names = ["n_clusters", "tol", "init", "init", "random_state", "backend", "sample_weight"]
+    names = ["n_clusters", "tol", "init", "init", "random_state", "backend", "n_init", "sample_weight"]
     for each in group[2]:
         said = each["differ"].tolist()
         assert [one.split(":")[:2] for one in said] == [["InputError", f" {name}"] for name in names]
-        assert all("in process 1" in one for number, one in enumerate(said) if number != 3)
+        assert all("in process 1" in one for number, one in enumerate(said) if number not in (3, 6))
         assert "a callable" in said[3]
 
 
@@ -158,6 +165,14 @@ def test_what_one_process_raises_at_work_ends_all(group):
     assert other[3] == "InternalError: process 0 of the group cannot go on: " + one[3]
     assert group[2][0]["bounds"].tolist() == [True]
     assert one[4].startswith("UnavailableError: the processes of the group lost each other")
+
+
+def test_duplicates_are_warned_of_and_the_first_process_prints(group):
+    for each in group[2]:
+        (warned,) = each["warned"].tolist()
+        assert "distinct clusters (2) found smaller than n_clusters (3)" in warned
+    assert str(group[2][0]["printed"]).startswith("Iteration 0, inertia 0.0.")
+    assert not str(group[2][1]["printed"])
 
 
 def test_without_a_group_it_is_said():

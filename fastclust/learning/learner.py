@@ -353,10 +353,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         return learner
 
     def inputs(self, X: Any, views: Any = None, image_shape: Any = None) -> Inputs:
-        """Return ``X`` ``[n, d]``, as for ``transform``, as a fitted learner is given it: float32.
-
-        Raises InputError, InputTypeError.
-        """
+        """Return ``X`` ``[n, d]`` as a fitted learner takes it: float32. Raises InputError, InputTypeError."""
         features = "auto" if self.features_ == "given" else self.features_
         inputs = read_inputs(X, views, image_shape, features=features, size=self.image_size_)
         if inputs.rows.shape[1] != self.n_features_in_:

@@ -17,7 +17,7 @@ from fastclust.neighbors.certificates import Frame, Moved
 from fastclust.neighbors.engine import Engine
 from fastclust.neighbors.exact import ranked
 from fastclust.neighbors.merging import SPARE
-from fastclust.neighbors.products import BLOCK, Share, of_others, run
+from fastclust.neighbors.products import BLOCK, Share, of_others, products_of, run
 from fastclust_kernels.assign import assign
 from fastclust_kernels.dispatch import threads_given
 from fastclust_kernels.select import Largest
@@ -37,7 +37,9 @@ _TRAINING, _ITERATIONS = 32, 6
 #: cells: a new row may lie where no row of the sample does.
 _SAMPLE, _SHARE, _LEAST = 256, 0.995, 8
 #: Queries that are kept track of together, and of them those that look into a cell together.
-_GROUP, _TOGETHER = 1 << 16, 4096
+_GROUP, _TOGETHER = 1 << 16, 1 << 14
+#: Queries whose products are made before they are looked at: they stay in the caches.
+_LINES = 256
 
 
 class Cells(Engine):
@@ -79,31 +81,49 @@ class Cells(Engine):
     def _candidates(self, queries: NDArray[np.float32], keep: int, probes: int, share: Share) -> NDArray[np.int32]:
         """Places ``[q, keep]`` among the sorted rows, in no order, -1 for none."""
         best = Largest(len(queries), keep)
+        near = np.empty((len(queries), probes), np.int32)
         size = min(_TOGETHER, max(1, -(-len(queries) // (4 * threads_given()))))
         parts = [slice(start, min(start + size, len(queries))) for start in range(0, len(queries), size)]
-        run(lambda part: self._look(self._frame.move(queries[part]).rows, part.start, probes, best), parts, share)
+
+        def aim(part: slice) -> None:
+            scores = self._frame.scores(self._frame.move(queries[part]).rows, self._centers)
+            # The nearest comes first, the others in no order.
+            near[part] = np.argpartition(scores, sorted({0, probes - 1}), axis=1)[:, :probes]
+
+        run(aim, parts, share._replace(now=0))
+        # Queries of one cell look into much the same cells: they meet the rows there together.
+        order = np.argsort(near[:, 0], kind="stable")
+        run(lambda part: self._look(queries[order[part]], near[order[part]], order[part], best), parts, share)
         return best.found()[1]
 
-    def _look(self, moved: NDArray[np.float32], first: int, probes: int, best: Largest) -> None:
-        """Look for queries, numbered from ``first`` on, into the cells nearest to each, cell by cell."""
-        near = np.argpartition(self._frame.scores(moved, self._centers), probes - 1, axis=1)[:, :probes]
+    def _look(
+        self, queries: NDArray[np.float32], near: NDArray[np.int32], places: NDArray[np.int64], best: Largest
+    ) -> None:
+        """Look for queries, ``places`` in ``best``, into the cells ``near`` to each, cell by cell.
+
+        All look into their nearest cell before any other: from then on few rows are near enough to be kept.
+        """
+        moved, probes = self._frame.move(queries).rows, near.shape[1]
         askers, cells = np.repeat(np.arange(len(near)), probes), near.ravel()
+        later = np.tile(np.arange(probes) > 0, len(near))
         few = np.flatnonzero(self._sizes[near].sum(axis=1) < best.keep)
         if len(few):
             # All cells where those hold too few rows.
             rest = ~np.isin(askers, few)
             askers = np.concatenate([askers[rest], np.repeat(few, len(self._sizes))])
             cells = np.concatenate([cells[rest], np.tile(np.arange(len(self._sizes)), len(few))])
-        order = np.lexsort((askers, cells))
-        ends = np.searchsorted(cells[order], np.arange(len(self._sizes) + 1))
-        for cell in np.flatnonzero(np.diff(ends)).tolist():
-            some = askers[order[ends[cell] : ends[cell + 1]]]
-            asking = moved[some]
+            later = np.concatenate([later[rest], np.ones(len(few) * len(self._sizes), bool)])
+        turns = cells + later * len(self._sizes)
+        order = np.lexsort((askers, turns))
+        ends = np.searchsorted(turns[order], np.arange(2 * len(self._sizes) + 1))
+        for turn in np.flatnonzero(np.diff(ends)).tolist():
+            cell = turn % len(self._sizes)
+            some = askers[order[ends[turn] : ends[turn + 1]]]
+            asking, asked = moved[some], places[some]
             for start in range(self._first[cell], self._first[cell + 1], BLOCK):
                 block = slice(start, min(start + BLOCK, self._first[cell + 1]))
-                with np.errstate(over="ignore", invalid="ignore"):
-                    products = asking @ self._sorted.rows[block].T
-                best.take_of(first + some, products, self._sorted.half[block], start)
+                for lines, products in products_of(asking, slice(0, len(asking)), self._sorted.rows[block], _LINES):
+                    best.take_of(asked[lines], products, self._sorted.half[block], start)
 
     def _named(self, places: NDArray[Any], some: slice) -> NDArray[np.int64]:
         """Numbers of rows from some of the places among the sorted ones."""

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
     from fastclust.neighbors.certificates import Moved
 
-__all__ = ["BLOCK", "Candidates", "Search", "Share", "candidates_of", "of_others", "of_themselves", "run"]
+__all__ = [
+    "BLOCK",
+    "Candidates",
+    "Search",
+    "Share",
+    "candidates_of",
+    "of_others",
+    "of_themselves",
+    "products_of",
+    "run",
+]
 
 #: Rows of a block.
 BLOCK = 1024
@@ -49,7 +59,7 @@ def of_themselves(rows: Moved, keep: int, step: str) -> Candidates:
     def work(pair: tuple[int, int]) -> None:
         one, other = pair
         across = blocks[other]
-        for lines, product in _products(rows.rows, blocks[one], rows.rows[across], together):
+        for lines, product in products_of(rows.rows, blocks[one], rows.rows[across], together):
             with locks[one]:
                 best.take(lines.start, product, rows.half[across], across.start)
             if other != one:
@@ -108,7 +118,7 @@ class Search:
         def work(block: slice) -> None:
             for start in range(0, len(rows.rows), BLOCK):
                 across = slice(start, min(start + BLOCK, len(rows.rows)))
-                for lines, product in _products(self.queries, block, rows.rows[across], self._lines):
+                for lines, product in products_of(self.queries, block, rows.rows[across], self._lines):
                     self._best.take(lines.start, product, rows.half[across], first + start)
 
         run(work, self._blocks, share)
@@ -122,7 +132,7 @@ def _lines(columns: int) -> int:
     return _LINES if columns >= _FEW_COLUMNS else _FEW_LINES
 
 
-def _products(
+def products_of(
     left: NDArray[np.float32], block: slice, right: NDArray[np.float32], step: int
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Products of the lines of a block with all of ``right``, ``step`` lines at a time."""

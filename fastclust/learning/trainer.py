@@ -216,29 +216,30 @@ class Trainer:
     def _look(self, epoch: int) -> Context:
         """Build the epoch's graph from the teacher's g, the first one from what rows are known by before.
 
-        An objective that looks at none has the first one, whose neighbours views may be made from, for all epochs.
+        An objective that looks at none has the neighbours that it mined, which views may be made from, for all epochs.
         """
-        needed = self.objective.needs_context
-        if self.first is not None and not needed:
-            return Context(self.first, np.empty((len(self.first), 0), np.float32))
         tick = partial(report, "learn", epoch, self.plan.epochs, f"epoch {epoch + 1} graph")
         tick()
+        wide = max(GRAPH_NEIGHBORS, self.plan.n_nearest - 1)
+        known = self.objective.neighbors()
+        if known is not None:
+            return Context(known[:, :wide], np.empty((len(known), 0), np.float32))
         return dataset_context(
-            self._start if epoch == 0 else self._embedded(self.teacher, 1),
-            n_neighbors=max(GRAPH_NEIGHBORS, self.plan.n_nearest - 1),
-            n_coordinates=_COORDINATES if needed else 0,
+            self._start if epoch == 0 else self._embedded(self.teacher, 1, self.rows),
+            n_neighbors=wide,
+            n_coordinates=_COORDINATES,
             seed=self.plan.seed,
             tick=tick,
             labels=None if self._supervision is None else self._supervision.labels,
         )
 
-    def _described(self) -> NDArray[np.float32]:
-        return self._embedded(self.student, 0)
+    def _described(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._embedded(self.student, 0, self.rows[torch.from_numpy(rows)])
 
-    def _embedded(self, module: nn.Module, head: int) -> NDArray[np.float32]:
+    def _embedded(self, module: nn.Module, head: int, rows: Tensor) -> NDArray[np.float32]:
         module.eval()
-        chunk = 4096 if self.rows.shape[1] <= 1024 and isinstance(self.student.body, nn.Identity) else 64
-        found = through(lambda part: nn.functional.normalize(module(part)[head], dim=1), self.rows, chunk=chunk)
+        chunk = 4096 if rows.shape[1] <= 1024 and isinstance(self.student.body, nn.Identity) else 64
+        found = through(lambda part: nn.functional.normalize(module(part)[head], dim=1), rows, chunk=chunk)
         embedded: NDArray[np.float32] = found.numpy()
         return embedded
 

@@ -126,6 +126,30 @@ def test_a_mined_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, 
     assert np.array_equal(resumed.transform(rows), fresh.transform(rows))
 
 
+def test_rows_of_a_mined_run_are_searched_once_and_embedded_from_the_second_epoch_on(digits, monkeypatch):
+    from fastclust import neighbors
+    from fastclust.learning.trainer import Trainer
+
+    seen = []
+    graph, embedded = neighbors.knn_graph, Trainer._embedded
+
+    def searched(X, **options):
+        seen.append("graph")
+        return graph(X, **options)
+
+    def embeds(self, module, head, rows):
+        seen.append(len(rows))
+        return embedded(self, module, head, rows)
+
+    monkeypatch.setattr(neighbors, "knn_graph", searched)
+    monkeypatch.setattr(Trainer, "_embedded", embeds)
+    rows = digits[0].reshape(300, -1)
+    SelfTaughtLearner("linear", objective="manifold_triplet", epochs=3, **SMALL).fit(rows)
+    assert seen[0] == "graph"
+    assert len(seen) == 3
+    assert 0 < seen[1] == seen[2] <= 300
+
+
 def test_two_processes_learn_what_one_does_that_takes_two_batches_a_step(tmp_path):
     script = tmp_path / "shared.py"
     script.write_text(SHARED)

@@ -53,8 +53,9 @@ class Batch:
 class Objective(Protocol):
     """What a trainer asks of an objective."""
 
-    #: Whether the loss looks at the teacher.
+    #: Whether the loss looks at the teacher, and an epoch at the rows' embedding.
     needs_teacher: bool
+    needs_embedding: bool
     #: Negatives that the epoch's first embedding chose, which later ones would not, where the objective has any.
     hardest: NDArray[np.int64] | None
 
@@ -88,6 +89,7 @@ class SelfTaught:
     """(RC(f) + RC(g)) / 2 + KL (Kim et al., CVPR 2022), with similarity along the data set's graph mixed in."""
 
     needs_teacher = True
+    needs_embedding = False
     hardest: NDArray[np.int64] | None = None
 
     def __init__(self, plan: Plan, supervision: Supervision | None) -> None:
@@ -142,6 +144,7 @@ class Mined:
     """Triplets or pairs of hard positives and negatives that mining on the manifold found before training."""
 
     needs_teacher = False
+    needs_embedding = True
 
     def __init__(self, plan: Plan, start: NDArray[np.float32]) -> None:
         self._plan = plan

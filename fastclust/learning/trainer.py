@@ -17,6 +17,7 @@ from fastclust.learning import ranks
 from fastclust.learning.context import Context, dataset_context
 from fastclust.learning.networks import through
 from fastclust.learning.objectives import Supervision, make_objective
+from fastclust.learning.remembered import Remembered
 from fastclust.learning.teacher import follow, teacher_of
 from fastclust.learning.threads import one_thread
 from fastclust.progress import report
@@ -90,6 +91,9 @@ class Trainer:
         self.first: NDArray[np.int64] | None = None
         #: The objective's negatives, while an epoch runs.
         self.hardest: NDArray[np.int64] | None = None
+        #: What steps said of rows, where an objective asks for it and an encoder is trained: heads alone embed quickly.
+        trained = not isinstance(student.body, nn.Identity)
+        self.remembered = Remembered(len(rows)) if trained and self.objective.needs_embedding else None
         self._start, self._supervision, self._log = start, supervision, log
         self._make_views = make_views
         self._views: Views | None = None
@@ -135,6 +139,8 @@ class Trainer:
         assert self.first is not None
         started = time.perf_counter()
         batches = self.objective.begin(self.epoch, context, self._described, self.hardest)
+        if self.remembered is not None and self.hardest is None:
+            self.remembered.forget()
         self.hardest = self.objective.hardest
         mining = self._looked + time.perf_counter() - started
         self._views = self._views or self._make_views(self.first)
@@ -206,7 +212,10 @@ class Trainer:
             if self.objective.needs_teacher:
                 with torch.no_grad():
                     teacher = self.teacher(drawn)[1].float()
-        return self.objective.loss(batch, (student[0].float(), student[1].float()), teacher)
+        f = student[0].float()
+        if self.remembered is not None:
+            self.remembered.note(batch.rows, f)
+        return self.objective.loss(batch, (f, student[1].float()), teacher)
 
     def _casting(self) -> AbstractContextManager[Any]:
         if self.plan.precision == "bf16":
@@ -234,7 +243,10 @@ class Trainer:
         )
 
     def _described(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._embedded(self.student, 0, self.rows[torch.from_numpy(rows)])
+        def embed(some: NDArray[np.int64]) -> NDArray[np.float32]:
+            return self._embedded(self.student, 0, self.rows[torch.from_numpy(some)])
+
+        return embed(rows) if self.remembered is None else self.remembered.described(rows, embed)
 
     def _embedded(self, module: nn.Module, head: int, rows: Tensor) -> NDArray[np.float32]:
         module.eval()

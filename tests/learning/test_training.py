@@ -108,14 +108,16 @@ def test_a_checkpoint_within_an_epoch_serves_too_and_knows_its_run(tmp_path, dig
         SelfTaughtLearner(**options | {"random_state": None}).fit(rows, checkpoint=tmp_path)
 
 
-def test_a_mined_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, digits, monkeypatch):
+@pytest.mark.parametrize("share", [0.4, 0.9])
+@pytest.mark.parametrize("encoder", ["linear", "resnet"])
+def test_a_mined_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, digits, monkeypatch, encoder, share):
     monkeypatch.setattr("fastclust.learning.checkpoint.Checkpoint.due", lambda _, step: step % 3 == 0)
     # A rate at which the nearest negatives change within an epoch.
-    options = SMALL | {"encoder": "linear", "objective": "manifold_triplet", "epochs": 2, "learning_rate": 0.05}
-    rows = digits[0].reshape(300, -1)
+    options = SMALL | {"encoder": encoder, "objective": "manifold_triplet", "epochs": 2, "learning_rate": 0.05}
+    rows = digits[0] if encoder == "resnet" else digits[0].reshape(300, -1)
 
     def stop(event):
-        if "loss" in event.message and event.fraction > 0.9:
+        if "loss" in event.message and event.fraction > share:
             raise OperationCancelledError("enough")
 
     with listening(stop), pytest.raises(OperationCancelledError):

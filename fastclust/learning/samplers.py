@@ -78,8 +78,9 @@ def nearest_negatives(
     the pools only; without it they are compared by what they were mined by.
     """
     lengths = pools.negatives.lengths
-    there = np.arange(lengths.max(initial=0)) < lengths[:, None]
-    padded = np.full(there.shape, -1, np.int64)
+    wide = int(lengths.max(initial=0))
+    there = np.arange(wide) < lengths[:, None]
+    padded = np.full((len(lengths), wide), -1, np.int64)
     padded[there] = pools.negatives.values
     if described is not None:
         rows = np.unique(np.concatenate([pools.anchors, pools.negatives.values]))
@@ -91,7 +92,7 @@ def nearest_negatives(
             order = np.argsort(np.where(there[part], -cosines, np.inf), axis=1, kind="stable")
             padded[part] = np.take_along_axis(padded[part], order, axis=1)
     found = np.full((len(padded), _NEAREST), -1, np.int64)
-    found[:, : padded.shape[1]] = padded[:, :_NEAREST]
+    found[:, : min(wide, _NEAREST)] = padded[:, :_NEAREST]
     return found
 
 

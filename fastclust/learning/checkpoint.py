@@ -39,6 +39,8 @@ def said(value: Any) -> str:
 class Checkpoint:
     """A file in a folder: student, teacher, optimiser, the epoch's graph and negatives, and how far it is.
 
+    Of a mined objective that trains the encoder also what the epoch's steps said of rows.
+
     Where rows are held out, ``best.safetensors`` beside it has the student after the epoch that did best on them.
 
     Random numbers are drawn from the seed, the epoch and the batch's number: no generator's state is needed.
@@ -81,6 +83,8 @@ class Checkpoint:
             tensors |= {"spread_labels": context.spread[0], "spread_confidence": context.spread[1]}
         if trainer.hardest is not None:
             tensors["hardest"] = trainer.hardest
+        if trainer.remembered is not None:
+            tensors |= trainer.remembered.state()
         exact: dict[str, Any] = {"total": repr(trainer.total), "history": [repr(loss) for loss in trainer.history]}
         exact["scores"] = [repr(score) for score in trainer.scores]
         params = {"about": self._about, "epoch": trainer.epoch, "step": trainer.step, **exact}
@@ -122,6 +126,8 @@ class Checkpoint:
             spread = tensors["spread_labels"], tensors["spread_confidence"]
         trainer.context = Context(tensors["neighbors"], tensors["coordinates"], spread)
         trainer.first, trainer.hardest = tensors["first"], tensors.get("hardest")
+        if trainer.remembered is not None:
+            trainer.remembered.restore(tensors)
         trainer.scores = [float(score) for score in params.get("scores", [])]
         if trainer.scores:
             # It may be of the epoch that was not over when the state was kept: that epoch will write it again.

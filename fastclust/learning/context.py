@@ -47,8 +47,7 @@ def dataset_context(
     manifold similarity of Iscen et al. (CVPR 2018); the coordinates are its leading eigenvectors, weighted so that
     inner products give its best approximation of that rank, then brought to length 1. ``tick`` is called often.
 
-    Without coordinates (``n_coordinates`` 0) nothing else is made but the neighbours. ``labels`` ``[n]``, -1 where
-    unknown, are spread along the graph.
+    ``labels`` ``[n]``, -1 where unknown, are spread along the graph.
     """
     from fastclust.neighbors import knn_graph
     from fastclust.neighbors.affinity import affinity, normalised
@@ -56,8 +55,6 @@ def dataset_context(
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = rows / np.where(lengths > 0, lengths, 1)
     graph = knn_graph(unit, n_neighbors=min(n_neighbors, len(rows) - 1), metric="euclidean")
-    if not n_coordinates:
-        return Context(graph.indices, np.empty((len(rows), 0), np.float32))
     cosines = 1 - np.asarray(graph.distances, np.float64) ** 2 / 2
     tick()
     transition = normalised(affinity(graph.indices, cosines, exponent=3.0, mutual=False))

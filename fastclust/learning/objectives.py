@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclust.errors import PreconditionError
+from fastclust.learning import ranks
 from fastclust.learning.losses import ContrastiveLoss, SelfTaughtLoss, TripletLoss, contextual_similarity
 from fastclust.learning.samplers import NeighborhoodSampler, TripletSampler, nearest_negatives
 
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
     from fastclust.learning.context import Context
     from fastclust.learning.plan import Plan
+    from fastclust.neighbors import NeighborGraph
 
 __all__ = ["Batch", "Objective", "Supervision", "make_objective"]
 
+#: Neighbours in the graph that is mined, and hard positives and negatives of an anchor.
+_NEIGHBORS, _POSITIVES, _NEGATIVES = 30, 50, 100
 #: Of the triplet loss over mined triplets (Iscen et al., 2018), and of its contrastive form.
 _TRIPLET_MARGIN, _CONTRASTIVE_MARGIN = 0.5, 0.7
 
@@ -49,20 +53,24 @@ class Batch:
 class Objective(Protocol):
     """What a trainer asks of an objective."""
 
-    #: Whether the loss looks at the teacher, and at each epoch's graph.
+    #: Whether the loss looks at the teacher, and an epoch at the rows' embedding.
     needs_teacher: bool
-    needs_context: bool
+    needs_embedding: bool
     #: Negatives that the epoch's first embedding chose, which later ones would not, where the objective has any.
     hardest: NDArray[np.int64] | None
+
+    def neighbors(self) -> NDArray[np.int64] | None:
+        """Return neighbours ``[n, k]`` of what rows are known by before training; None: each epoch needs a graph."""
+        ...
 
     def begin(
         self,
         epoch: int,
         context: Context,
-        described: Callable[[], NDArray[np.float32]],
+        described: Callable[[NDArray[np.int64]], NDArray[np.float32]],
         hardest: NDArray[np.int64] | None,
     ) -> int:
-        """Take an epoch's context and a function that gives its embedding; return the number of batches.
+        """Take an epoch's context and a function that embeds rows; return the number of batches.
 
         Within an epoch that is gone on with, ``hardest`` is what this was when it began.
         """
@@ -80,7 +88,8 @@ class Objective(Protocol):
 class SelfTaught:
     """(RC(f) + RC(g)) / 2 + KL (Kim et al., CVPR 2022), with similarity along the data set's graph mixed in."""
 
-    needs_teacher = needs_context = True
+    needs_teacher = True
+    needs_embedding = False
     hardest: NDArray[np.int64] | None = None
 
     def __init__(self, plan: Plan, supervision: Supervision | None) -> None:
@@ -91,11 +100,14 @@ class SelfTaught:
             plan.margin, plan.temperature, use_g=plan.use_g, use_distillation=plan.use_distillation
         )
 
+    def neighbors(self) -> None:
+        """Ask for a graph each epoch."""
+
     def begin(
         self,
         epoch: int,
         context: Context,
-        described: Callable[[], NDArray[np.float32]],  # noqa: ARG002 - other objectives look at it
+        described: Callable[[NDArray[np.int64]], NDArray[np.float32]],  # noqa: ARG002 - other objectives look at it
         hardest: NDArray[np.int64] | None,  # noqa: ARG002 - as above
     ) -> int:
         """Take the epoch's graph."""
@@ -131,11 +143,15 @@ class SelfTaught:
 class Mined:
     """Triplets or pairs of hard positives and negatives that mining on the manifold found before training."""
 
-    needs_teacher = needs_context = False
+    needs_teacher = False
+    needs_embedding = True
 
     def __init__(self, plan: Plan, start: NDArray[np.float32]) -> None:
         self._plan = plan
         self._start = start
+        #: What is mined, until it was; and its neighbours.
+        self._graph: NeighborGraph | None = None
+        self._neighbors: NDArray[np.int64] | None = None
         self._n_anchors = max(1, plan.n_queries * plan.n_nearest // 3)
         self._sampler = TripletSampler(self._n_anchors, plan.seed)
         self._pools: Any = None
@@ -146,23 +162,41 @@ class Mined:
             else ContrastiveLoss(0.0, _CONTRASTIVE_MARGIN, hinge="squared")
         )
 
+    def neighbors(self) -> NDArray[np.int64]:
+        """Return the neighbours in the graph that is mined, which is made the first time."""
+        if self._neighbors is None:
+            from fastclust.mining.manifold import EVERY_ROW
+            from fastclust.neighbors import knn_graph
+
+            rows = len(self._start)
+            # Where every row is an anchor the graph holds what mining looks at, else anchors alone are searched.
+            wide = _NEIGHBORS if rows > EVERY_ROW else _NEGATIVES
+            self._graph = knn_graph(self._start, n_neighbors=min(wide, rows - 1), metric="cosine")
+            self._neighbors = self._graph.indices[:, :_NEIGHBORS].copy()
+        return self._neighbors
+
     def begin(
         self,
         epoch: int,
         context: Context,  # noqa: ARG002 - other objectives look at it
-        described: Callable[[], NDArray[np.float32]],
+        described: Callable[[NDArray[np.int64]], NDArray[np.float32]],
         hardest: NDArray[np.int64] | None,
     ) -> int:
-        """Mine, the first time; then look for the hardest negatives by the epoch's embedding."""
+        """Mine, the first time; then look for the hardest negatives by the epoch's embedding.
+
+        The first epoch's are the nearest by what was mined: training starts there, and no row is embedded for it.
+        """
         rows = len(self._start)
         if self._pools is None:
-            self._pools = _pools(self._start)
+            self._pools = ranks.from_first(self._mined)
         if not len(self._pools.anchors):
             raise PreconditionError(
                 f"mining found no anchor with hard positives and negatives among {rows} rows. "
                 'Use objective="self_taught", or more rows.'
             )
-        self.hardest = nearest_negatives(self._pools, described()) if hardest is None else hardest
+        if hardest is None:
+            hardest = ranks.from_first(lambda: nearest_negatives(self._pools, described if epoch else None))
+        self.hardest = hardest
         self._sampler.set_epoch(epoch, self._pools, self.hardest)
         return max(1, rows // self._n_anchors)
 
@@ -179,19 +213,21 @@ class Mined:
         loss: Tensor = self._loss(student[0], indices_tuple=triplets, pair_weights=batch.weights)
         return loss
 
+    def _mined(self) -> Any:
+        """Mine the rows that training starts from, and let their graph go."""
+        from fastclust.mining import mine_manifold
 
-def _pools(rows: NDArray[np.float32]) -> Any:
-    """Mine the rows that training starts from."""
-    from fastclust.mining import mine_manifold
-
-    wide = len(rows) - 1
-    return mine_manifold(
-        rows,
-        k_positive=min(50, wide),
-        k_negative=min(100, wide),
-        n_neighbors=min(30, wide),
-        max_anchors=max(1500, len(rows) // 20),
-    )
+        rows = len(self._start)
+        self.neighbors()
+        graph, self._graph = self._graph, None
+        assert graph is not None
+        return mine_manifold(
+            graph,
+            k_positive=min(_POSITIVES, rows - 1),
+            k_negative=min(_NEGATIVES, rows - 1),
+            n_neighbors=min(_NEIGHBORS, rows - 1),
+            max_anchors=max(1500, rows // 20),
+        )
 
 
 def with_dataset(similarity: Tensor, coordinates: Tensor, weight: float) -> Tensor:

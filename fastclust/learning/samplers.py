@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -17,6 +17,8 @@ __all__ = ["NeighborhoodSampler", "TripletSampler", "nearest_negatives"]
 
 #: Of the hard negatives, the nearest that one is drawn from (Iscen et al., 2018).
 _NEAREST = 10
+#: Anchors whose negatives are compared at once.
+_ANCHORS = 256
 
 
 class NeighborhoodSampler:
@@ -67,16 +69,30 @@ class NeighborhoodSampler:
         self.epoch, self.seed = int(state["epoch"]), int(state["seed"])
 
 
-def nearest_negatives(pools: ManifoldPools, embedding: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the hard negatives nearest to each anchor by an embedding ``[n, d]`` of length 1.
+def nearest_negatives(
+    pools: ManifoldPools, described: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None
+) -> NDArray[np.int64]:
+    """Return the hard negatives nearest to each anchor: int64 ``[anchors, 10]``, nearest first, then -1.
 
-    int64 ``[anchors, 10]``, nearest first, -1 after the last where a pool has fewer.
+    ``described`` gives the embedding of rows ``[r]``, float32 ``[r, d]`` of length 1. It is asked once, for the rows of
+    the pools only; without it they are compared by what they were mined by.
     """
-    found = np.full((len(pools.anchors), _NEAREST), -1, np.int64)
-    for place, anchor in enumerate(pools.anchors):
-        pool = pools.negatives[place]
-        near = np.argsort(-(embedding[pool] @ embedding[anchor]), kind="stable")[:_NEAREST]
-        found[place, : len(near)] = pool[near]
+    lengths = pools.negatives.lengths
+    wide = int(lengths.max(initial=0))
+    there = np.arange(wide) < lengths[:, None]
+    padded = np.full((len(lengths), wide), -1, np.int64)
+    padded[there] = pools.negatives.values
+    if described is not None:
+        rows = np.unique(np.concatenate([pools.anchors, pools.negatives.values]))
+        embedding = described(rows)
+        own, other = np.searchsorted(rows, pools.anchors), np.searchsorted(rows, padded)
+        for first in range(0, len(padded), _ANCHORS):
+            part = slice(first, first + _ANCHORS)
+            cosines = (embedding[other[part]] @ embedding[own[part], :, None])[..., 0]
+            order = np.argsort(np.where(there[part], -cosines, np.inf), axis=1, kind="stable")
+            padded[part] = np.take_along_axis(padded[part], order, axis=1)
+    found = np.full((len(padded), _NEAREST), -1, np.int64)
+    found[:, : min(wide, _NEAREST)] = padded[:, :_NEAREST]
     return found
 
 

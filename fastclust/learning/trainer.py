@@ -17,6 +17,7 @@ from fastclust.learning import ranks
 from fastclust.learning.context import Context, dataset_context
 from fastclust.learning.networks import through
 from fastclust.learning.objectives import Supervision, make_objective
+from fastclust.learning.remembered import Remembered
 from fastclust.learning.teacher import follow, teacher_of
 from fastclust.learning.threads import one_thread
 from fastclust.progress import report
@@ -90,6 +91,9 @@ class Trainer:
         self.first: NDArray[np.int64] | None = None
         #: The objective's negatives, while an epoch runs.
         self.hardest: NDArray[np.int64] | None = None
+        #: What steps said of rows, where an objective asks for it and an encoder is trained: heads alone embed quickly.
+        trained = not isinstance(student.body, nn.Identity)
+        self.remembered = Remembered(len(rows)) if trained and self.objective.needs_embedding else None
         self._start, self._supervision, self._log = start, supervision, log
         self._make_views = make_views
         self._views: Views | None = None
@@ -135,6 +139,8 @@ class Trainer:
         assert self.first is not None
         started = time.perf_counter()
         batches = self.objective.begin(self.epoch, context, self._described, self.hardest)
+        if self.remembered is not None and self.hardest is None:
+            self.remembered.forget()
         self.hardest = self.objective.hardest
         mining = self._looked + time.perf_counter() - started
         self._views = self._views or self._make_views(self.first)
@@ -206,7 +212,10 @@ class Trainer:
             if self.objective.needs_teacher:
                 with torch.no_grad():
                     teacher = self.teacher(drawn)[1].float()
-        return self.objective.loss(batch, (student[0].float(), student[1].float()), teacher)
+        f = student[0].float()
+        if self.remembered is not None:
+            self.remembered.note(batch.rows, f)
+        return self.objective.loss(batch, (f, student[1].float()), teacher)
 
     def _casting(self) -> AbstractContextManager[Any]:
         if self.plan.precision == "bf16":
@@ -216,29 +225,33 @@ class Trainer:
     def _look(self, epoch: int) -> Context:
         """Build the epoch's graph from the teacher's g, the first one from what rows are known by before.
 
-        An objective that looks at none has the first one, whose neighbours views may be made from, for all epochs.
+        An objective that looks at none has the neighbours that it mined, which views may be made from, for all epochs.
         """
-        needed = self.objective.needs_context
-        if self.first is not None and not needed:
-            return Context(self.first, np.empty((len(self.first), 0), np.float32))
         tick = partial(report, "learn", epoch, self.plan.epochs, f"epoch {epoch + 1} graph")
         tick()
+        wide = max(GRAPH_NEIGHBORS, self.plan.n_nearest - 1)
+        known = self.objective.neighbors()
+        if known is not None:
+            return Context(known[:, :wide], np.empty((len(known), 0), np.float32))
         return dataset_context(
-            self._start if epoch == 0 else self._embedded(self.teacher, 1),
-            n_neighbors=max(GRAPH_NEIGHBORS, self.plan.n_nearest - 1),
-            n_coordinates=_COORDINATES if needed else 0,
+            self._start if epoch == 0 else self._embedded(self.teacher, 1, self.rows),
+            n_neighbors=wide,
+            n_coordinates=_COORDINATES,
             seed=self.plan.seed,
             tick=tick,
             labels=None if self._supervision is None else self._supervision.labels,
         )
 
-    def _described(self) -> NDArray[np.float32]:
-        return self._embedded(self.student, 0)
+    def _described(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        def embed(some: NDArray[np.int64]) -> NDArray[np.float32]:
+            return self._embedded(self.student, 0, self.rows[torch.from_numpy(some)])
 
-    def _embedded(self, module: nn.Module, head: int) -> NDArray[np.float32]:
+        return embed(rows) if self.remembered is None else self.remembered.described(rows, embed)
+
+    def _embedded(self, module: nn.Module, head: int, rows: Tensor) -> NDArray[np.float32]:
         module.eval()
-        chunk = 4096 if self.rows.shape[1] <= 1024 and isinstance(self.student.body, nn.Identity) else 64
-        found = through(lambda part: nn.functional.normalize(module(part)[head], dim=1), self.rows, chunk=chunk)
+        chunk = 4096 if rows.shape[1] <= 1024 and isinstance(self.student.body, nn.Identity) else 64
+        found = through(lambda part: nn.functional.normalize(module(part)[head], dim=1), rows, chunk=chunk)
         embedded: NDArray[np.float32] = found.numpy()
         return embedded
 

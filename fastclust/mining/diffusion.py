@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastclust.errors import InputError
 from fastclust_kernels.dispatch import threads_given
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-__all__ = ["diffused", "manifold_similarity"]
+__all__ = ["diffused", "inverse", "manifold_similarity", "steps_for"]
+
+#: Iterations of conjugate gradients where nothing else is asked.
+_ITERATIONS = 20
+#: Rows up to which all similarities are solved for directly, where this share of them or more are anchors.
+_DENSE, _MANY = 3000, 0.25
 
 #: Right-hand sides that a thread solves for at once, so that a block of them stays in the cache; numbers in it at most.
 _COLUMNS, _BLOCK = 64, 1 << 21
+#: Rows of a triangle that are copied to the other one at once.
+_MIRRORED = 256
 
 
 def manifold_similarity(
@@ -24,17 +32,53 @@ def manifold_similarity(
     anchors: NDArray[np.int64],
     *,
     alpha: float,
-    iterations: int,
+    iterations: int | str,
     tolerance: float = 0.0,
     threads: int | None = None,
 ) -> NDArray[np.float64]:
-    """Return f ``[n, anchors]`` of (I - alpha S) f = e_anchor; see :func:`diffused`.
+    """Return f ``[n, anchors]`` of (I - alpha S) f = e_anchor; see :func:`diffused`, and :func:`steps_for` for "auto".
 
     Source: Iscen, Tolias, Avrithis, Furon, Chum, CVPR 2017 and 2018.
     """
+    steps = steps_for(transition.shape[0], len(anchors), iterations)
+    if steps == 0:
+        return inverse(transition, alpha)[:, anchors]
     start = np.zeros((transition.shape[0], len(anchors)))
     start[anchors, np.arange(len(anchors))] = 1.0
-    return diffused(transition, start, alpha=alpha, iterations=iterations, tolerance=tolerance, threads=threads)
+    return diffused(transition, start, alpha=alpha, iterations=steps, tolerance=tolerance, threads=threads)
+
+
+def steps_for(rows: int, anchors: int, iterations: int | str) -> int:
+    """Return the iterations of conjugate gradients; for "auto" 20, or 0 where :func:`inverse` is quicker."""
+    if not isinstance(iterations, str):
+        return iterations
+    return 0 if rows <= _DENSE and anchors >= _MANY * rows else _ITERATIONS
+
+
+def inverse(transition: csr_matrix, alpha: float) -> NDArray[np.float64]:
+    """Return (I - alpha S)^-1 ``[n, n]``, symmetric: f of every row, exactly; memory and time of a dense matrix.
+
+    By Cholesky's factors, on one thread: the same bits however many there are. Rows that no path joins have exactly 0.
+    Raises InputError unless S is symmetric with eigenvalues in [-1, 1].
+    """
+    from scipy.linalg import lapack
+    from threadpoolctl import threadpool_limits
+
+    matrix = np.asfortranarray(transition.toarray())
+    matrix *= -alpha
+    matrix.flat[:: len(matrix) + 1] += 1
+    with threadpool_limits(1):
+        factor, failed = lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
+        if failed:
+            raise InputError("transition", "a matrix that is not definite", "symmetric, eigenvalues in [-1, 1]")
+        found, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    for first in range(0, len(found), _MIRRORED):
+        last = first + _MIRRORED
+        lower = np.tril(found[first:last, first:last])
+        found[first:last, first:last] = lower + np.tril(lower, -1).T
+        found[first:last, last:] = found[last:, first:last].T
+    mirrored: NDArray[np.float64] = found.T
+    return mirrored
 
 
 def diffused(

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastclust.errors import InputError
 from fastclust.mining.anchors import degree_maxima
-from fastclust.mining.diffusion import manifold_similarity
+from fastclust.mining.diffusion import inverse, manifold_similarity, steps_for
 from fastclust.mining.neighbourhood import Neighbourhood
 from fastclust.mining.pools import ManifoldPools, Ragged
 from fastclust.neighbors.affinity import affinity, normalised
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from fastclust.neighbors import NeighborGraph
 
-__all__ = ["mine_manifold"]
+__all__ = ["EVERY_ROW", "mine_manifold"]
 
 #: Up to this many rows, every row is an anchor where nothing else is asked.
-_SMALL = 3000
+EVERY_ROW = 3000
 #: Right-hand sides that are solved for at once, so that a block of them stays in the cache; numbers in it at most.
 _COLUMNS, _BLOCK = 64, 1 << 21
 
@@ -43,7 +43,7 @@ def mine_manifold(
     max_anchors: int = 1500,
     alpha: float = 0.99,
     exponent: float = 3.0,
-    iterations: int = 20,
+    iterations: int | str = "auto",
     tolerance: float = 0.0,
 ) -> ManifoldPools:
     """Find, for each anchor, what belongs to it though it lies far, and what lies near though it does not belong.
@@ -72,7 +72,8 @@ def mine_manifold(
     alpha, exponent
         Damping of the diffusion; power of the cosine.
     iterations, tolerance
-        Of conjugate gradients; an anchor is done early where its residual is at most ``tolerance``.
+        Of conjugate gradients; an anchor is done early where its residual is at most ``tolerance``. "auto": 20, or an
+        exact solution by a dense factorisation where at least a quarter of up to 3,000 rows are anchors.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def mine_manifold(
     """
     _check(k_positive, k_negative, n_neighbors, pool_size, max_anchors, alpha, exponent, iterations)
     wide = max(k_positive, k_negative)
-    space = Neighbourhood(graph_or_X, n_neighbors, wide)
+    space = Neighbourhood(graph_or_X, n_neighbors, wide, every=lambda rows: _every(anchors, rows))
     graph = affinity(space.indices, space.cosines, exponent=exponent, mutual=True)
     chosen = _anchors(anchors, graph, max_anchors)
     direct, cosines = space.search(chosen, wide)
@@ -97,11 +98,14 @@ def mine_manifold(
     starts = range(0, len(chosen), width)
     marks = np.zeros(space.n_rows, bool)
 
+    steps = steps_for(space.n_rows, len(chosen), iterations)
+    whole = inverse(transition, alpha) if steps == 0 else None
+
     def solved(start: int) -> NDArray[np.float64]:
         part = chosen[start : start + width]
-        similar = manifold_similarity(
-            transition, part, alpha=alpha, iterations=iterations, tolerance=tolerance, threads=1
-        )
+        if whole is not None:
+            return whole[part]
+        similar = manifold_similarity(transition, part, alpha=alpha, iterations=steps, tolerance=tolerance, threads=1)
         return np.ascontiguousarray(similar.T)
 
     threads = threads_given()
@@ -160,12 +164,17 @@ def _without(
     return indices[keep], cosines[keep]
 
 
+def _every(anchors: str | NDArray[Any], n: int) -> bool:
+    """Whether every row is an anchor."""
+    return isinstance(anchors, str) and (anchors == "all" or (anchors == "auto" and n <= EVERY_ROW))
+
+
 def _anchors(anchors: str | NDArray[Any], graph: Any, most: int) -> NDArray[np.int64]:
     n = graph.shape[0]
     if isinstance(anchors, str):
         if anchors not in ("auto", "all", "maxima"):
             raise InputError("anchors", repr(anchors), '"auto", "all", "maxima" or row numbers')
-        if anchors == "all" or (anchors == "auto" and n <= _SMALL):
+        if _every(anchors, n):
             return np.arange(n)
         return degree_maxima(graph, most)
     rows = np.asarray(anchors)
@@ -184,15 +193,17 @@ def _check(
     max_anchors: int,
     alpha: float,
     exponent: float,
-    iterations: int,
+    iterations: int | str,
 ) -> None:
+    if isinstance(iterations, str) and iterations != "auto":
+        raise InputError("iterations", repr(iterations), 'an integer of at least 1, or "auto"')
     for name, value in (
         ("k_positive", k_positive),
         ("k_negative", k_negative),
         ("n_neighbors", n_neighbors),
         ("pool_size", pool_size),
         ("max_anchors", max_anchors),
-        ("iterations", iterations),
+        ("iterations", 1 if isinstance(iterations, str) else iterations),
     ):
         if value < 1:
             raise InputError(name, value, "an integer of at least 1")

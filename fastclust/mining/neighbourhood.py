@@ -10,6 +10,8 @@ from fastclust.errors import InputError, InputTypeError
 from fastclust.neighbors.affinity import to_cosine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from fastclust.neighbors import NeighborGraph
@@ -28,9 +30,17 @@ class Neighbourhood:
         Width of the graph.
     wide
         Width of the lists that :meth:`search` will be asked for.
+    every
+        Whether all of so many rows will be searched: their graph is then made as wide, in one search.
     """
 
-    def __init__(self, graph_or_X: NeighborGraph | NDArray[Any], n_neighbors: int, wide: int) -> None:
+    def __init__(
+        self,
+        graph_or_X: NeighborGraph | NDArray[Any],
+        n_neighbors: int,
+        wide: int,
+        every: Callable[[int], bool],
+    ) -> None:
         from fastclust.neighbors import NeighborGraph, knn_graph
 
         if isinstance(graph_or_X, NeighborGraph):
@@ -43,7 +53,7 @@ class Neighbourhood:
             if k >= rows:
                 raise InputError(name, k, f"1..{rows - 1}, one less than the number of rows")
         if not isinstance(graph_or_X, NeighborGraph):
-            graph = knn_graph(X, n_neighbors=n_neighbors, metric="cosine")
+            graph = knn_graph(X, n_neighbors=max(n_neighbors, wide) if every(rows) else n_neighbors, metric="cosine")
         if graph.n_neighbors < n_neighbors:
             raise InputError("graph_or_X", f"a graph of {graph.n_neighbors} neighbours", f"at least {n_neighbors}")
         if wide > graph.n_neighbors and graph.source is None:

@@ -108,14 +108,16 @@ def test_a_checkpoint_within_an_epoch_serves_too_and_knows_its_run(tmp_path, dig
         SelfTaughtLearner(**options | {"random_state": None}).fit(rows, checkpoint=tmp_path)
 
 
-def test_a_mined_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, digits, monkeypatch):
+@pytest.mark.parametrize("share", [0.4, 0.9])
+@pytest.mark.parametrize("encoder", ["linear", "resnet"])
+def test_a_mined_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, digits, monkeypatch, encoder, share):
     monkeypatch.setattr("fastclust.learning.checkpoint.Checkpoint.due", lambda _, step: step % 3 == 0)
     # A rate at which the nearest negatives change within an epoch.
-    options = SMALL | {"encoder": "linear", "objective": "manifold_triplet", "epochs": 2, "learning_rate": 0.05}
-    rows = digits[0].reshape(300, -1)
+    options = SMALL | {"encoder": encoder, "objective": "manifold_triplet", "epochs": 2, "learning_rate": 0.05}
+    rows = digits[0] if encoder == "resnet" else digits[0].reshape(300, -1)
 
     def stop(event):
-        if "loss" in event.message and event.fraction > 0.9:
+        if "loss" in event.message and event.fraction > share:
             raise OperationCancelledError("enough")
 
     with listening(stop), pytest.raises(OperationCancelledError):
@@ -124,6 +126,30 @@ def test_a_mined_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, 
     fresh = SelfTaughtLearner(**options).fit(rows)
     assert resumed.loss_curve_ == fresh.loss_curve_
     assert np.array_equal(resumed.transform(rows), fresh.transform(rows))
+
+
+def test_rows_of_a_mined_run_are_searched_once_and_embedded_from_the_second_epoch_on(digits, monkeypatch):
+    from fastclust import neighbors
+    from fastclust.learning.trainer import Trainer
+
+    seen = []
+    graph, embedded = neighbors.knn_graph, Trainer._embedded
+
+    def searched(X, **options):
+        seen.append("graph")
+        return graph(X, **options)
+
+    def embeds(self, module, head, rows):
+        seen.append(len(rows))
+        return embedded(self, module, head, rows)
+
+    monkeypatch.setattr(neighbors, "knn_graph", searched)
+    monkeypatch.setattr(Trainer, "_embedded", embeds)
+    rows = digits[0].reshape(300, -1)
+    SelfTaughtLearner("linear", objective="manifold_triplet", epochs=3, **SMALL).fit(rows)
+    assert seen[0] == "graph"
+    assert len(seen) == 3
+    assert 0 < seen[1] == seen[2] <= 300
 
 
 def test_two_processes_learn_what_one_does_that_takes_two_batches_a_step(tmp_path):

@@ -10,6 +10,7 @@ import fastclust as fc
 from fastclust.errors import InputError, InputTypeError, OperationCancelledError
 from fastclust.mining import manifold_similarity
 from fastclust.mining.anchors import degree_maxima
+from fastclust.mining.diffusion import inverse
 from fastclust.neighbors.affinity import affinity, normalised
 from fastclust.progress import listening
 
@@ -91,6 +92,39 @@ def test_twenty_iterations_find_nearly_the_same_neighbours(digits):
         len(set(np.argsort(-found[:, i])[:20]) & set(np.argsort(-true[i])[:20])) / 20 for i in range(0, len(A), 7)
     ]
     assert np.mean(overlap) > 0.95
+
+
+def test_similarity_of_few_rows_is_exact_unless_iterations_are_asked_for(digits):
+    from scipy.sparse import block_diag, csr_matrix
+
+    # Two parts that nothing joins, of 300 rows in all: more than are mirrored at once.
+    parts = [dense_affinity(digits[0][first : first + 150], 12, mutual=True)[0] for first in (0, 150)]
+    S, true = normalised(csr_matrix(block_diag(parts))), dense_similarity(block_diag(parts).toarray())
+    found = inverse(S, 0.99)
+    np.testing.assert_allclose(found, true, rtol=1e-9, atol=1e-12)
+    assert not found[:150, 150:].any()
+    assert np.array_equal(found, found.T)
+    for anchors, exact in ((np.arange(300), True), (np.arange(75), True), (np.arange(74), False)):
+        similar = manifold_similarity(S, anchors, alpha=0.99, iterations="auto")
+        assert np.allclose(similar, true[:, anchors], rtol=1e-9, atol=1e-12) == exact
+    twenty = manifold_similarity(S, np.arange(300), alpha=0.99, iterations=20)
+    assert np.abs(twenty - true).max() > 1e-3
+    with pytest.raises(InputError, match="definite"):
+        inverse(csr_matrix(np.full((4, 4), 2.0)), 0.99)
+
+
+def test_mining_is_exact_where_it_is_quick_and_obeys(digits):
+    options = {"k_positive": 20, "k_negative": 30, "n_neighbors": 12}
+    auto, long, short = (
+        fc.mine_manifold(digits[0], **options, iterations=iterations) for iterations in ("auto", 400, 5)
+    )
+    assert np.array_equal(auto.anchors, long.anchors)
+    assert np.array_equal(auto.positives.values, long.positives.values)
+    assert np.array_equal(auto.negatives.values, long.negatives.values)
+    np.testing.assert_allclose(auto.weights.values, long.weights.values, rtol=1e-6)
+    assert not np.array_equal(auto.positives.values, short.positives.values)
+    with pytest.raises(InputError, match="iterations"):
+        fc.mine_manifold(digits[0], iterations="many")
 
 
 def test_pools_keep_their_promises(digits):

@@ -204,6 +204,11 @@ class Work:
         """Leave texts; None is left out."""
         self.notes.update({name: str(value) for name, value in values.items() if value is not None})
 
+    def discard(self) -> None:
+        """Remove the payload of an imported data set that will not exist; the rest goes with the ended job."""
+        if self.imported is not None:
+            (self._data.datasets / self.imported.file).unlink(missing_ok=True)
+
     def close(self) -> list[ArtifactRecord]:
         """Make the results durable and return the records to publish."""
         return self._out.close()

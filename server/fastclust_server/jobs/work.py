@@ -128,6 +128,11 @@ class Work:
 
     # From attempt to attempt -----------------------------------------------------------------------------------------
 
+    @property
+    def graph_parts(self) -> Path:
+        """Where ``knn_graph`` keeps what it found, for its ``checkpoint``."""
+        return self.folder / "graph-parts"
+
     def once(self, step: str, compute: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
         """Return what ``compute`` gives, or gave in an earlier attempt: it is on disk before this returns."""
         kept = self._kept(step)

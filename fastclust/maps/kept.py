@@ -1,9 +1,10 @@
-"""Neighbours kept beside a checkpoint, where looking for them again might find others and so make another map."""
+"""Neighbours kept beside a checkpoint: in parts, and whole where another search might find others."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,19 @@ __all__ = ["forget", "graph_of"]
 
 #: Indices that find the same neighbours each time.
 _REPEATABLE = ("auto", "exact", "cells", "flat", "ivf", "ivfpq", "nndescent")
+#: Behind the checkpoint's name: the folder of what was found of the graph so far.
+_PARTS = ".graph-parts"
 
 
 def graph_of(
     rows: NDArray[Any], k: int, metric: Any, index: str, checkpoint: str | os.PathLike[str] | None
 ) -> NeighborGraph:
     """Find each row's ``k`` neighbours, or read those that an interrupted fit of the same rows left."""
-    if checkpoint is None or index in _REPEATABLE:
+    if checkpoint is None:
         return knn_graph(rows, k, metric, index)
+    parts = Path(f"{os.fspath(checkpoint)}{_PARTS}")
+    if index in _REPEATABLE:
+        return knn_graph(rows, k, metric, index, checkpoint=parts)
     kind = metric_of(metric)
     digest = hashlib.blake2b(repr((kind.name, k, index, rows.shape)).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(kind.enter(rows)).data)
@@ -35,7 +41,7 @@ def graph_of(
         graph = NeighborGraph.load(path)
         graph.source = rows
         return graph
-    graph = knn_graph(rows, k, metric, index)
+    graph = knn_graph(rows, k, metric, index, checkpoint=parts)
     graph.save(path)
     return graph
 
@@ -46,3 +52,4 @@ def forget(checkpoint: str | os.PathLike[str] | None) -> None:
         file = Path(checkpoint)
         for path in file.parent.glob(f"{file.name}.{'?' * 16}.graph"):
             path.unlink()
+        shutil.rmtree(file.with_name(f"{file.name}{_PARTS}"), ignore_errors=True)

@@ -16,6 +16,8 @@ class Engine(ABC):
     """Finds neighbours among rows; with ``inner``, the largest inner products."""
 
     exact = False
+    #: A graph of more rows is searched in parts, where those are to be kept; None: it has no parts.
+    whole_up_to: int | None = 1 << 16
 
     def __init__(self, rows: NDArray[Any], *, inner: bool, k: int) -> None:
         self.rows = rows

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fastclust.artifacts import load_model, save_model
 from fastclust.errors import InputError
+from fastclust.neighbors import parts
 from fastclust.neighbors.engines import choose_name, make
 from fastclust.neighbors.exact import brute_force, true_distances
 from fastclust.neighbors.metrics import metric_of, rows_of
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
+
+    from fastclust.neighbors.engine import Engine
 
 __all__ = ["NeighborGraph", "knn_graph"]
 
@@ -122,7 +126,13 @@ class NeighborGraph:
 
 
 def knn_graph(
-    X: Any, n_neighbors: int = 15, metric: Any = "euclidean", index: str = "auto", backend: str = "auto"
+    X: Any,
+    n_neighbors: int = 15,
+    metric: Any = "euclidean",
+    index: str = "auto",
+    backend: str = "auto",
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> NeighborGraph:
     """Find the nearest neighbours of every row.
 
@@ -140,6 +150,12 @@ def knn_graph(
     backend
         "auto", "cpu" or "gpu": FAISS's GPU indexes (faiss-gpu), and for "exact" our own kernels; "auto" is then "exact"
         up to 20,000 rows and "ivf" beyond. "auto" takes no GPU.
+    checkpoint
+        A folder in which each part of 65,536 rows is kept once it was searched; a call with the same rows and
+        parameters reads what is there and goes on, to the same bits where the index gives the same bits twice
+        ("hnsw" and "nsg" do not). Parts of other searches are left alone; remove the folder when the graph is saved.
+        The index is built anew; "nndescent" finds all neighbours as it is built, and has no parts; "exact", whose
+        pairs are then compared twice, has them beyond 262,144 rows.
 
     Raises
     ------
@@ -158,19 +174,34 @@ def knn_graph(
     name = choose_name(index, n, backend, inner=kind.inner)
     inside = kind.enter(rows, wide=name == "exact")
     engine = make(name, inside, inner=kind.inner, k=k + 1, backend=backend)
-    found = _without_self(engine.graph(k + 1), k)
-    short = np.flatnonzero((found < 0).any(axis=1))
-    if len(short):
-        # Lists that an inverted file did not visit left gaps: these few rows are searched in full.
-        found[short] = _without_self(brute_force(inside, inside[short], k + 1, inner=kind.inner).numbers, k, short)
-    distances = true_distances(inside, inside, found, inner=kind.inner)
-    _put_in_order(found, distances)
+    if checkpoint is None or engine.whole_up_to is None or n <= engine.whole_up_to:
+        found, distances = _nearest(engine, k, slice(0, n))
+    else:
+        asked = (name, backend, kind.inner, k)
+        found, distances = parts.in_parts(checkpoint, asked, engine, functools.partial(_nearest, engine, k))
     recall = 1.0 if engine.exact else _recall(inside, distances, inner=kind.inner)
     finished = kind.finish(distances).astype(np.float32)
     recomputed = engine.recomputed if name == "exact" else None
     return NeighborGraph(
         found, finished, metric=kind.name, index=name, recall=recall, source=rows, recomputed=recomputed
     )
+
+
+def _nearest(engine: Engine, k: int, part: slice) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Numbers and distances ``[m, k]`` of a part of the rows, in order: as the engine ranks them, before the metric."""
+    inside, inner = engine.rows, engine.inner
+    whole = part == slice(0, len(inside))
+    # Of all rows at once a product serves two of them.
+    mine = inside if whole else inside[part]
+    own = np.arange(part.start, part.stop)
+    found = _without_self(engine.graph(k + 1) if whole else engine.search(mine, k + 1), k, own)
+    short = np.flatnonzero((found < 0).any(axis=1))
+    if len(short):
+        # Lists that an inverted file did not visit left gaps: these few rows are searched in full.
+        found[short] = _without_self(brute_force(inside, mine[short], k + 1, inner=inner).numbers, k, own[short])
+    distances = true_distances(inside, mine, found, inner=inner)
+    _put_in_order(found, distances)
+    return found, distances
 
 
 def _put_in_order(found: NDArray[np.int64], distances: NDArray[np.float64]) -> None:
@@ -181,10 +212,9 @@ def _put_in_order(found: NDArray[np.int64], distances: NDArray[np.float64]) -> N
         each[rows] = np.take_along_axis(each[rows], order, axis=1)
 
 
-def _without_self(found: NDArray[np.int64], k: int, own: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+def _without_self(found: NDArray[np.int64], k: int, own: NDArray[np.int64]) -> NDArray[np.int64]:
     """Take the row itself out of its ``k + 1`` neighbours or, where duplicates crowded it out, the last one."""
-    rows = np.arange(len(found)) if own is None else own
-    itself = found == rows[:, None]
+    itself = found == own[:, None]
     place = np.where(itself.any(axis=1), itself.argmax(axis=1), k)
     keep = np.arange(k + 1) != place[:, None]
     rest: NDArray[np.int64] = found[keep].reshape(len(found), k)

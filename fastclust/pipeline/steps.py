@@ -29,6 +29,7 @@ _LEAST_ROWS = 4
 _TAUGHT, _CHOICE = "self-taught.safetensors", "choice.json"
 #: Where features are kept while they are computed.
 _PARTS = "features.state"
+_GRAPH_PARTS = "graph-parts"
 
 
 class Outcome(NamedTuple):
@@ -171,8 +172,12 @@ def _graph(context: RunContext) -> Outcome:
     from fastclust.neighbors import knn_graph
 
     k = context.params.graph_neighbors(context.source.n_rows)
-    graph = knn_graph(context.embedding, n_neighbors=k, metric=context.metric, index=context.params.index)
+    parts = context.path / _GRAPH_PARTS
+    graph = knn_graph(
+        context.embedding, n_neighbors=k, metric=context.metric, index=context.params.index, checkpoint=parts
+    )
     graph.save(context.path / "graph.safetensors")
+    shutil.rmtree(parts, ignore_errors=True)
     return Outcome(["graph.safetensors"], {"index": graph.index_, "n_neighbors": k, "recall": graph.recall})
 
 

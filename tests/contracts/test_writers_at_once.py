@@ -4,13 +4,16 @@ import contextlib
 import threading
 import time
 
+import pytest
 import sqlalchemy as sa
 
+from fastclust.errors import OverloadedError
 from fastclust_server.database import Database, jobs
-from fastclust_server.jobs.records import CANCELLED, RUNNING, SUCCEEDED, Claim
+from fastclust_server.jobs.records import CANCELLED, FAILED, RUNNING, SUCCEEDED, Claim
 from fastclust_server.jobs.rows import LostClaimError
 from fastclust_server.jobs.store import JobStore
-from tests.contracts.making import artifact, finish, new
+from fastclust_server.storage.catalog import Catalog
+from tests.contracts.making import artifact, finish, imported, new
 
 
 def test_workers_that_claim_at_once_never_get_the_same_job(store, database):
@@ -101,3 +104,58 @@ def test_a_cancellation_that_meets_the_end_leaves_the_result(store, database):
     asking.join()
     found = store.get("ann", job.id)
     assert (found.state, found.cancel_requested) == (SUCCEEDED, None)
+
+
+def leave(store, claim, dataset, most):
+    left = [artifact(job=claim.job)]
+    given = {"artifacts_": left, "metrics": {}, "notes": {}, "progress": b""}
+    return store.complete(claim, **given, dataset=dataset, owner_bytes=most)
+
+
+def test_imports_that_each_fitted_do_not_exceed_the_quota_together(store, database):
+    """Four workers on connections of their own, each with 40 of 100 bytes: two data sets come to be, whichever."""
+    made = [store.create(new()) for _ in range(4)]
+    claims = [store.claim(f"w{number}", "s", 30).claim for number in range(4)]
+    url = database.engine.url.render_as_string(hide_password=False)
+    together, refused, guard = threading.Barrier(4), [], threading.Lock()
+
+    def end(claim):
+        mine = Database(url)
+        together.wait()
+        try:
+            leave(JobStore(mine), claim, imported(40), 100)
+        except OverloadedError as error:
+            with guard:
+                refused.append((claim, str(error)))
+        finally:
+            mine.close()
+
+    threads = [threading.Thread(target=end, args=(claim,)) for claim in claims]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 2
+    catalog = Catalog(database)
+    # Results of those that ended count too.
+    assert catalog.owner_bytes("ann") == 2 * 40 + 2 * 4
+    assert len(catalog.page_datasets("ann", 0, 10, None)) == 2
+    for claim, told in refused:
+        assert told.startswith("The data set needs 40 bytes; you keep 92 of the 100 that you may.")
+        # Nothing of it was kept, and it still is the worker's job, to be failed.
+        assert store.artifacts(claim.job) == []
+        assert store.get("ann", claim.job).dataset is None
+        assert store.fail(claim, b"why").error == b"why"
+    assert {store.get("ann", job.id).state for job in made} == {SUCCEEDED, FAILED}
+
+
+def test_a_quota_is_the_owners_own_and_may_be_filled(store):
+    for owner in ("ann", "bob"):
+        store.create(new(owner))
+    for _ in range(2):
+        record = store.claim("w", "s", 30)
+        assert leave(store, record.claim, imported(96, record.owner), 100).state == SUCCEEDED
+    store.create(new("ann"))
+    record = store.claim("w", "s", 30)
+    with pytest.raises(OverloadedError):
+        leave(store, record.claim, imported(1, "ann"), 100)

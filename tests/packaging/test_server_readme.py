@@ -104,6 +104,15 @@ def python_of(title):
     return next(block for language, block in SECTIONS[title] if language == "python")
 
 
+def test_each_block_stands_where_a_path_below_types_it():
+    typed = {"Start", "Submit from Python", "Submit from the command line", "Submit from Node"}
+    typed |= {"Watch, cancel, restart", "Let others in"}
+    assert {title for title, blocks in SECTIONS.items() if blocks} == typed
+    assert sum(map(len, SECTIONS.values())) == len(typed) + 1  # "Let others in" has two
+    # A path types all lines of a block but that of pip, whose environment the tests have.
+    assert [line.split()[0] for line in commands_of("Start")] == ["pip", "fastclust"]
+
+
 @pytest.mark.full
 def test_start_submit_watch_cancel_and_restart(stranger):
     if shutil.which("node") is None or shutil.which("npm") is None:
@@ -121,7 +130,7 @@ def test_start_submit_watch_cancel_and_restart(stranger):
     subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=node, check=True)
     stranger.type(f"node {node}/client.mjs localhost:{stranger.port} {ROOT}/proto")
 
-    tsne, _ls, watch, _download, cancel, *_ = commands_of("Watch, cancel, restart")
+    tsne, _ls, watch, download, cancel, *tidy = commands_of("Watch, cancel, restart")
     running = subprocess.Popen(stranger.words(tsne), cwd=stranger.folder, stderr=subprocess.PIPE, text=True)
     name = wait_for_a_job(stranger, server_option)
     running.send_signal(signal.SIGINT)
@@ -138,6 +147,17 @@ def test_start_submit_watch_cancel_and_restart(stranger):
     stranger.type(f"{cancel.replace('jobs/...', name)} {server_option}")
     watching.communicate(timeout=60)
     assert shown(stranger, name, server_option)["state"] == "cancelled"
+    listed = json.loads(stranger.type(f"fastclust jobs ls {server_option} --json"))["jobs"]
+    ended = next(job["name"] for job in listed if (job["kind"], job["state"]) == ("kmeans", "succeeded"))
+    bring = download.partition("#")[0].replace("jobs/...", ended).replace("-o map", "-o downloaded")
+    stranger.type(f"{bring} {server_option}")
+    assert (stranger.folder / "downloaded" / "labels.npy").is_file()
+    kept = json.loads(stranger.type(f"fastclust datasets ls {server_option} --json"))["datasets"]
+    for line in tidy:  # jobs delete, datasets ls, datasets delete
+        named = line.partition("#")[0].replace("jobs/...", name).replace("datasets/...", kept[0]["name"])
+        stranger.type(f"{named} {server_option}")
+    assert name not in stranger.type(f"fastclust jobs ls {server_option}")
+    assert kept[0]["name"] not in stranger.type(f"fastclust datasets ls {server_option}")
 
 
 def shown(stranger, name, server_option):

@@ -4,6 +4,8 @@ A bounded number in CI, from the committed corpus and a seed. ``-m full`` runs t
 100,000 messages to a server: ``FUZZ_MESSAGES=1000000`` sends all, in half an hour.
 """
 
+import collections
+import concurrent.futures
 import os
 import pathlib
 import random
@@ -18,6 +20,8 @@ from google.protobuf.message import DecodeError
 from fastclust import chunks
 from fastclust.v1 import artifact_pb2, dataset_pb2, job_pb2, online_pb2
 
+#: That send at once; each waits for its answer.
+CLIENTS = 4
 CORPUS = pathlib.Path(__file__).parent / "corpus"
 REQUESTS = {
     "DatasetService/CreateUpload": dataset_pb2.CreateUploadRequest,
@@ -58,19 +62,26 @@ def seeds(name):
 
 
 def send(server, count):
-    """Messages near valid ones, to every method; returns the codes that came."""
-    messages, codes, random_ = seeds("messages"), {}, random.Random(0)
-    methods = list(REQUESTS)
-    for seed in range(count):
-        method = methods[seed % len(methods)]
-        call = server.channel.unary_unary(f"/fastclust.v1.{method}")
-        try:
-            call(mutated(seed, random_.choice(messages)), timeout=30)
-            code = grpc.StatusCode.OK
-        except grpc.RpcError as error:
-            code = error.code()
-        codes[code] = codes.get(code, 0) + 1
-    return codes
+    """Messages near valid ones, to every method, from several clients at once; returns the codes that came."""
+    messages, methods = seeds("messages"), list(REQUESTS)
+
+    def share(client):
+        codes = collections.Counter()
+        with grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            calls = [channel.unary_unary(f"/fastclust.v1.{method}") for method in methods]
+            for seed in range(client, count, CLIENTS):
+                message = messages[seed // len(methods) % len(messages)]
+                try:
+                    calls[seed % len(methods)](mutated(seed, message), timeout=30)
+                    codes[grpc.StatusCode.OK] += 1
+                except grpc.RpcError as error:
+                    codes[error.code()] += 1
+                if seed % 50_000 == 0 and seed:
+                    print(f"{seed} messages sent", flush=True)
+        return codes
+
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        return sum(pool.map(share, range(CLIENTS)), collections.Counter())
 
 
 def check_messages(server, count):

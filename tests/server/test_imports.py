@@ -15,9 +15,15 @@ from PIL import Image
 
 import fastclust as fc
 from fastclust import errors
-from fastclust.v1 import common_pb2, dataset_pb2, job_pb2
+from fastclust.v1 import common_pb2, dataset_pb2, job_pb2, spec_pb2
 from fastclust_server.config import Settings
+from fastclust_server.database import Database
+from fastclust_server.jobs.records import NewJob
+from fastclust_server.jobs.store import JobStore
 from fastclust_server.jobs.tasks import importing as importing_task
+from fastclust_server.jobs.worker import Worker
+from fastclust_server.storage.catalog import Catalog
+from fastclust_server.storage.folder import DataFolder
 from fastclust_server.storage.places import check_uri, open_uri
 
 CODE = grpc.StatusCode
@@ -307,3 +313,32 @@ def test_more_than_an_owner_may_keep_is_not_fetched(new_server, tmp_path):
     done = bring(server, f"file://{tmp_path}/rows.npy")
     assert done.state == job_pb2.JOB_STATE_FAILED
     assert "50000 bytes" in done.error.message
+
+
+def test_an_import_that_no_longer_fits_when_it_ends_fails_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    """The worker itself, for two imports that both saw an empty quota."""
+    np.save(tmp_path / "rows.npy", np.ones((100, 10)))
+    folder = DataFolder(tmp_path / "data")
+    folder.open()
+    database = Database(folder.database_url)
+    database.prepare()
+    store, catalog = JobStore(database), Catalog(database)
+    monkeypatch.setattr(catalog, "owner_bytes", lambda _owner: 0)
+    settings = Settings(folder.root, import_roots=(str(tmp_path),), owner_bytes=12_000)
+    worker = Worker(folder, store, catalog, settings, worker="w", server="s")
+    spec = spec_pb2.JobSpec(**{"import": {"uri": f"file://{tmp_path}/rows.npy", "dataset_kind": TENSOR}})
+    ended = []
+    for _ in range(2):
+        store.create(NewJob("ann", "import", spec.SerializeToString()))
+        record = store.claim("w", "s", 30)
+        worker.attempt(record)
+        ended.append(store.get("ann", record.id))
+    assert [job.state for job in ended] == [job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED]
+    error = common_pb2.Error.FromString(ended[1].error)
+    assert error.reason == "OVERLOADED"
+    assert error.message.startswith("The data set needs 8000 bytes; you keep 8000 of the 12000")
+    kept = {path.name for path in folder.datasets.iterdir()}
+    assert kept == catalog.dataset_files() == {f"{ended[0].dataset}.npy"}
+    assert not [*folder.work.iterdir(), *folder.artifacts.iterdir()]
+    database.close()
+    folder.close()

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from bench.machine import watched_anonymous
-from fastclust.v1 import job_pb2
-from fastclust_server.jobs.tasks import mahalanobis
+from fastclust.neighbors import engines, knn_graph, parts
+from fastclust.neighbors.engine import Engine
+from fastclust.v1 import job_pb2, spec_pb2
+from fastclust_server.config import Settings
+from fastclust_server.jobs.tasks import mahalanobis, neighbors
 from fastclust_server.jobs.work import Work
 
 
@@ -81,6 +84,50 @@ def test_distances_in_blocks_are_those_of_one_piece(blobs, work, monkeypatch):
     expected = np.sqrt(np.einsum("ijk,kl,ijl->ij", gap, metric.get_mahalanobis_matrix().astype(float), gap))
     assert np.allclose(left["distances"], expected, rtol=1e-3, atol=1e-2)
     assert (np.diag(left["distances"]) == 0).all()
+
+
+@pytest.mark.parametrize("asked", ["neighbors", "mahalanobis"])
+def test_a_graph_whose_attempt_died_goes_on_in_the_next_to_the_same_bits(blobs, work, monkeypatch, asked):
+    """The tasks themselves, with parts so small that there are four."""
+    rows, left, seen = blobs(900, 5), {}, []
+    monkeypatch.setattr(parts, "ROWS", 250)
+    monkeypatch.setattr(Engine, "whole_up_to", 250)
+    monkeypatch.setattr(engines._Exact, "whole_up_to", 250)
+    plain = engines._Exact.search
+
+    def search(self, queries, k):
+        seen.append(len(queries))
+        if seen == [250, 250, 250]:
+            raise KeyboardInterrupt
+        return plain(self, queries, k)
+
+    monkeypatch.setattr(engines._Exact, "search", search)
+    monkeypatch.setattr(Work, "array", lambda _self, _name: rows)
+    monkeypatch.setattr(Work, "tensor", lambda _self, key, array: left.update({key: array}))
+    monkeypatch.setattr(Work, "new_file", lambda self, key: self.folder / key)
+    monkeypatch.setattr(Work, "written", lambda _self, _path: None)
+    work.settings, work.metrics, work.notes = Settings(work.folder), {}, {}
+
+    def attempt():
+        if asked == "neighbors":
+            neighbors.run(spec_pb2.NeighborsSpec(dataset="x", n_neighbors=6), work)
+        else:
+            top = spec_pb2.MAHALANOBIS_OUTPUT_TOP_K
+            spec = spec_pb2.MahalanobisSpec(dataset="x", output=top, n_neighbors=6)
+            mahalanobis._distances(spec, work, mahalanobis_metric(rows))
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt()
+    assert len(list(work.graph_parts.iterdir())) == 2
+    attempt()
+    assert seen == [250, 250, 250, 250, 150]
+    seen.clear()
+    seen.append(0)
+    metric = "euclidean" if asked == "neighbors" else mahalanobis_metric(rows)
+    whole = knn_graph(rows, 6, metric)
+    assert seen == [0, 900]
+    assert np.array_equal(left["indices"], whole.indices)
+    assert np.array_equal(left["distances"], whole.distances)
 
 
 def mahalanobis_metric(rows):

@@ -44,6 +44,7 @@ from fastclust_server.jobs.rows import (
     served,
     spec_digest,
 )
+from fastclust_server.storage.quota import must_fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -219,8 +220,17 @@ class JobStore:
         notes: Mapping[str, str],
         progress: bytes,
         dataset: DatasetRecord | None = None,
+        owner_bytes: int = 2**62,
     ) -> JobRecord:
-        """Publish the result: from here on the artifacts, and an import's data set, exist. Raises LostClaimError."""
+        """Publish the result: from here on the artifacts, and an import's data set, exist.
+
+        Raises
+        ------
+        LostClaimError
+            The job is no longer this worker's.
+        OverloadedError
+            With the data set its owner would keep more than ``owner_bytes``: others may have come while it was read.
+        """
         values = {
             "state": SUCCEEDED,
             "ended": time.time(),
@@ -239,6 +249,7 @@ class JobStore:
             if rows:
                 connection.execute(sa.insert(artifacts), rows)
             if dataset is not None:
+                must_fit(connection, dataset.owner, dataset.byte_count, owner_bytes, "data set")
                 row = {name: getattr(dataset, name) for name in dataset.__slots__ if name != "number"}
                 connection.execute(sa.insert(datasets).values(row))
             return record

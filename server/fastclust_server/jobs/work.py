@@ -128,6 +128,11 @@ class Work:
 
     # From attempt to attempt -----------------------------------------------------------------------------------------
 
+    @property
+    def graph_parts(self) -> Path:
+        """Where ``knn_graph`` keeps what it found, for its ``checkpoint``."""
+        return self.folder / "graph-parts"
+
     def once(self, step: str, compute: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
         """Return what ``compute`` gives, or gave in an earlier attempt: it is on disk before this returns."""
         kept = self._kept(step)
@@ -203,6 +208,11 @@ class Work:
     def note(self, **values: Any) -> None:
         """Leave texts; None is left out."""
         self.notes.update({name: str(value) for name, value in values.items() if value is not None})
+
+    def discard(self) -> None:
+        """Remove the payload of an imported data set that will not exist; the rest goes with the ended job."""
+        if self.imported is not None:
+            (self._data.datasets / self.imported.file).unlink(missing_ok=True)
 
     def close(self) -> list[ArtifactRecord]:
         """Make the results durable and return the records to publish."""

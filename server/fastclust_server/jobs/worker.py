@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from fastclust_server.jobs.records import JobRecord
+    from fastclust_server.jobs.records import ArtifactRecord, Claim, JobRecord
 
 __all__ = ["Worker", "main"]
 
@@ -153,15 +153,7 @@ class Worker:
                 task.run(getattr(spec, record.kind), work)
             artifacts = work.close()
             heartbeat.close()
-            done = tracker.finished(work.steps).SerializeToString()
-            self._store.complete(
-                claim,
-                artifacts_=artifacts,
-                metrics=work.metrics,
-                notes=work.notes,
-                progress=done,
-                dataset=work.imported,
-            )
+            self._publish(claim, work, artifacts, tracker.finished(work.steps).SerializeToString())
             log.event("job_succeeded", **about)
         except OperationCancelledError as error:
             heartbeat.close()
@@ -175,6 +167,22 @@ class Worker:
             heartbeat.close()
             self._heartbeat = None
         self._tidy(record)
+
+    def _publish(self, claim: Claim, work: Work, artifacts: list[ArtifactRecord], progress_: bytes) -> None:
+        try:
+            self._store.complete(
+                claim,
+                artifacts_=artifacts,
+                metrics=work.metrics,
+                notes=work.notes,
+                progress=progress_,
+                dataset=work.imported,
+                owner_bytes=self._settings.owner_bytes,
+            )
+        except FastclustError:
+            # The store refused it. After any other error it may have been committed: a start of the server finds out.
+            work.discard()
+            raise
 
     def _stopped(self, record: JobRecord, heartbeat: Heartbeat, error: OperationCancelledError) -> None:
         log.event("job_stopped", job=record.name, attempt=record.attempt, reason=heartbeat.reason)

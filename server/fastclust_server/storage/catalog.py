@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from fastclust.errors import AlreadyExistsError, NotFoundError, OverloadedError, PreconditionError, StorageFullError
+from fastclust.errors import AlreadyExistsError, NotFoundError, PreconditionError, StorageFullError
 from fastclust.v1 import common_pb2, dataset_pb2
-from fastclust_server.database import artifacts, datasets, jobs, uploads
+from fastclust_server.database import datasets, uploads
 from fastclust_server.jobs.records import timestamp
 from fastclust_server.jobs.rows import active_reader
+from fastclust_server.storage.quota import must_fit, owner_bytes
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -112,19 +113,14 @@ class Catalog:
                     f"The upload needs {record.byte_count} bytes; the server's disk has "
                     f"{max(room - promised, 0)} bytes that are not promised to other uploads."
                 )
-            kept = _owner_bytes(connection, record.owner)
-            if kept + record.byte_count > most:
-                raise OverloadedError(
-                    f"The upload needs {record.byte_count} bytes; you keep {kept} of the {most} that you may. "
-                    "Delete data sets, uploads or jobs."
-                )
+            must_fit(connection, record.owner, record.byte_count, most, "upload")
             values = {name: getattr(record, name) for name in UploadRecord.__slots__}
             connection.execute(sa.insert(uploads).values(values))
 
     def owner_bytes(self, owner: str) -> int:
         """Return what an owner keeps: uploads as declared, data sets, and results of jobs."""
         with self._database.read() as connection:
-            return _owner_bytes(connection, owner)
+            return owner_bytes(connection, owner)
 
     def get_upload(self, owner: str, upload: str) -> UploadRecord:
         """Return one upload. Raises NotFoundError, for another owner's too."""
@@ -209,17 +205,6 @@ class Catalog:
         """Return file names of data sets."""
         with self._database.read() as connection:
             return set(connection.execute(sa.select(datasets.c.file)).scalars())
-
-
-def _owner_bytes(connection: sa.Connection, owner: str) -> int:
-    unfinished = sa.and_(uploads.c.owner == owner, uploads.c.dataset.is_(None))
-    results = artifacts.join(jobs, jobs.c.id == artifacts.c.job)
-    sums = (
-        sa.select(sa.func.sum(uploads.c.byte_count)).where(unfinished),
-        sa.select(sa.func.sum(datasets.c.byte_count)).where(datasets.c.owner == owner),
-        sa.select(sa.func.sum(artifacts.c.byte_count)).select_from(results).where(jobs.c.owner == owner),
-    )
-    return sum(int(connection.execute(query).scalar_one() or 0) for query in sums)
 
 
 def _upload(row: RowMapping) -> UploadRecord:

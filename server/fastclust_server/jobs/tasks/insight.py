@@ -87,11 +87,12 @@ class _Clustering:
         self.cluster_centers_ = centers
 
 
-def _near_duplicates(found: Finished, spec: InsightSpec, _work: Work) -> dict[str, NDArray[Any]]:
+def _near_duplicates(found: Finished, spec: InsightSpec, work: Work) -> dict[str, NDArray[Any]]:
     from fastclust.insight import near_duplicates
     from fastclust.neighbors import knn_graph
 
-    graph = knn_graph(found.rows, n_neighbors=min(_NEIGHBORS, len(found.rows) - 1), metric=found.metric)
+    k = min(_NEIGHBORS, len(found.rows) - 1)
+    graph = knn_graph(found.rows, n_neighbors=k, metric=found.metric, checkpoint=work.graph_parts)
     groups = near_duplicates(graph, **chosen(spec, threshold="duplicate_threshold"))
     rows = np.concatenate(groups) if groups else np.empty(0, np.int64)
     numbers = np.repeat(np.arange(len(groups), dtype=np.int64), [len(group) for group in groups])

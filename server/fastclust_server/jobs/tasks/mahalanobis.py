@@ -98,7 +98,7 @@ def run(spec: MahalanobisSpec, work: Work) -> None:
     """Leave the metric, and what the output asks for.
 
     Distances of many rows are computed in blocks, and each is kept for another attempt; the fit, one pass over the
-    rows, begins again, and so does a graph of the data set's own rows.
+    rows, begins again, and so does a graph of the data set's own rows by a named backend.
     """
     if spec.output == spec_pb2.MAHALANOBIS_OUTPUT_COMPONENTS:
         from fastclust.metric import mahalanobis_to_components
@@ -178,7 +178,7 @@ def _nearest(
 
     if others is None:
         with as_part("mahalanobis", "neighbors", 0.0, 1.0):
-            graph = knn_graph(rows, n_neighbors=k, metric=metric)
+            graph = knn_graph(rows, n_neighbors=k, metric=metric, checkpoint=work.graph_parts)
         return graph.distances, graph.indices
     index = NeighborIndex(metric=metric).fit(others)
 

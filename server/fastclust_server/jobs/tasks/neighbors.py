@@ -52,9 +52,9 @@ def check(spec: NeighborsSpec, inputs: Inputs) -> None:
 def run(spec: NeighborsSpec, work: Work) -> None:
     """Leave ``indices`` (int64 [rows, k]) and ``distances`` ([rows, k], ascending).
 
-    Queries are answered in blocks, and each is kept for another attempt. The index, and the graph of the data set's
-    own rows, are one step of the library: another attempt begins it again. The exact graph, asked for by name, is
-    computed on the operator's cluster if there is one.
+    Queries are answered in blocks, and so is the graph of the data set's own rows; each block is kept for another
+    attempt, which makes the index anew. "nndescent" has no blocks. The exact graph, asked for by name, is computed on
+    the operator's cluster if there is one.
     """
     from fastclust.neighbors import NeighborIndex, knn_graph
 
@@ -77,7 +77,10 @@ def run(spec: NeighborsSpec, work: Work) -> None:
         return
     # On a cluster neighbours are exact; "auto" takes an inverted file, here, where that would take long.
     there = arguments.get("index") == "exact" and work.cluster is not None
-    graph = _on_cluster(spec, work, wanted | arguments) if there else knn_graph(rows, **wanted, **arguments)
+    if there:
+        graph = _on_cluster(spec, work, wanted | arguments)
+    else:
+        graph = knn_graph(rows, **wanted, **arguments, checkpoint=work.graph_parts)
     work.tensor("indices", graph.indices)
     work.tensor("distances", graph.distances)
     path = work.new_file(GRAPH)

@@ -92,4 +92,4 @@ def _searched_here(spec: PropagateLabelsSpec, work: Work) -> NeighborGraph:
     rows = work.array(spec.dataset)
     wanted = spec.n_neighbors if spec.HasField("n_neighbors") else _DEFAULT_NEIGHBORS
     arguments = {"metric": load_metric(spec.metric, work)} if spec.HasField("metric") else {}
-    return knn_graph(rows, n_neighbors=min(wanted, len(rows) - 1), **arguments)
+    return knn_graph(rows, n_neighbors=min(wanted, len(rows) - 1), **arguments, checkpoint=work.graph_parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 
 from fastclust.cluster.chunks import CHUNK, chunk_sums, total
 from fastclust.cluster.streaming import StreamedRows
+from fastclust.data import RowSource
+from fastclust.data.limits import floating
 from fastclust.errors import BackendError
 from fastclust_kernels.assign import BACKENDS
 from fastclust_kernels.assign.device import DeviceAssignment
@@ -25,19 +28,39 @@ if TYPE_CHECKING:
 
     from fastclust.cluster.rows import Nearest, Sums
     from fastclust.cluster.spaces import Space
-    from fastclust.data import RowSource
 
-__all__ = ["DeviceStreamedRows", "fits_there"]
+__all__ = ["DeviceStreamedRows", "fits_there", "streams_there"]
 
-#: Share of a GPU's free memory that rows may take: beside them stand a copy in half precision and lists of their size.
-_SHARE = 0.4
+#: Share of a GPU's memory that rows may take: beside them stand a copy in half precision and lists of their size. It is
+#: of all memory, not of what is free: which way rows go decides the last bits, and must not differ between two fits.
+_SHARE = 0.3
+#: Share of the host's memory that rows of a file may take on their way, where it was not said what they may.
+_HOST_SHARE = 0.125
 #: Bytes of a block; there are two on the device, and what works on one takes about as much again.
-_BLOCK_BYTES = 1 << 28
+_BLOCK_BYTES = 1 << 26
+
+
+def streams_there(X: Any, device: torch.device) -> bool:
+    """Whether rows of the host go to the device block by block: a matter of sizes alone, the same at each fit."""
+    if isinstance(X, RowSource) and not X.in_memory:
+        row_bytes = X.shape[0] * X.shape[1] * floating(X.dtype).itemsize
+        if row_bytes > (host_memory() * _HOST_SHARE if X.memory is None else X.memory // 2):
+            return True
+        return not fits_there(row_bytes, device)
+    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind != "f":
+        # Is there already, or is looked at first.
+        return False
+    return not fits_there(X.nbytes, device)
 
 
 def fits_there(row_bytes: int, device: torch.device) -> bool:
-    """Whether rows of so many bytes in all can lie on the device at once."""
-    return device.type != "cuda" or row_bytes <= _SHARE * torch.cuda.mem_get_info(device)[0]
+    """Whether rows of so many bytes in all are to lie on the device at once."""
+    return device.type != "cuda" or row_bytes <= _SHARE * torch.cuda.get_device_properties(device).total_memory
+
+
+def host_memory() -> int:
+    """Bytes of memory of this machine, used or not."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class DeviceStreamedRows(StreamedRows):
@@ -52,7 +75,9 @@ class DeviceStreamedRows(StreamedRows):
         request = Request(self.device.type, self.dtype.name, architecture_of(self.device))
         choose("assign", BACKENDS, request, backend)
         width = self.shape[1] * self.dtype.itemsize
-        self.block = max(1, min(self.block, _BLOCK_BYTES // width) // CHUNK) * CHUNK
+        # Sums are of blocks: what is free at the moment must not cut them.
+        most = _BLOCK_BYTES if source.memory is None else min(_BLOCK_BYTES, source.memory // 12)
+        self.block = max(1, most // width // CHUNK) * CHUNK
         kind = torch.float64 if self.dtype == np.float64 else torch.float32
         self._staging = Staging(min(self.block, self.shape[0]), self.shape[1], kind, self.device)
         #: Where the origin of each block was moved to and how its rows were scaled; the first pass finds out.

@@ -228,7 +228,7 @@ class KMeans(Centers):
         if space.name != "mahalanobis":
             return fit.centers
         k = len(fit.centers)
-        if is_streamed(X) or (wanted(self.backend, X) and _too_large_there(X)):
+        if _streams_there(X) if wanted(self.backend, X) else is_streamed(X):
             sums, total = StreamedRows(open_rows(X), Space()).means(fit.labels, k, weights)
         elif wanted(self.backend, X):
             from fastclust.cluster.device_rows import device_rows
@@ -247,7 +247,7 @@ class KMeans(Centers):
         from fastclust.cluster.device_rows import device_rows
 
         repair = self.arithmetic != "half"
-        if is_streamed(X) or _too_large_there(X):
+        if _streams_there(X):
             from fastclust.cluster.device_streaming import DeviceStreamedRows
 
             check_width(self, X, reset=reset)
@@ -290,14 +290,12 @@ class KMeans(Centers):
             )
 
 
-def _too_large_there(X: Any) -> bool:
-    """Whether rows of the host are more than the GPU holds; those of other kinds are there, or are looked at first."""
-    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind != "f":
-        return False
-    from fastclust.cluster.device_streaming import fits_there
+def _streams_there(X: Any) -> bool:
+    """Whether rows go to the GPU block by block."""
+    from fastclust.cluster.device_streaming import streams_there
     from fastclust_kernels.devices import device_for_kernels
 
-    return not fits_there(X.nbytes, device_for_kernels())
+    return streams_there(X, device_for_kernels())
 
 
 def warn_of_duplicates(found: int, wanted: int) -> None:

@@ -51,7 +51,7 @@ class Kind:
         self._cupy = not self._tensor and _on_gpu(value)
         self._home = value.device if self._tensor else torch.device("cpu")
         if self._cupy:
-            self._home = torch.device("cuda", value.__dlpack_device__()[1])
+            self._home = torch.utils.dlpack.from_dlpack(value).device
         self.device: torch.device = device_for_kernels() if self._home.type == "cpu" else self._home
 
     def back(self, found: torch.Tensor) -> Any:

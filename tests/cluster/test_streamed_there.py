@@ -1,6 +1,4 @@
-"""k-means of rows that are more than a GPU holds: the fit of rows that lie there, and blocks that never overtake."""
-
-import contextlib
+"""k-means of rows that are more than a GPU holds: the fit of rows that lie there."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ import torch
 import fastclust as fc
 from fastclust.errors import BackendError, InputError
 from fastclust_kernels.assign.reference import assign as oracle
-from fastclust_kernels.staging import Staging
 from tests.interpreting import loaded
 
 loaded()
@@ -76,62 +73,32 @@ def test_a_bad_row_is_named_wherever_its_block_is(small_blocks):
         fc.KMeans(3, init=X[:3].copy(), backend="triton").fit(X)
 
 
-class Cuda:
-    """Streams that write down what they were told, and in which order."""
+def test_what_is_free_decides_nothing(monkeypatch, tmp_path):
+    """Rows that lie there at one fit do at the next: other work on the GPU or the host cuts and moves nothing."""
+    from types import SimpleNamespace
 
-    def __init__(self):
-        self.told, self._events = [], 0
-        outer = self
+    from fastclust.cluster import device_streaming, streaming
+    from fastclust.cluster.spaces import Space
+    from fastclust.data import limits
 
-        class Event:
-            def __init__(self):
-                self.name = outer._events
-                outer._events += 1
-
-            def record(self, stream):
-                outer.told.append(("record", self.name, stream.name))
-
-            def synchronize(self):
-                outer.told.append(("host waits", self.name))
-
-        class Stream:
-            def __init__(self, device=None, name="copies"):
-                self.name = name
-
-            def wait_event(self, event):
-                outer.told.append((f"{self.name} wait", event.name))
-
-        self.Event, self.Stream = Event, Stream
-        self._main = Stream(name="work")
-
-    def current_stream(self):
-        return self._main
-
-    def stream(self, _):
-        return contextlib.nullcontext()
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 6])
-def test_no_block_is_written_to_before_its_copy_and_the_work_on_it_are_done(count):
-    cuda = Cuda()
-    blocks = [(10 * each, np.full((10 if each < count - 1 else 7, 3), each, np.float32)) for each in range(count)]
-    staging = Staging(10, 3, torch.float32, torch.device("cpu"), cuda)
-    for turn, (start, there) in enumerate(staging.blocks(iter(blocks))):
-        assert start == 10 * turn
-        assert torch.equal(there, torch.from_numpy(blocks[turn][1]))
-        # The next block is on its way before this one is worked on.
-        assert [each[0] for each in cuda.told].count("record") >= min(turn + 2, count)
-        cuda.told.append(("work", turn % 2))
-    told = cuda.told
-    come, done = (0, 1), (2, 3)
-    for turn in range(count):
-        place = turn % 2
-        copied = [at for at, each in enumerate(told) if each == ("record", come[place], "copies")][turn // 2]
-        worked = [at for at, each in enumerate(told) if each == ("work", place)][turn // 2]
-        finished = [at for at, each in enumerate(told) if each == ("record", done[place], "work")][turn // 2]
-        assert copied < worked < finished
-        assert ("work wait", come[place]) in told[copied:worked]
-        if turn >= 2:
-            earlier = [at for at, each in enumerate(told) if each == ("record", done[place], "work")][turn // 2 - 1]
-            assert ("host waits", come[place]) in told[:copied]
-            assert ("copies wait", done[place]) in told[earlier:copied]
+    X = blobs(2000)
+    np.save(tmp_path / "rows.npy", X)
+    rows, told = fc.open_rows(tmp_path / "rows.npy"), fc.open_rows(tmp_path / "rows.npy", memory=2 * X.nbytes)
+    less = fc.open_rows(tmp_path / "rows.npy", memory=2 * X.nbytes - 2)
+    sizes = {"gpu": 0, "host": 0}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=sizes["gpu"]))
+    monkeypatch.setattr(device_streaming, "host_memory", lambda: sizes["host"])
+    gpu, found, blocks = torch.device("cuda"), [], set()
+    for free in (0, 1 << 50):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_, free=free: (free, free))
+        for module in (limits, streaming):
+            monkeypatch.setattr(module, "memory_of", lambda source, free=free: source.memory or free // 4)
+        blocks.add(device_streaming.DeviceStreamedRows(rows, Space(), None, "triton").block)
+        for there, here in ((4, 8), (3, 8), (4, 7)):
+            sizes |= {"gpu": there * X.nbytes, "host": here * X.nbytes}
+            found.append([device_streaming.streams_there(each, gpu) for each in (X, rows, told, less)])
+    assert found[:3] == found[3:]
+    assert found[0] == [False, False, False, True]
+    assert found[1] == [True, True, True, True]
+    assert found[2] == [False, True, False, True]
+    assert len(blocks) == 1

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from fastclust_kernels.assign import _triton, _triton_exact
+from fastclust_kernels.assign import _triton, _triton_exact, _triton_split
+from fastclust_kernels.assign.screening import CERTIFIED, PRODUCTS, Screening
 
 __all__ = ["DeviceAssignment"]
 
@@ -26,18 +27,23 @@ class DeviceAssignment:
     Parameters
     ----------
     X
-        float16, bfloat16, float32 or float64, C-contiguous, finite; not copied. A float16 copy is kept beside it.
+        float16, bfloat16, float32 or float64, C-contiguous, finite; not copied. A float16 copy is kept beside it, of
+        4 bytes a number for the products "tf32" and "split".
     frame
         ``frame`` of an earlier assignment of the same rows: nothing waits for the device then.
-    repair
-        Whether float64 decides what the screen leaves open. If not, the score of such a row's label is within twice the
-        bound (README.md) of the best.
+    screening
+        What screens rows, and whether float64 decides what the screen leaves open. If not, the score of such a row's
+        label is within twice the bound (README.md) of the best.
     """
 
     def __init__(
-        self, X: torch.Tensor, frame: tuple[torch.Tensor, torch.Tensor] | None = None, *, repair: bool = True
+        self,
+        X: torch.Tensor,
+        frame: tuple[torch.Tensor, torch.Tensor] | None = None,
+        *,
+        screening: Screening = CERTIFIED,
     ) -> None:
-        self._repair = repair
+        self.screening, self._product = screening, PRODUCTS[screening.product]
         self._rows = X
         n, self._d = X.shape
         self._labels = torch.full((n,), -1, dtype=torch.int32, device=X.device)
@@ -58,21 +64,24 @@ class DeviceAssignment:
         centers = centers.contiguous()
         if self._screen is None:
             self.frame = self.frame or _frame(self._rows, centers)
-            self._screen = _triton.split(self._rows, *self.frame, _triton.ROWS, halves=False)[:3]
+            self._screen = _triton_split.split(self._rows, *self.frame, _triton.ROWS, self._product, halves=False)[:3]
         assert self.frame is not None
-        half_centers, norms, losses, halves = _triton.split(centers, *self.frame, _triton.CENTERS, halves=True)
+        copies, norms, losses, halves = _triton_split.split(
+            centers, *self.frame, _triton.CENTERS, self._product, halves=True
+        )
         k = len(centers)
         figures = torch.stack([norms[:k].amax(), losses[:k].amax(), halves[:k].amax()])
         self._count.zero_()
         self._seconds = torch.empty(len(self._rows), dtype=torch.float32, device=centers.device) if seconds else None
-        split_centers = half_centers, halves
+        split_centers = copies, halves
         _triton.screen(
-            len(self._rows), self._screen, split_centers, figures, self._labels, self._seconds, self._open, self._count
-        )
-        if self._repair:
+            self._product, len(self._rows), self._screen, split_centers, figures, self._labels, self._seconds,
+            self._open, self._count,
+        )  # fmt: skip
+        if self.screening.repair:
             _triton.settle(
-                self._rows, self._screen, centers, split_centers, figures, self._labels, self._open, self._count,
-                self._candidates,
+                self._product, self._rows, self._screen, centers, split_centers, figures, self._labels, self._open,
+                self._count, self._candidates,
             )  # fmt: skip
         return self._labels
 

@@ -32,9 +32,7 @@ _BLOCK = 1 << 18
 class DeviceRows(InMemory):
     """Rows of a tensor ``[n, d]``, on Triton's kernels; sums of "cuda" by CUDA C++."""
 
-    def __init__(
-        self, matrix: torch.Tensor, backend: str = "triton", *, screening: Screening = CERTIFIED
-    ) -> None:
+    def __init__(self, matrix: torch.Tensor, backend: str = "triton", *, screening: Screening = CERTIFIED) -> None:
         self.matrix, self.backend, self._screening = matrix, backend, screening
         self.dtype = np.dtype(np.float64 if matrix.dtype == torch.float64 else np.float32)
         self.shape = (matrix.shape[0], matrix.shape[1])

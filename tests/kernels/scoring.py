@@ -14,9 +14,10 @@ def scores_kernel(
     copies, norms, losses, center_copies, halves, k, width, figures, scores, labels, doubts,
     PARTS: tl.constexpr, SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
+    THREE: tl.constexpr = 0 > 1
     i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     best, _, _, label, _ = _scored(
-        copies, i, center_copies, halves, k, width, False, PARTS, SLICES, ROWS, CENTERS, COLUMNS
+        copies, i, center_copies, halves, k, width, THREE, PARTS, SLICES, ROWS, CENTERS, COLUMNS
     )
     tl.store(scores + i, best)
     tl.store(labels + i, label)
@@ -26,15 +27,15 @@ def scores_kernel(
 def scored(X, centers, name):
     """Best score of each row, its label, by how much it may be off, and that as the table of tolerances has it."""
     product = PRODUCTS[name]
-    frame = torch.zeros(X.shape[1], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    copies, norms, losses, _ = _triton_split.split(X, *frame, _triton.ROWS, product, halves=False)
-    middle = _triton_split.split(centers, *frame, _triton.CENTERS, product, halves=True)
-    figures = torch.stack([part[: len(centers)].amax() for part in middle[1:]])
-    n, width = len(copies), copies.shape[1] // product.parts
+    frame = torch.zeros(1, X.shape[1], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    copies, norms, losses, _ = _triton_split.split(X[None], *frame, _triton.ROWS, product, halves=False)
+    middle = _triton_split.split(centers[None], *frame, _triton.CENTERS, product, halves=True)
+    figures = torch.stack([part[0, : len(centers)].amax() for part in middle[1:]])
+    n, width = copies.shape[1], copies.shape[2] // product.parts
     scores, doubts = torch.empty(n), torch.empty(n)
     labels = torch.empty(n, dtype=torch.int32)
     scores_kernel[(n // _triton.ROWS,)](
-        *(copies, norms, losses, middle[0], middle[3], len(middle[0]), width, figures, scores, labels, doubts),
+        *(copies, norms, losses, middle[0], middle[3], middle[0].shape[1], width, figures, scores, labels, doubts),
         ROWS=_triton.ROWS,
         CENTERS=_triton.CENTERS,
         **_triton._shape(width, product),

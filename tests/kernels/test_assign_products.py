@@ -1,6 +1,6 @@
 """What the screen of GPUs may multiply: float16, tf32, high and low halves; how far its scores are off, and labels.
 
-Rows are rounded by our own kernel, not by matrix units, so that the interpreter multiplies the very numbers that they do.
+Rows are rounded by our own kernel and not by matrix units: the interpreter multiplies the very numbers that they do.
 """
 
 import numpy as np

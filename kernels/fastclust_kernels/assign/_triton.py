@@ -156,17 +156,20 @@ def _doubt(norms, losses, at, figures, width, PARTS: tl.constexpr, CENTERS: tl.c
 
 @triton.jit(do_not_specialize=["n"])
 def screen_kernel(
-    copies, n, norms, losses, center_copies, halves, k, width, figures, labels, seconds, open_rows, count,
+    copies, n, rows, norms, losses, center_copies, halves, k, width, figures, labels, seconds, open_rows, count,
     PARTS: tl.constexpr, SLICES: tl.constexpr, SECONDS: tl.constexpr,
     ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Label of each row, and a list of the rows whose best two scores are too near each other."""
-    i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    tiles = rows // ROWS
+    problem = (tl.program_id(0) // tiles).to(tl.int64)
+    i = (tl.program_id(0) % tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    at = problem * rows + i
     best, second, _, label, _ = _scored(
         copies,
-        i,
-        center_copies,
-        halves,
+        at,
+        center_copies + problem * k * (width * PARTS),
+        halves + problem * k,
         k,
         width,
         THREE=False,
@@ -177,34 +180,38 @@ def screen_kernel(
         COLUMNS=COLUMNS,
     )
     there = i < n
-    doubt = _doubt(norms, losses, i, figures, width, PARTS, CENTERS)
-    tl.store(labels + i, label, mask=there)
+    doubt = _doubt(norms, losses, at, figures + problem * 3, width, PARTS, CENTERS)
+    tl.store(labels + problem * n + i, label, mask=there)
     # What is no number is not certain.
     certain = best - second > 2 * doubt
     if SECONDS:
         # No other centre scores above this.
-        tl.store(seconds + i, tl.where(certain, second, best) + doubt, mask=there)
+        tl.store(seconds + problem * n + i, tl.where(certain, second, best) + doubt, mask=there)
     open_ = (there & (certain == 0)).to(tl.int32)
-    place = tl.atomic_add(count, tl.sum(open_, axis=0), sem="relaxed") + tl.cumsum(open_, axis=0) - open_
-    tl.store(open_rows + place, i, mask=open_ > 0)
+    place = tl.atomic_add(count + problem, tl.sum(open_, axis=0), sem="relaxed") + tl.cumsum(open_, axis=0) - open_
+    tl.store(open_rows + problem * n + place, i, mask=open_ > 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "workers"])
 def again_kernel(
-    copies, norms, losses, center_copies, halves, k, width, figures, open_rows, count, candidates, rivals,
+    copies, n, rows, norms, losses, center_copies, halves, k, width, figures, open_rows, count, candidates, rivals, workers,
     PARTS: tl.constexpr, SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Two candidates of each row of the list, the second -1 where a third is not beyond doubt."""
-    total = tl.load(count)
-    for first in range(tl.program_id(0) * ROWS, total, tl.num_programs(0) * ROWS):
+    problem = (tl.program_id(0) // workers).to(tl.int64)
+    open_rows += problem * n
+    candidates += problem * n
+    rivals += problem * n
+    total = tl.load(count + problem)
+    for first in range(tl.program_id(0) % workers * ROWS, total, workers * ROWS):
         place = first + tl.arange(0, ROWS)
         there = place < total
-        i = tl.load(open_rows + place, mask=there, other=0).to(tl.int64)
+        at = problem * rows + tl.load(open_rows + place, mask=there, other=0)
         best, _, third, label, rival = _scored(
             copies,
-            i,
-            center_copies,
-            halves,
+            at,
+            center_copies + problem * k * (width * PARTS),
+            halves + problem * k,
             k,
             width,
             THREE=True,
@@ -214,7 +221,7 @@ def again_kernel(
             CENTERS=CENTERS,
             COLUMNS=COLUMNS,
         )
-        certain = best - third > 2 * _doubt(norms, losses, i, figures, width, PARTS, CENTERS)
+        certain = best - third > 2 * _doubt(norms, losses, at, figures + problem * 3, width, PARTS, CENTERS)
         tl.store(candidates + place, label, mask=there)
         tl.store(rivals + place, tl.where(certain, rival, -1), mask=there)
 
@@ -241,11 +248,12 @@ def screen(
     open_rows: torch.Tensor,
     count: torch.Tensor,
 ) -> None:
-    """Write labels of the first n ``rows`` (a split), and list those in doubt; ``seconds`` bounds other scores."""
+    """Write labels of the first n ``rows`` (a split) of each problem, and list those in doubt; ``seconds`` bounds other scores."""
     copies, norms, losses = rows
-    width = copies.shape[1] // product.parts
-    screen_kernel[(len(copies) // ROWS,)](
-        *(copies, n, norms, losses, *centers, len(centers[0]), width, figures, labels),
+    problems, padded, pitch = copies.shape
+    width = pitch // product.parts
+    screen_kernel[(problems * (padded // ROWS),)](
+        *(copies, n, padded, norms, losses, *centers, centers[0].shape[1], width, figures, labels),
         *(labels if seconds is None else seconds, open_rows, count),
         SECONDS=seconds is not None,
         ROWS=ROWS,
@@ -269,11 +277,12 @@ def settle(
 ) -> None:
     """Decide the listed rows: two candidates by another screen, which float64 decides; else by all centres."""
     copies, norms, losses = rows
-    width = copies.shape[1] // product.parts
-    workers = _WORKERS[X.device.type]
-    again_kernel[(workers,)](
-        *(copies, norms, losses, *split_centers, len(split_centers[0]), width, figures),
-        *(open_rows, count, candidates[0], candidates[1]),
+    problems, padded, pitch = copies.shape
+    width = pitch // product.parts
+    workers = -(-_WORKERS[X.device.type] // problems)
+    again_kernel[(problems * workers,)](
+        *(copies, X.shape[1], padded, norms, losses, *split_centers, split_centers[0].shape[1], width, figures),
+        *(open_rows, count, candidates[0], candidates[1], workers),
         ROWS=ROWS,
         CENTERS=CENTERS,
         **_shape(width, product),
@@ -286,8 +295,8 @@ _TYPES = {
     "*fp16": ("copies", "center_copies"),
     "*i32": ("labels", "open_rows", "count", "candidates", "rivals"),
     "*fp32": ("norms", "losses", "halves", "figures", "seconds"),
-    "i32:16": ("width", "k"),
-    "i32": ("n",),
+    "i32:16": ("rows", "width", "k"),
+    "i32": ("n", "workers"),
 }
 _ARGUMENTS = {name: kind for kind, names in _TYPES.items() for name in names}
 _TILE = {"ROWS": ROWS, "CENTERS": CENTERS}

@@ -41,14 +41,19 @@ def _to_tf32(x):
 
 @triton.jit(do_not_specialize=["n"])
 def split_kernel(
-    X, n, d, shift, scale, copies, width, norms, losses, halves, WIDE: tl.constexpr, HALVES: tl.constexpr,
+    X, n, d, shift, scale, copies, rows, width, norms, losses, halves, WIDE: tl.constexpr, HALVES: tl.constexpr,
     TF32: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Rows moved, scaled and rounded; bounds on their lengths and on what rounding lost; half the squared lengths."""
     kind: tl.constexpr = tl.float64 if WIDE else tl.float32
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    tiles = rows // BLOCK
+    problem = (tl.program_id(0) // tiles).to(tl.int64)
+    i = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    at = problem * rows + i
+    X += problem * n * d
+    shift += problem * d
     there = i < n
-    factor = tl.load(scale).to(kind)
+    factor = tl.load(scale + problem).to(kind)
     kept = tl.zeros([BLOCK], tl.float32)
     lost = tl.zeros([BLOCK], tl.float32)
     squared = tl.zeros([BLOCK], tl.float64)
@@ -58,7 +63,7 @@ def split_kernel(
         x = tl.load(X + i[:, None] * d + j[None, :], mask=inside, other=0.0).to(kind)
         middle = tl.load(shift + j, mask=j < d, other=0.0).to(kind)
         moved = tl.where(inside, (x - middle[None, :]) * factor, 0.0)
-        place = copies + i[:, None] * (width * PARTS) + j[None, :]
+        place = copies + at[:, None] * (width * PARTS) + j[None, :]
         if TF32:
             rounded = _to_tf32(moved.to(tl.float32))
         else:
@@ -79,29 +84,29 @@ def split_kernel(
     # Sums of d squares in float32, rounded up; the floor covers squares that vanish.
     up = 1.0 + (d + 16) * 1.1920928955078125e-07
     norm = tl.sqrt(kept) * up + 1e-18
-    tl.store(norms + i, norm)
+    tl.store(norms + at, norm)
     # x - m in float32 is off by a roundoff, or a few where it was scaled from subnormal numbers.
-    tl.store(losses + i, tl.sqrt(lost) * up + (norm + tl.sqrt(lost)) * 1.2e-7 + 1e-18)
+    tl.store(losses + at, tl.sqrt(lost) * up + (norm + tl.sqrt(lost)) * 1.2e-7 + 1e-18)
     if HALVES:
-        tl.store(halves + i, tl.where(there, (0.5 * squared).to(tl.float32), 3.0e38))
+        tl.store(halves + at, tl.where(there, (0.5 * squared).to(tl.float32), 3.0e38))
 
 
 def split(
     X: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, multiple: int, product: Product, *, halves: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``(X - shift) scale`` for a product ``[m, parts * width]``, m a multiple; bounds ``[m]``, ``[m]``, half norms.
+    """``(X - shift) scale`` for a product ``[b, m, parts * width]``, m a multiple; bounds ``[b, m]`` twice, half norms.
 
-    ``shift`` is float64 ``[d]``, exact in the dtype of the arithmetic; ``scale`` float64 ``[1]``, a power of two.
-    Low halves stand behind high ones. Centres are split in float64, and what is no centre has a half norm that loses
-    to all: far below all others, yet finite, so that packing leaves it a number.
+    ``X`` is ``[b, n, d]``, ``shift`` float64 ``[b, d]``, exact in the dtype of the arithmetic, ``scale`` float64
+    ``[b]``, powers of two. Low halves stand behind high ones. Centres are split in float64, and what is no centre has a
+    half norm that loses to all, yet finite, so that packing leaves it a number.
     """
-    n, d = X.shape
+    problems, n, d = X.shape
     width, rows = padded(d, product), -(-n // multiple) * multiple
     kind = torch.float32 if product.tf32 else torch.float16
-    copies = torch.empty(rows, product.parts * width, dtype=kind, device=X.device)
-    figures = torch.empty(3, rows, dtype=torch.float32, device=X.device)
-    split_kernel[(rows // _ROWS,)](
-        *(X, n, d, shift, scale, copies, width, figures[0], figures[1], figures[2]),
+    copies = torch.empty(problems, rows, product.parts * width, dtype=kind, device=X.device)
+    figures = torch.empty(3, problems, rows, dtype=torch.float32, device=X.device)
+    split_kernel[(problems * (rows // _ROWS),)](
+        *(X, n, d, shift, scale, copies, rows, width, figures[0], figures[1], figures[2]),
         WIDE=halves or X.dtype == torch.float64,
         HALVES=halves,
         TF32=product.tf32,
@@ -116,7 +121,7 @@ _ARGUMENTS = {
     **dict.fromkeys(("norms", "losses", "halves"), "*fp32"),
     **dict.fromkeys(("shift", "scale"), "*fp64"),
     **dict.fromkeys(("n", "d"), "i32"),
-    "width": "i32:16",
+    **dict.fromkeys(("rows", "width"), "i32:16"),
 }
 
 

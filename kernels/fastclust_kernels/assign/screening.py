@@ -53,5 +53,3 @@ ARITHMETIC = {
     "tf32": Screening("tf32", repair=True),
     "split": Screening("split", repair=True),
 }
-
-

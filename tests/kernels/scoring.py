@@ -12,9 +12,9 @@ from fastclust_kernels.assign.screening import PRODUCTS
 @triton.jit
 def scores_kernel(
     copies, norms, losses, center_copies, halves, k, width, figures, scores, labels, doubts,
-    PARTS: tl.constexpr, SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
+    THREE: tl.constexpr, PARTS: tl.constexpr, SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    THREE: tl.constexpr = 0 > 1
     i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     best, _, _, label, _ = _scored(
         copies, i, center_copies, halves, k, width, THREE, PARTS, SLICES, ROWS, CENTERS, COLUMNS
@@ -36,6 +36,7 @@ def scored(X, centers, name):
     labels = torch.empty(n, dtype=torch.int32)
     scores_kernel[(n // _triton.ROWS,)](
         *(copies, norms, losses, middle[0], middle[3], middle[0].shape[1], width, figures, scores, labels, doubts),
+        THREE=False,
         ROWS=_triton.ROWS,
         CENTERS=_triton.CENTERS,
         **_triton._shape(width, product),

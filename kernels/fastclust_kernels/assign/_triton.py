@@ -194,7 +194,8 @@ def screen_kernel(
 
 @triton.jit(do_not_specialize=["n", "workers"])
 def again_kernel(
-    copies, n, rows, norms, losses, center_copies, halves, k, width, figures, open_rows, count, candidates, rivals, workers,
+    copies, n, rows, norms, losses, center_copies, halves, k, width, figures, open_rows, count, candidates, rivals,
+    workers,
     PARTS: tl.constexpr, SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Two candidates of each row of the list, the second -1 where a third is not beyond doubt."""
@@ -248,7 +249,10 @@ def screen(
     open_rows: torch.Tensor,
     count: torch.Tensor,
 ) -> None:
-    """Write labels of the first n ``rows`` (a split) of each problem, and list those in doubt; ``seconds`` bounds other scores."""
+    """Write labels of the first n ``rows`` (a split) of each problem, and list those in doubt.
+
+    ``seconds`` bounds other scores.
+    """
     copies, norms, losses = rows
     problems, padded, pitch = copies.shape
     width = pitch // product.parts

@@ -64,10 +64,7 @@ def split_kernel(
         middle = tl.load(shift + j, mask=j < d, other=0.0).to(kind)
         moved = tl.where(inside, (x - middle[None, :]) * factor, 0.0)
         place = copies + at[:, None] * (width * PARTS) + j[None, :]
-        if TF32:
-            rounded = _to_tf32(moved.to(tl.float32))
-        else:
-            rounded = moved.to(tl.float16)
+        rounded = _to_tf32(moved.to(tl.float32)) if TF32 else moved.to(tl.float16)
         tl.store(place, rounded, mask=(j < width)[None, :])
         rest = moved - rounded.to(kind)
         whole = rounded.to(tl.float32)

@@ -6,6 +6,7 @@ from .cluster import HierarchicalKMeans as HierarchicalKMeans
 from .cluster import KMeans as KMeans
 from .cluster import ManifoldKMeans as ManifoldKMeans
 from .cluster import MiniBatchKMeans as MiniBatchKMeans
+from .cluster import kmeans_batch as kmeans_batch
 from .data import open_images as open_images
 from .data import open_rows as open_rows
 from .learning import SelfTaughtLearner as SelfTaughtLearner

@@ -11,6 +11,7 @@ from fastclust.cluster.rows import InMemory, Nearest, Sums
 from fastclust.errors import BackendError
 from fastclust_kernels import tensors
 from fastclust_kernels.assign import BACKENDS
+from fastclust_kernels.assign.screening import CERTIFIED, Screening
 from fastclust_kernels.dispatch import choose
 from fastclust_kernels.mahalanobis import pairs
 from fastclust_kernels.update import BACKENDS as UPDATES
@@ -31,8 +32,8 @@ _BLOCK = 1 << 18
 class DeviceRows(InMemory):
     """Rows of a tensor ``[n, d]``, on Triton's kernels; sums of "cuda" by CUDA C++."""
 
-    def __init__(self, matrix: torch.Tensor, backend: str = "triton", *, repair: bool = True) -> None:
-        self.matrix, self.backend, self._repair = matrix, backend, repair
+    def __init__(self, matrix: torch.Tensor, backend: str = "triton", *, screening: Screening = CERTIFIED) -> None:
+        self.matrix, self.backend, self._screening = matrix, backend, screening
         self.dtype = np.dtype(np.float64 if matrix.dtype == torch.float64 else np.float32)
         self.shape = (matrix.shape[0], matrix.shape[1])
         self._nearest: DeviceAssignment | None = None
@@ -47,7 +48,7 @@ class DeviceRows(InMemory):
 
     def some(self, numbers: Any) -> DeviceRows:
         some = self.matrix[torch.as_tensor(np.asarray(numbers), device=self.matrix.device)]
-        return DeviceRows(some, self.backend, repair=self._repair)
+        return DeviceRows(some, self.backend, screening=self._screening)
 
     def nearest(self, k: int, backend: str, bounds: bool | None) -> Nearest:
         del k
@@ -133,7 +134,7 @@ class DeviceRows(InMemory):
         """Its module needs Triton: it is imported only where :func:`device_rows` found that to be there."""
         from fastclust_kernels.assign.device import DeviceAssignment
 
-        return DeviceAssignment(self.matrix, repair=self._repair)
+        return DeviceAssignment(self.matrix, screening=self._screening)
 
     def _blocks(self) -> list[torch.Tensor]:
         return [self.matrix[start : start + _BLOCK] for start in range(0, self.shape[0], _BLOCK)]
@@ -171,8 +172,8 @@ def _no_bounds() -> BackendError:
     return BackendError("algorithm='elkan': backend='triton' keeps no bounds. Allowed: auto, lloyd.")
 
 
-def device_rows(X: Any, backend: str, *, finite: bool, repair: bool = True) -> DeviceRows:
-    """Rows on the GPU where they lie, or on the one there is; ``repair`` as of DeviceAssignment.
+def device_rows(X: Any, backend: str, *, finite: bool, screening: Screening = CERTIFIED) -> DeviceRows:
+    """Rows on the GPU where they lie, or on the one there is; ``screening`` as of DeviceAssignment.
 
     Raises InputError, InputTypeError, BackendError.
     """
@@ -181,6 +182,6 @@ def device_rows(X: Any, backend: str, *, finite: bool, repair: bool = True) -> D
     if backend == "cuda":
         choose("update", UPDATES, request, "cuda")
         choose("assign", BACKENDS, request, "triton")
-        return DeviceRows(rows, "cuda", repair=repair)
+        return DeviceRows(rows, "cuda", screening=screening)
     choose("assign", BACKENDS, request, backend)
-    return DeviceRows(rows, repair=repair)
+    return DeviceRows(rows, screening=screening)

@@ -15,6 +15,7 @@ from fastclust.data.limits import floating
 from fastclust.errors import BackendError
 from fastclust_kernels.assign import BACKENDS
 from fastclust_kernels.assign.device import DeviceAssignment
+from fastclust_kernels.assign.screening import CERTIFIED, Screening
 from fastclust_kernels.devices import architecture_of, device_for_kernels
 from fastclust_kernels.dispatch import Request, choose
 from fastclust_kernels.staging import Staging
@@ -67,10 +68,16 @@ class DeviceStreamedRows(StreamedRows):
     """Rows of a source, on Triton's kernels; of what is per row, only labels stay on the device, int32 ``[n]``."""
 
     def __init__(
-        self, source: RowSource, space: Space, folder: Path | None, backend: str, *, repair: bool = True
+        self,
+        source: RowSource,
+        space: Space,
+        folder: Path | None,
+        backend: str,
+        *,
+        screening: Screening = CERTIFIED,
     ) -> None:
         super().__init__(source, space, folder)
-        self._repair = repair
+        self._screening = screening
         self.device = device_for_kernels()
         request = Request(self.device.type, self.dtype.name, architecture_of(self.device))
         choose("assign", BACKENDS, request, backend)
@@ -100,7 +107,7 @@ class DeviceStreamedRows(StreamedRows):
         """Which rows, they, their labels, and what gave them, block by block."""
         where, self._counted = torch.from_numpy(np.ascontiguousarray(centers)).to(self.device), []
         for start, X in self.there(step):
-            moving = DeviceAssignment(X, self._frames.get(start), repair=self._repair)
+            moving = DeviceAssignment(X, self._frames.get(start), screening=self._screening)
             labels = moving.step(where)
             self._frames[start] = moving.frame
             self._counted.append((moving.doubtful, len(X)))

@@ -23,6 +23,7 @@ from fastclust.cluster.streaming import StreamedRows
 from fastclust.data import open_rows
 from fastclust.data.limits import is_streamed
 from fastclust.errors import BackendError, InputError
+from fastclust_kernels.assign.screening import ARITHMETIC
 from fastclust_kernels.tensors import wanted
 from fastclust_kernels.update import update
 
@@ -66,9 +67,14 @@ class KMeans(Centers):
         of at most 16 clusters Hamerly's, 16 bytes a row. The labels are the same.
         "auto" keeps bounds where they are worth it; ``algorithm_`` says what ran.
     arithmetic
-        "exact": labels of a float64 brute force. "certified", for "triton": the same, and the name of how it gets
-        there; ``certified_fraction_`` says which share a screen in half precision decided. "half" leaves it at the
-        screen: the label of a row that it left open is one of those that half precision cannot tell apart.
+        "exact": labels of a float64 brute force. The others are for "triton" and "cuda", whose matrix units screen the
+        rows with products that know their error; ``certified_fraction_`` says which share that decided. "certified",
+        "tf32" and "split" promise the same labels as "exact": float64 decides the rest. "certified" screens in float16;
+        "tf32" in tf32, as precise, for rows of which some numbers are so small beside the largest that float16 loses
+        them; "split" in three products of high and low halves, thirty times as precise, where many rows lie between
+        centres. These two keep a copy of 4 bytes a number instead of 2. "half" promises less: it leaves it at the
+        screen of "certified", and the label of a row that is left open is one of those that half precision cannot tell
+        apart.
     backend
         "auto", "numba", "triton" (a CUDA GPU; rows may be torch or CuPy arrays there), "cuda" (the same with sums in
         CUDA C++, through CuPy) or "reference"; for CSR rows "auto" or "scipy". "auto" takes a GPU kernel only for rows
@@ -246,22 +252,22 @@ class KMeans(Centers):
             return super()._inside(X, reset=reset, folder=folder)
         from fastclust.cluster.device_rows import device_rows
 
-        repair = self.arithmetic != "half"
+        screening = ARITHMETIC[self.arithmetic]
         if _streams_there(X):
             from fastclust.cluster.device_streaming import DeviceStreamedRows
 
             check_width(self, X, reset=reset)
             space = space_of(self.metric, X.shape[1])
-            return DeviceStreamedRows(open_rows(X), space, folder, self.backend, repair=repair), space
+            return DeviceStreamedRows(open_rows(X), space, folder, self.backend, screening=screening), space
         if wanted("", X):
-            there = device_rows(X, self.backend, finite=True, repair=repair)
+            there = device_rows(X, self.backend, finite=True, screening=screening)
             check_width(self, there.matrix, reset=reset)
         else:
-            there = device_rows(check_rows(self, X, reset=reset), self.backend, finite=False, repair=repair)
+            there = device_rows(check_rows(self, X, reset=reset), self.backend, finite=False, screening=screening)
         space = space_of(self.metric, there.shape[1])
         if space.name == "euclidean":
             return there, space
-        return type(there)(space.enter_there(there.matrix), self.backend, repair=repair), space
+        return type(there)(space.enter_there(there.matrix), self.backend, screening=screening), space
 
     def _settled(self) -> dict[str, Any]:
         """Return the parameters that a checkpoint goes by."""
@@ -282,11 +288,11 @@ class KMeans(Centers):
                 RuntimeWarning,
                 stacklevel=3,
             )
-        on_gpu = self.arithmetic in ("certified", "half") and self.backend in ("triton", "cuda")
+        on_gpu = self.arithmetic in ARITHMETIC and self.backend in ("triton", "cuda")
         if self.arithmetic != "exact" and not on_gpu:
             raise BackendError(
                 f"arithmetic={self.arithmetic!r}: backend={self.backend!r} does not do this. Allowed: exact; with "
-                "backend='triton' or 'cuda' certified and half, too."
+                "backend='triton' or 'cuda' certified, half, tf32 and split, too."
             )
 
 

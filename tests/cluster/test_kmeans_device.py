@@ -10,6 +10,7 @@ import fastclust as fc
 from fastclust.cluster import device_rows
 from fastclust.errors import BackendError, InputError
 from fastclust_kernels.assign.reference import assign as oracle
+from fastclust_kernels.assign.screening import ARITHMETIC
 
 
 @pytest.fixture(autouse=True)
@@ -72,10 +73,10 @@ def test_what_is_asked_of_a_gpu_is_asked_of_its_rows(metric, monkeypatch):
     monkeypatch.setattr(device_rows, "choose", lambda *_: None)
     X = blobs().astype(np.float32)
     by = fc.MahalanobisMetric().fit(X) if metric == "mahalanobis" else metric
-    for arithmetic, repair in (("half", False), ("certified", True)):
+    for arithmetic, screening in ARITHMETIC.items():
         for backend in ("triton", "cuda"):
             rows, _ = fc.KMeans(4, metric=by, backend=backend, arithmetic=arithmetic)._inside(X, reset=True)
-            assert (rows.backend, rows.keep_nearest()._repair) == (backend, repair)
+            assert (rows.backend, rows.keep_nearest().screening) == (backend, screening)
 
 
 def test_half_arithmetic_has_no_checkpoint(tmp_path):
@@ -103,8 +104,10 @@ def test_what_cannot_be_is_refused(monkeypatch):
     X = blobs(30)
     with pytest.raises(BackendError, match="elkan"):
         fc.KMeans(3, algorithm="elkan", backend="triton").fit(X)
-    with pytest.raises(BackendError, match="arithmetic='tf32'"):
-        fc.KMeans(3, arithmetic="tf32", backend="triton").fit(X)
+    with pytest.raises(BackendError, match="arithmetic='double'"):
+        fc.KMeans(3, arithmetic="double", backend="triton").fit(X)
+    with pytest.raises(BackendError, match="arithmetic='tf32': backend='numba'"):
+        fc.KMeans(3, arithmetic="tf32", backend="numba").fit(X)
     with pytest.raises(BackendError, match="arithmetic='certified': backend='auto'"):
         fc.KMeans(3, arithmetic="certified").fit(X)
     with pytest.raises(InputError, match="nan"):

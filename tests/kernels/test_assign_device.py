@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fastclust_kernels.assign import assign
 from fastclust_kernels.assign.reference import assign as oracle
+from fastclust_kernels.assign.screening import ARITHMETIC
 from fastclust_kernels.errors import BackendError, InputError, InputTypeError
 
 KINDS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -79,7 +80,7 @@ def test_without_repair_a_label_is_one_of_those_that_the_screen_cannot_tell_apar
     draw = torch.Generator().manual_seed(6)
     base = torch.randn(12, 8, generator=draw)
     X, centers = torch.randn(70, 8, generator=draw), torch.cat([base + 1e-5, base])
-    moving = DeviceAssignment(X, repair=False)
+    moving = DeviceAssignment(X, screening=ARITHMETIC["half"])
     labels = moving.step(centers).long()
     assert moving.certified < 0.3
     apart = torch.cdist(X.double(), centers.double()).square()
@@ -148,13 +149,13 @@ def test_centres_that_left_the_range_of_the_first_ones_are_still_right():
 
 
 def test_a_new_number_of_rows_is_no_new_kernel():
-    from fastclust_kernels.assign import _triton, _triton_exact
+    from fastclust_kernels.assign import _triton, _triton_exact, _triton_split
 
-    for kernel in (_triton.split_kernel, _triton.screen_kernel, _triton_exact.own_kernel):
+    for kernel in (_triton_split.split_kernel, _triton.screen_kernel, _triton_exact.own_kernel):
         # Interpreted functions do not keep what they were decorated with.
         plain = _triton.triton.JITFunction(kernel.fn, do_not_specialize=["n"])
         assert next(each for each in plain.params if each.name == "n").do_not_specialize
-    source = "".join(map(inspect.getsource, (_triton, _triton_exact)))
+    source = "".join(map(inspect.getsource, (_triton, _triton_split, _triton_exact)))
     assert source.count('@triton.jit(do_not_specialize=["n"])') == 3
     assert "n: tl.constexpr" not in source
 

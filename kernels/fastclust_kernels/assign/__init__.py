@@ -8,9 +8,10 @@ import numpy as np
 
 from fastclust_kernels import arrays, checks, tensors
 from fastclust_kernels.assign import reference
+from fastclust_kernels.assign.screening import ARITHMETIC, Screening
 from fastclust_kernels.devices import triton_asks
 from fastclust_kernels.dispatch import Backend, Request, choose, launch, parallel_launch
-from fastclust_kernels.errors import BackendError
+from fastclust_kernels.errors import BackendError, InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,10 +52,10 @@ def _run_numba(X: NDArray[Any], centers: NDArray[Any]) -> tuple[NDArray[Any], ND
         return labels, _exact.distances_to_own(rows, middle, labels)
 
 
-def _run_triton(X: Any, centers: Any, *, second: bool) -> tuple[Any, Any, float, Any]:
+def _run_triton(X: Any, centers: Any, *, second: bool, screening: Screening) -> tuple[Any, Any, float, Any]:
     from fastclust_kernels.assign.device import DeviceAssignment
 
-    moving = DeviceAssignment(X)
+    moving = DeviceAssignment(X, screening=screening)
     labels = moving.step(centers, seconds=second)
     return labels, moving.distances(centers, labels), moving.certified, moving.beyond() if second else None
 
@@ -75,7 +76,13 @@ BACKENDS = (
 
 
 def assign(
-    X: Any, centers: Any, *, backend: str = "auto", check_finite: bool = True, second: bool = False
+    X: Any,
+    centers: Any,
+    *,
+    backend: str = "auto",
+    check_finite: bool = True,
+    second: bool = False,
+    arithmetic: str = "exact",
 ) -> Assignment:
     """Find the nearest centre of each row.
 
@@ -96,6 +103,11 @@ def assign(
         Look for NaN and Inf in ``X`` first; callers that call again with the same rows need not.
     second
         Give a bound on the distance to the second nearest centre too; only "triton" does.
+    arithmetic
+        "exact", or for "triton" what its screen multiplies with: "certified" (float16, as "exact"), "tf32", "split"
+        (three products of high and low halves, thirty times as precise). Labels are the same: float64 decides what a
+        screen leaves open. Only "half" leaves that out: the label of such a row is one of those that float16 cannot
+        tell apart.
 
     Returns
     -------
@@ -106,24 +118,31 @@ def assign(
     Raises
     ------
     InputError, InputTypeError
-        Wrong shapes or dtypes, NaN or Inf.
+        Wrong shapes or dtypes, NaN or Inf, no such arithmetic.
     BackendError
         The backend asked for cannot run this.
     """
+    if arithmetic not in ARITHMETIC:
+        raise InputError("arithmetic", repr(arithmetic), ", ".join(ARITHMETIC))
     if tensors.wanted(backend, X):
-        return _on_device(X, centers, backend, check_finite=check_finite, second=second)
+        screening = ARITHMETIC[arithmetic]
+        return _on_device(X, centers, backend, check_finite=check_finite, second=second, screening=screening)
     rows = checks.check_matrix(arrays.to_numpy(X, "X"), "X", finite=check_finite)
     middle = checks.check_matrix(arrays.to_numpy(centers, "centers"), "centers")
     checks.check_same_width(rows, middle, ("X", "centers"))
     chosen = choose("assign", BACKENDS, Request("cpu", rows.dtype.name), backend)
     if second:
         raise BackendError(f"assign: second=True: {chosen.name} keeps no second nearest. Allowed: triton.")
+    if arithmetic != "exact":
+        raise BackendError(f"assign: arithmetic={arithmetic!r}: {chosen.name} is exact only. Allowed: triton.")
     labels, distances = chosen.run(rows, middle.astype(rows.dtype, copy=False))
     wrap = arrays.like(X)
     return Assignment(wrap(labels), wrap(distances), chosen.name)
 
 
-def _on_device(X: Any, centers: Any, backend: str, *, check_finite: bool, second: bool) -> Assignment:
+def _on_device(
+    X: Any, centers: Any, backend: str, *, check_finite: bool, second: bool, screening: Screening
+) -> Assignment:
     import torch
 
     kind = tensors.Kind(X)
@@ -132,7 +151,7 @@ def _on_device(X: Any, centers: Any, backend: str, *, check_finite: bool, second
     checks.check_same_width(rows, middle, ("X", "centers"))
     chosen = choose("assign", BACKENDS, tensors.request_for(rows), backend)
     wide = rows.dtype if rows.dtype.itemsize >= 4 else torch.float32
-    labels, distances, certified, beyond = chosen.run(rows, middle.to(wide), second=second)
+    labels, distances, certified, beyond = chosen.run(rows, middle.to(wide), second=second, screening=screening)
     bound = None if beyond is None else kind.back(beyond)
     return Assignment(kind.back(labels), kind.back(distances), chosen.name, certified, bound)
 

@@ -1,4 +1,4 @@
-"""Assignment on a GPU: a screen in half precision that knows its error; ``_triton_exact`` decides what it cannot.
+"""Assignment on a GPU: a screen on matrix units that knows its error; ``_triton_exact`` decides what it cannot.
 
 README.md, On a GPU, has the bound. Imported only where it is asked for. With TRITON_INTERPRET=1 set before the import,
 the kernels run on the CPU.
@@ -11,69 +11,22 @@ from typing import TYPE_CHECKING
 import triton
 import triton.language as tl
 
-from fastclust_kernels.assign import _triton_exact
+from fastclust_kernels.assign import _triton_exact, _triton_split
+from fastclust_kernels.assign.screening import PRODUCTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
 
-__all__ = ["CENTERS", "KERNELS", "ROWS", "padded", "screen", "settle", "split"]
+    from fastclust_kernels.assign.screening import Product
+
+__all__ = ["CENTERS", "KERNELS", "ROWS", "screen", "settle"]
 
 #: Tile of the screen: rows, centres (a power of two, at most 256: a place in it is packed into the score).
 ROWS, CENTERS = 128, 128
-#: Rows that are at most this wide stay in shared memory; wider ones come in slices of _SLICE columns.
-_WHOLE, _SLICE = 256, 64
-#: Rows and columns of what is split.
-_SPLIT_ROWS, _SPLIT_COLUMNS = 32, 128
 #: Programs that work off a list; on a GPU four or so to a multiprocessor, each of which takes many rows.
 _WORKERS = {"cuda": 528, "cpu": 2}
-#: Score of what is no centre: far below all others, yet finite, so that packing leaves it a number.
-_NONE = 3.0e38
-
-
-def padded(d: int) -> int:
-    """Columns of the half-precision copy: what tiles of the screen divide."""
-    if d <= _WHOLE:
-        return max(16, int(triton.next_power_of_2(d)))
-    return -(-d // _SLICE) * _SLICE
-
-
-@triton.jit(do_not_specialize=["n"])
-def split_kernel(
-    X, n, d, shift, scale, half_rows, width, norms, losses, halves, WIDE: tl.constexpr, HALVES: tl.constexpr,
-    BLOCK: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    """Rows moved and scaled, in float16; bounds on their lengths and on what float16 lost; half the squared lengths."""
-    kind: tl.constexpr = tl.float64 if WIDE else tl.float32
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    there = i < n
-    factor = tl.load(scale).to(kind)
-    kept = tl.zeros([BLOCK], tl.float32)
-    lost = tl.zeros([BLOCK], tl.float32)
-    squared = tl.zeros([BLOCK], tl.float64)
-    for first in range(0, width, COLUMNS):
-        j = first + tl.arange(0, COLUMNS)
-        inside = there[:, None] & (j < d)[None, :]
-        x = tl.load(X + i[:, None] * d + j[None, :], mask=inside, other=0.0).to(kind)
-        middle = tl.load(shift + j, mask=j < d, other=0.0).to(kind)
-        moved = tl.where(inside, (x - middle[None, :]) * factor, 0.0)
-        rounded = moved.to(tl.float16)
-        tl.store(half_rows + i[:, None] * width + j[None, :], rounded, mask=(j < width)[None, :])
-        rest = (moved - rounded.to(kind)).to(tl.float32)
-        whole = rounded.to(tl.float32)
-        kept += tl.sum(whole * whole, axis=1)
-        lost += tl.sum(rest * rest, axis=1)
-        if HALVES:
-            squared += tl.sum(moved.to(tl.float64) * moved.to(tl.float64), axis=1)
-    # Sums of d squares in float32, rounded up; the floor covers squares that vanish.
-    up = 1.0 + (d + 16) * 1.1920928955078125e-07
-    norm = tl.sqrt(kept) * up + 1e-18
-    tl.store(norms + i, norm)
-    # x - m in float32 is off by a roundoff, or a few where it was scaled from subnormal numbers.
-    tl.store(losses + i, tl.sqrt(lost) * up + (norm + tl.sqrt(lost)) * 1.2e-7 + 1e-18)
-    if HALVES:
-        tl.store(halves + i, tl.where(there, (0.5 * squared).to(tl.float32), 3.0e38))
 
 
 @triton.jit
@@ -89,9 +42,54 @@ def _placed(value, label, best, second, third, first_label, second_label):
 
 
 @triton.jit
+def _multiplied(
+    copies, at, x, low, center_copies, c, width,
+    PARTS: tl.constexpr, SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Products of the rows ``at`` (whole: ``x``, and its low half) with the centres ``c``.
+
+    Of halves, the small products come first: only ``width`` additions are as large as the result.
+    """
+    j = tl.arange(0, COLUMNS)
+    place = center_copies + c.to(tl.int64)[None, :] * (width * PARTS) + j[:, None]
+    if SLICES:
+        product = tl.zeros([ROWS, CENTERS], tl.float32)
+        if PARTS == 2:
+            for first in range(0, width, COLUMNS):
+                part = copies + at[:, None] * (width * PARTS) + (first + j)[None, :]
+                product = tl.dot(tl.load(part + width), tl.load(place + first), product, input_precision="tf32")
+                product = tl.dot(tl.load(part), tl.load(place + width + first), product, input_precision="tf32")
+        for first in range(0, width, COLUMNS):
+            part = tl.load(copies + at[:, None] * (width * PARTS) + (first + j)[None, :])
+            product = tl.dot(part, tl.load(place + first), product, input_precision="tf32")
+    elif PARTS == 2:
+        high = tl.load(place)
+        product = tl.dot(low, high, input_precision="tf32")
+        product = tl.dot(x, tl.load(place + width), product, input_precision="tf32")
+        product = tl.dot(x, high, product, input_precision="tf32")
+    else:
+        product = tl.dot(x, tl.load(place), input_precision="tf32")
+    return product
+
+
+@triton.jit
+def _top(score, lane, PACKED: tl.constexpr, CENTERS: tl.constexpr):
+    """Largest score of each row, its place, and what is left; packed ones have the place in their lowest bits."""
+    none: tl.constexpr = 3.0e38
+    top = tl.max(score, axis=1)
+    if PACKED:
+        left = tl.where(score == top[:, None], -none, score)
+        number = top.to(tl.int32, bitcast=True) & (CENTERS - 1)
+    else:
+        number = tl.min(tl.where(score == top[:, None], lane[None, :], CENTERS), axis=1)
+        left = tl.where(lane[None, :] == number[:, None], -none, score)
+    return top, number, left
+
+
+@triton.jit
 def _scored(
-    half_rows, at, half_centers, halves, k, width,
-    THREE: tl.constexpr, SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
+    copies, at, center_copies, halves, k, width, THREE: tl.constexpr, PARTS: tl.constexpr,
+    SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Best three scores (or two) of the rows ``at``, and the labels of the best two (or one)."""
     none: tl.constexpr = 3.0e38
@@ -102,151 +100,146 @@ def _scored(
     second_label = tl.zeros([ROWS], tl.int32)
     lane = tl.arange(0, CENTERS)
     j = tl.arange(0, COLUMNS)
+    # Halves are so precise that a packed place would cost more than they do.
+    PACKED: tl.constexpr = PARTS == 1
+    x, low = 0, 0
     if not SLICES:
-        x = tl.load(half_rows + at[:, None] * width + j[None, :])
+        place = copies + at[:, None] * (width * PARTS) + j[None, :]
+        x = tl.load(place)
+        if PARTS == 2:
+            low = tl.load(place + width)
     for start in range(0, k, CENTERS):
         c = start + lane
-        place = half_centers + c.to(tl.int64)[None, :] * width + j[:, None]
-        if SLICES:
-            product = tl.zeros([ROWS, CENTERS], tl.float32)
-            for first in range(0, width, COLUMNS):
-                part = tl.load(half_rows + at[:, None] * width + (first + j)[None, :])
-                product = tl.dot(part, tl.load(place + first), product)
-        else:
-            product = tl.dot(x, tl.load(place))
+        product = _multiplied(copies, at, x, low, center_copies, c, width, PARTS, SLICES, ROWS, CENTERS, COLUMNS)
         score = product - tl.load(halves + c)[None, :]
-        # The lowest bits of a score hold its place in the tile.
-        packed = ((score.to(tl.int32, bitcast=True) & -CENTERS) | lane[None, :]).to(tl.float32, bitcast=True)
-        top = tl.max(packed, axis=1)
-        left = tl.where(packed == top[:, None], -none, packed)
-        label = start + (top.to(tl.int32, bitcast=True) & (CENTERS - 1))
-        next_ = tl.max(left, axis=1)
+        if PACKED:
+            score = ((score.to(tl.int32, bitcast=True) & -CENTERS) | lane[None, :]).to(tl.float32, bitcast=True)
+        top, number, left = _top(score, lane, PACKED, CENTERS)
+        label = start + number
         if THREE:
+            next_, number, left = _top(left, lane, PACKED, CENTERS)
             best, second, third, first_label, second_label = _placed(
                 top, label, best, second, third, first_label, second_label
             )
-            left = tl.where(left == next_[:, None], -none, left)
-            label = start + (next_.to(tl.int32, bitcast=True) & (CENTERS - 1))
             best, second, third, first_label, second_label = _placed(
-                next_, label, best, second, third, first_label, second_label
+                next_, start + number, best, second, third, first_label, second_label
             )
             third = tl.maximum(third, tl.max(left, axis=1))
         else:
             over = top > best
-            second = tl.maximum(tl.maximum(second, next_), tl.minimum(top, best))
+            second = tl.maximum(tl.maximum(second, tl.max(left, axis=1)), tl.minimum(top, best))
             first_label = tl.where(over, label, first_label)
             best = tl.maximum(best, top)
     return best, second, third, first_label, second_label
 
 
 @triton.jit
-def _doubt(norms, losses, at, figures, width, CENTERS: tl.constexpr):
-    """By how much at most each packed score of the rows ``at`` is off: README.md, On a GPU."""
+def _doubt(norms, losses, at, figures, width, PARTS: tl.constexpr, CENTERS: tl.constexpr):
+    """By how much at most each score of the rows ``at`` is off: README.md, On a GPU."""
     row, lost = tl.load(norms + at), tl.load(losses + at)
     center, center_lost, half = tl.load(figures), tl.load(figures + 1), tl.load(figures + 2)
     product = row * center
-    sums = product * ((width + 8) * 2.384185791015625e-07)
-    bits = (product + half) * (1.05 * CENTERS * 1.1920928955078125e-07 + 5e-7)
-    return (row * center_lost + lost * (center + center_lost) + sums + bits) * 1.001
+    split = row * center_lost + lost * (center + center_lost)
+    if PARTS == 2:
+        # Lengths of low halves: float16's roundoff, or half of its least number.
+        low = (row + lost) * 4.9e-4 + width * 1e-7
+        center_low = (center + center_lost) * 4.9e-4 + width * 1e-7
+        split += low * center_low
+        small = low * (center + center_low) + row * center_low
+        sums = ((width + 8) * product + (3 * width + 16) * small) * 2.4079e-07
+        bits = (product + half) * 5e-7
+    else:
+        sums = product * ((width + 8) * 2.384185791015625e-07)
+        bits = (product + half) * (1.05 * CENTERS * 1.1920928955078125e-07 + 5e-7)
+    return (split + sums + bits) * 1.001
 
 
 @triton.jit(do_not_specialize=["n"])
 def screen_kernel(
-    half_rows, n, norms, losses, half_centers, halves, k, width, figures, labels, seconds, open_rows, count,
-    SLICES: tl.constexpr, SECONDS: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
+    copies, n, rows, norms, losses, center_copies, halves, k, width, figures, labels, seconds, open_rows, count,
+    PARTS: tl.constexpr, SLICES: tl.constexpr, SECONDS: tl.constexpr,
+    ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Label of each row, and a list of the rows whose best two scores are too near each other."""
-    i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    tiles = rows // ROWS
+    problem = (tl.program_id(0) // tiles).to(tl.int64)
+    i = (tl.program_id(0) % tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    at = problem * rows + i
     best, second, _, label, _ = _scored(
-        half_rows,
-        i,
-        half_centers,
-        halves,
+        copies,
+        at,
+        center_copies + problem * k * (width * PARTS),
+        halves + problem * k,
         k,
         width,
         THREE=False,
+        PARTS=PARTS,
         SLICES=SLICES,
         ROWS=ROWS,
         CENTERS=CENTERS,
         COLUMNS=COLUMNS,
     )
     there = i < n
-    doubt = _doubt(norms, losses, i, figures, width, CENTERS)
-    tl.store(labels + i, label, mask=there)
+    doubt = _doubt(norms, losses, at, figures + problem * 3, width, PARTS, CENTERS)
+    tl.store(labels + problem * n + i, label, mask=there)
     # What is no number is not certain.
     certain = best - second > 2 * doubt
     if SECONDS:
         # No other centre scores above this.
-        tl.store(seconds + i, tl.where(certain, second, best) + doubt, mask=there)
+        tl.store(seconds + problem * n + i, tl.where(certain, second, best) + doubt, mask=there)
     open_ = (there & (certain == 0)).to(tl.int32)
-    place = tl.atomic_add(count, tl.sum(open_, axis=0), sem="relaxed") + tl.cumsum(open_, axis=0) - open_
-    tl.store(open_rows + place, i, mask=open_ > 0)
+    place = tl.atomic_add(count + problem, tl.sum(open_, axis=0), sem="relaxed") + tl.cumsum(open_, axis=0) - open_
+    tl.store(open_rows + problem * n + place, i, mask=open_ > 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "workers"])
 def again_kernel(
-    half_rows, norms, losses, half_centers, halves, k, width, figures, open_rows, count, candidates, rivals,
-    SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
+    copies, n, rows, norms, losses, center_copies, halves, k, width, figures, open_rows, count, candidates, rivals,
+    workers,
+    PARTS: tl.constexpr, SLICES: tl.constexpr, ROWS: tl.constexpr, CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Two candidates of each row of the list, the second -1 where a third is not beyond doubt."""
-    total = tl.load(count)
-    for first in range(tl.program_id(0) * ROWS, total, tl.num_programs(0) * ROWS):
+    problem = (tl.program_id(0) // workers).to(tl.int64)
+    open_rows += problem * n
+    candidates += problem * n
+    rivals += problem * n
+    total = tl.load(count + problem)
+    for first in range(tl.program_id(0) % workers * ROWS, total, workers * ROWS):
         place = first + tl.arange(0, ROWS)
         there = place < total
-        i = tl.load(open_rows + place, mask=there, other=0).to(tl.int64)
+        at = problem * rows + tl.load(open_rows + place, mask=there, other=0)
         best, _, third, label, rival = _scored(
-            half_rows,
-            i,
-            half_centers,
-            halves,
+            copies,
+            at,
+            center_copies + problem * k * (width * PARTS),
+            halves + problem * k,
             k,
             width,
             THREE=True,
+            PARTS=PARTS,
             SLICES=SLICES,
             ROWS=ROWS,
             CENTERS=CENTERS,
             COLUMNS=COLUMNS,
         )
-        certain = best - third > 2 * _doubt(norms, losses, i, figures, width, CENTERS)
+        certain = best - third > 2 * _doubt(norms, losses, at, figures + problem * 3, width, PARTS, CENTERS)
         tl.store(candidates + place, label, mask=there)
         tl.store(rivals + place, tl.where(certain, rival, -1), mask=there)
 
 
-def _shape(width: int) -> dict[str, int | bool]:
-    """Slices of wide rows, or whole rows, and how deep loads run ahead."""
-    slices = width > _WHOLE
-    return {"SLICES": slices, "COLUMNS": _SLICE if slices else width}
+def _shape(width: int, product: Product) -> dict[str, int | bool]:
+    """Slices of wide rows, or whole rows."""
+    slices = width > product.whole
+    return {"PARTS": product.parts, "SLICES": slices, "COLUMNS": product.slice if slices else width}
 
 
-def _launch(width: int) -> dict[str, int]:
-    return {"num_warps": 8, "num_stages": 2 if 64 < width <= _WHOLE else 3}
-
-
-def split(
-    X: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, multiple: int, *, halves: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``(X - shift) scale`` in float16 ``[m, width]``, m a multiple; its bounds ``[m]``, ``[m]``, half norms ``[m]``.
-
-    ``shift`` is float64 ``[d]``, exact in the dtype of the arithmetic; ``scale`` float64 ``[1]``, a power of two.
-    Centres are split in float64, and what is no centre has a half norm that loses to all.
-    """
-    import torch
-
-    n, d = X.shape
-    width, rows = padded(d), -(-n // multiple) * multiple
-    half_rows = torch.empty(rows, width, dtype=torch.float16, device=X.device)
-    figures = torch.empty(3, rows, dtype=torch.float32, device=X.device)
-    split_kernel[(rows // _SPLIT_ROWS,)](
-        *(X, n, d, shift, scale, half_rows, width, figures[0], figures[1], figures[2]),
-        WIDE=halves or X.dtype == torch.float64,
-        HALVES=halves,
-        BLOCK=_SPLIT_ROWS,
-        COLUMNS=min(_SPLIT_COLUMNS, width),
-    )
-    return half_rows, figures[0], figures[1], figures[2]
+def _launch(width: int, product: Product) -> dict[str, int]:
+    """How deep loads run ahead."""
+    return {"num_warps": 8, "num_stages": 2 if product.whole // 4 < width <= product.whole else 3}
 
 
 def screen(
+    product: Product,
     n: int,
     rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     centers: tuple[torch.Tensor, torch.Tensor],
@@ -256,21 +249,26 @@ def screen(
     open_rows: torch.Tensor,
     count: torch.Tensor,
 ) -> None:
-    """Write labels of the first n ``rows`` (a split), and list those in doubt; ``seconds`` bounds other scores."""
-    half_rows, norms, losses = rows
-    width = half_rows.shape[1]
-    screen_kernel[(len(half_rows) // ROWS,)](
-        *(half_rows, n, norms, losses, *centers, len(centers[0]), width, figures, labels),
+    """Write labels of the first n ``rows`` (a split) of each problem, and list those in doubt.
+
+    ``seconds`` bounds other scores.
+    """
+    copies, norms, losses = rows
+    problems, padded, pitch = copies.shape
+    width = pitch // product.parts
+    screen_kernel[(problems * (padded // ROWS),)](
+        *(copies, n, padded, norms, losses, *centers, centers[0].shape[1], width, figures, labels),
         *(labels if seconds is None else seconds, open_rows, count),
         SECONDS=seconds is not None,
         ROWS=ROWS,
         CENTERS=CENTERS,
-        **_shape(width),
-        **_launch(width),
+        **_shape(width, product),
+        **_launch(width, product),
     )
 
 
 def settle(
+    product: Product,
     X: torch.Tensor,
     rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     centers: torch.Tensor,
@@ -282,50 +280,58 @@ def settle(
     candidates: torch.Tensor,
 ) -> None:
     """Decide the listed rows: two candidates by another screen, which float64 decides; else by all centres."""
-    half_rows, norms, losses = rows
-    width = half_rows.shape[1]
-    workers = _WORKERS[X.device.type]
-    again_kernel[(workers,)](
-        *(half_rows, norms, losses, *split_centers, len(split_centers[0]), width, figures),
-        *(open_rows, count, candidates[0], candidates[1]),
+    copies, norms, losses = rows
+    problems, padded, pitch = copies.shape
+    width = pitch // product.parts
+    workers = -(-_WORKERS[X.device.type] // problems)
+    again_kernel[(problems * workers,)](
+        *(copies, X.shape[1], padded, norms, losses, *split_centers, split_centers[0].shape[1], width, figures),
+        *(open_rows, count, candidates[0], candidates[1], workers),
         ROWS=ROWS,
         CENTERS=CENTERS,
-        **_shape(width),
-        **_launch(width),
+        **_shape(width, product),
+        **_launch(width, product),
     )
     _triton_exact.decide(X, centers, labels, open_rows, count, candidates, 2 * workers)
 
 
 _TYPES = {
-    "*fp16": ("half_rows", "half_centers"),
+    "*fp16": ("copies", "center_copies"),
     "*i32": ("labels", "open_rows", "count", "candidates", "rivals"),
-    "*fp32": ("X", "norms", "losses", "halves", "figures", "seconds"),
-    "*fp64": ("shift", "scale"),
-    "i32:16": ("width", "k"),
-    "i32": ("n", "d"),
+    "*fp32": ("norms", "losses", "halves", "figures", "seconds"),
+    "i32:16": ("rows", "width", "k"),
+    "i32": ("n", "workers"),
 }
 _ARGUMENTS = {name: kind for kind, names in _TYPES.items() for name in names}
 _TILE = {"ROWS": ROWS, "CENTERS": CENTERS}
+#: Widths that are compiled ahead of time, by product: of the screen, and of what screens again.
+_WIDTHS = {
+    "half": ((16, 64, 128, 256, 320), (128, 320)),
+    "tf32": ((16, 64, 128, 320), (128, 320)),
+    "split": ((16, 64, 128, 320), (128, 320)),
+}
+
+
+def _compiled(
+    name: str, kernel: object, width: int, **constants: bool
+) -> tuple[object, dict[str, str], dict[str, int | bool], dict[str, int]]:
+    product = PRODUCTS[name]
+    types = _ARGUMENTS | dict.fromkeys(("copies", "center_copies"), "*fp32" if product.tf32 else "*fp16")
+    return kernel, types, _TILE | _shape(width, product) | constants, _launch(width, product)
+
+
 #: For compiling ahead of time: kernel, types of its arguments, constants, options of the launch.
 KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int | bool], dict[str, int]]] = {
+    **_triton_split.KERNELS,
     **{
-        f"split_{kind}{'_halves' if halves else ''}": (
-            split_kernel,
-            _ARGUMENTS | {"X": f"*{kind}"},
-            {"WIDE": halves, "HALVES": halves, "BLOCK": _SPLIT_ROWS, "COLUMNS": _SPLIT_COLUMNS},
-            {},
-        )
-        for kind, halves in (("fp32", False), ("fp32", True), ("fp16", False), ("bf16", False))
+        f"screen_{width}{'' if name == 'half' else f'_{name}'}": _compiled(name, screen_kernel, width, SECONDS=False)
+        for name, (widths, _) in _WIDTHS.items()
+        for width in widths
     },
     **{
-        f"screen_{width}": (
-            screen_kernel,
-            _ARGUMENTS,
-            _TILE | _shape(width) | {"SECONDS": False},
-            _launch(width),
-        )
-        for width in (16, 64, 128, 256, 320)
+        f"again_{width}{'' if name == 'half' else f'_{name}'}": _compiled(name, again_kernel, width)
+        for name, (_, widths) in _WIDTHS.items()
+        for width in widths
     },
-    **{f"again_{width}": (again_kernel, _ARGUMENTS, _TILE | _shape(width), _launch(width)) for width in (128, 320)},
     **_triton_exact.KERNELS,
 }

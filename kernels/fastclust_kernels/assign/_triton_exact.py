@@ -36,14 +36,22 @@ def _apart(X, i, centers, c, inside, d, CENTERS: tl.constexpr, COLUMNS: tl.const
     return tl.where(inside, total, float("inf"))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "workers"])
 def settle_kernel(
-    X, centers, k, d, open_rows, count, candidates, rivals, labels, CENTERS: tl.constexpr, COLUMNS: tl.constexpr
-):
+    X, n, centers, k, d, open_rows, count, candidates, rivals, labels, workers,
+    CENTERS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """Labels of the listed rows by differences in float64: of two candidates or of all; the lowest on a tie."""
     lane = tl.arange(0, CENTERS)
-    total = tl.load(count)
-    for place in range(tl.program_id(0), total, tl.num_programs(0)):
+    problem = (tl.program_id(0) // workers).to(tl.int64)
+    X += problem * n * d
+    centers += problem * k * d
+    open_rows += problem * n
+    candidates += problem * n
+    rivals += problem * n
+    labels += problem * n
+    total = tl.load(count + problem)
+    for place in range(tl.program_id(0) % workers, total, workers):
         i = tl.load(open_rows + place).to(tl.int64)
         one, two = tl.load(candidates + place), tl.load(rivals + place)
         low, high = tl.minimum(one, two), tl.maximum(one, two)
@@ -63,10 +71,14 @@ def settle_kernel(
 
 
 @triton.jit(do_not_specialize=["n"])
-def own_kernel(X, n, d, centers, labels, distances, BLOCK: tl.constexpr, COLUMNS: tl.constexpr):
+def own_kernel(X, n, d, centers, k, labels, distances, BLOCK: tl.constexpr, COLUMNS: tl.constexpr):
     """Squared distance of each row to the centre of its label, by differences in float64."""
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    tiles = tl.cdiv(n, BLOCK)
+    problem = (tl.program_id(0) // tiles).to(tl.int64)
+    i = (tl.program_id(0) % tiles).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = i < n
+    i += problem * n
+    centers += problem * k * d
     c = tl.load(labels + i, mask=there, other=0).to(tl.int64)
     total = tl.zeros([BLOCK], tl.float64)
     for first in range(0, d, COLUMNS):
@@ -87,18 +99,20 @@ def decide(
     candidates: torch.Tensor,
     workers: int,
 ) -> None:
-    """Write labels of the listed rows: the nearer of two ``candidates`` int32 ``[2, n]``, or of all centres."""
-    settle_kernel[(workers,)](
-        *(X, centers, len(centers), X.shape[1], open_rows, count, candidates[0], candidates[1], labels),
+    """Write labels of the listed rows: the nearer of two ``candidates`` int32 ``[2, b, n]``, or of all centres."""
+    problems, n, d = X.shape
+    settle_kernel[(problems * workers,)](
+        *(X, n, centers, centers.shape[1], d, open_rows, count, candidates[0], candidates[1], labels, workers),
         CENTERS=_CENTERS,
         COLUMNS=_COLUMNS,
     )
 
 
 def own(X: torch.Tensor, centers: torch.Tensor, labels: torch.Tensor, distances: torch.Tensor) -> None:
-    """Write squared distances, float64 ``[n]``, to the centres of the labels."""
-    own_kernel[(triton.cdiv(len(X), _OWN_ROWS),)](
-        X, len(X), X.shape[1], centers, labels, distances, BLOCK=_OWN_ROWS, COLUMNS=_OWN_COLUMNS
+    """Write squared distances, float64 ``[b, n]``, to the centres of the labels."""
+    problems, n, d = X.shape
+    own_kernel[(problems * triton.cdiv(n, _OWN_ROWS),)](
+        X, n, d, centers, centers.shape[1], labels, distances, BLOCK=_OWN_ROWS, COLUMNS=_OWN_COLUMNS
     )
 
 
@@ -106,7 +120,7 @@ _ARGUMENTS = {
     **dict.fromkeys(("X", "centers"), "*fp32"),
     **dict.fromkeys(("labels", "open_rows", "count", "candidates", "rivals"), "*i32"),
     "distances": "*fp64",
-    **dict.fromkeys(("n", "d", "k"), "i32"),
+    **dict.fromkeys(("n", "d", "k", "workers"), "i32"),
 }
 #: For compiling ahead of time: kernel, types of its arguments, constants, options of the launch.
 KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int | bool], dict[str, int]]] = {

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempts", "Task", "fitted_of"]
 
-#: Seconds between two looks at the board, and that a stopped training is waited for.
-_LOOK, _LAST = 0.2, 30.0
+#: Seconds between two looks at the board; that a stopped training is waited for; and after which it is made to end.
+_LOOK, _LAST, _FORCE = 0.2, 1.0, 10.0
 #: How often a training is begun again because a worker or its node was lost.
 _AGAIN = 8
 #: How often Ray Train looks for room for the workers, for a minute each.
@@ -92,7 +92,8 @@ class Attempts:
     def _attempt(self, config: dict[str, Any], record: Any) -> Exception | None:
         """Run all workers once, and pass on what they tell; return why it failed."""
         found: list[Exception] = []
-        with tempfile.TemporaryDirectory() as folder:
+        # Of a training that is stopped somebody may still write there.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             trainer = self._trainer(config, folder)
 
             def fit() -> None:
@@ -106,17 +107,36 @@ class Attempts:
             thread.start()
             try:
                 while thread.is_alive():
-                    thread.join(_LOOK)
                     self._pass_on(record)
+                    thread.join(_LOOK)
                 self._pass_on(record)
             except BaseException:
-                self._board.stop.remote()
-                thread.join(_LAST)
+                self._stop(thread)
                 raise
         return found[0] if found else None
 
+    def _stop(self, thread: threading.Thread) -> None:
+        """Have the workers end, whatever they are at; return when they have, or soon."""
+        stopped = self._board.stop.remote()
+        ready, _ = self._ray.wait([stopped], timeout=_LAST)
+        leader = self._ray.get(stopped) if ready else None
+        if leader is not None:
+            leader.abort.remote()
+            threading.Thread(target=self._force, args=(leader, thread), name="ray-train-end", daemon=True).start()
+        thread.join(_LAST)
+
+    def _force(self, leader: Any, thread: threading.Thread) -> None:
+        thread.join(_FORCE)
+        if thread.is_alive():
+            self._ray.kill(leader)
+
     def _pass_on(self, record: Any) -> None:
-        told, figures = self._ray.get(self._board.hear.remote())
+        """Pass on what was told. Raises what who hears it raises, and what :func:`progress.check` does."""
+        heard = self._board.hear.remote()
+        while not self._ray.wait([heard], timeout=_LOOK)[0]:
+            progress.check()
+        told, figures = self._ray.get(heard)
+        progress.check()
         for figure in figures:
             record(*figure)
         if told is not None:
@@ -135,8 +155,23 @@ class Attempts:
             scaling_config=ScalingConfig(
                 num_workers=self._many, resources_per_worker={"CPU": _SHARE}, placement_strategy="SPREAD"
             ),
-            run_config=RunConfig(storage_path=folder, failure_config=failures),
+            run_config=RunConfig(storage_path=folder, failure_config=failures, callbacks=[_leading(self._board)]),
         )
+
+
+def _leading(board: Any) -> Any:
+    """What Ray Train's controller, the actor that has the workers, does when it starts: it makes itself known."""
+    from ray.train.v2._internal.execution.callback import ControllerCallback
+
+    class Leading(ControllerCallback):
+        def after_controller_start(self, train_run_context: Any) -> None:
+            import ray
+
+            del train_run_context
+            if ray.get(board.lead.remote(ray.get_runtime_context().current_actor)):
+                raise OperationCancelledError("the training was stopped.")
+
+    return Leading()
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -4,55 +4,25 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from fastclust import progress
-from fastclust.distributed.board import Board, Teller
+from fastclust.distributed.board import Board
 from fastclust.distributed.pool import connect
-from fastclust.distributed.threads import limited
-from fastclust.errors import FastclustError, InternalError, OperationCancelledError, UnavailableError
+from fastclust.distributed.trainer import trainer_of
+from fastclust.errors import FastclustError, InternalError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fastclust.learning import SelfTaughtLearner
-    from fastclust.learning.features import FeatureSet
+    from fastclust.distributed.trainer import Task
 
-__all__ = ["Attempts", "Task", "fitted_of"]
+__all__ = ["Attempts"]
 
 #: Seconds between two looks at the board; that a stopped training is waited for; and after which it is made to end.
-_LOOK, _LAST, _FORCE = 0.2, 1.0, 10.0
+_LOOK, _LAST, _FORCE = 0.2, 0.5, 10.0
 #: How often a training is begun again because a worker or its node was lost.
 _AGAIN = 8
-#: How often Ray Train looks for room for the workers, for a minute each.
-_STARTS = 4
-#: Seconds that workers wait for each other: while the first builds a graph the others do nothing. One that is lost is
-#: known by its connection, and at once.
-_WAIT = 24 * 3600
-#: Of a processor, what Ray is asked for: workers are spread over the nodes, and may share one when another is lost.
-_SHARE = 0.01
-
-
-class Task(NamedTuple):
-    """What all workers do."""
-
-    #: "fit" or "fine_tune", of the learner, with the rows and more arguments.
-    method: str
-    learner: SelfTaughtLearner
-    rows: FeatureSet
-    more: dict[str, Any]
-    threads: int | None
-    #: Whether anybody wants figures.
-    logged: bool
-
-
-def fitted_of(learner: SelfTaughtLearner) -> dict[str, Any]:
-    """What a fit leaves in a learner."""
-    params = learner.get_params(deep=False)
-    return {name: value for name, value in vars(learner).items() if name not in params}
 
 
 class Attempts:
@@ -94,7 +64,7 @@ class Attempts:
         found: list[Exception] = []
         # Of a training that is stopped somebody may still write there.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            trainer = self._trainer(config, folder)
+            trainer = trainer_of(config, self._many, folder)
 
             def fit() -> None:
                 try:
@@ -141,69 +111,6 @@ class Attempts:
             record(*figure)
         if told is not None:
             progress.report(told.step, told.fraction, 1.0, told.message, bound=told.bound)
-
-    def _trainer(self, config: dict[str, Any], folder: str) -> Any:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
-
-        # Types are told of Ray Train's first version, which lacks the second.
-        failures = FailureConfig(max_failures=0, controller_failure_limit=_STARTS)  # type: ignore[call-arg]
-        return TorchTrainer(
-            _work,
-            train_loop_config=config,
-            torch_config=TorchConfig(backend="gloo", timeout_s=_WAIT),
-            scaling_config=ScalingConfig(
-                num_workers=self._many, resources_per_worker={"CPU": _SHARE}, placement_strategy="SPREAD"
-            ),
-            run_config=RunConfig(storage_path=folder, failure_config=failures, callbacks=[_leading(self._board)]),
-        )
-
-
-def _leading(board: Any) -> Any:
-    """What Ray Train's controller, the actor that has the workers, does when it starts: it makes itself known."""
-    from ray.train.v2._internal.execution.callback import ControllerCallback
-
-    class Leading(ControllerCallback):
-        def after_controller_start(self, train_run_context: Any) -> None:
-            import ray
-
-            del train_run_context
-            if ray.get(board.lead.remote(ray.get_runtime_context().current_actor)):
-                raise OperationCancelledError("the training was stopped.")
-
-    return Leading()
-
-
-def _work(config: dict[str, Any]) -> None:
-    """What a worker does: the learner's own training, within the process group that Ray Train made."""
-    import ray
-
-    from fastclust.learning import ranks
-
-    board = config["board"]
-    task: Task = ray.get(config["task"][0])
-    learner, rows = task.learner, task.rows
-    # What comes from the object store may not be written to, and torch wants what may.
-    rows = replace(rows, values=np.array(rows.values), views=None if rows.views is None else np.array(rows.views))
-    first = ranks.rank() == 0
-    teller = Teller(board)
-    try:
-        with limited(task.threads), progress.listening(teller.listen if first else None):
-            getattr(learner, task.method)(rows, log=teller.figure if first and task.logged else None, **task.more)
-        if first:
-            teller.send()
-            ray.get(board.end.remote(fitted_of(learner)))
-    except OperationCancelledError:
-        raise
-    except FastclustError as error:
-        ray.get(board.end.remote(error))
-        raise
-    except RuntimeError:
-        # For one, what torch raises where another worker was lost: the driver looks at what became of all.
-        raise
-    except Exception as error:
-        ray.get(board.end.remote(InternalError(f"a worker failed: {error!r}")))
-        raise
 
 
 def _own(failures: Iterable[Exception]) -> Exception | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from fastclust import progress
@@ -30,6 +31,8 @@ class Attempts:
 
     def __init__(self, address: str | None, many: int) -> None:
         self._ray, self._many = connect(address), many
+        #: Whether a thread sees to the end of what was stopped, and to the board's.
+        self._ending = False
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         near = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
@@ -57,7 +60,8 @@ class Attempts:
                 once = once or own is not None
             raise UnavailableError(f"workers were lost {_AGAIN + 1} times, the last time: {_said(failed)}") from failed
         finally:
-            self._ray.kill(self._board)
+            if not self._ending:
+                self._ray.kill(self._board)
 
     def _attempt(self, config: dict[str, Any], record: Any) -> Exception | None:
         """Run all workers once, and pass on what they tell; return why it failed."""
@@ -87,18 +91,23 @@ class Attempts:
 
     def _stop(self, thread: threading.Thread) -> None:
         """Have the workers end, whatever they are at; return when they have, or soon."""
-        stopped = self._board.stop.remote()
-        ready, _ = self._ray.wait([stopped], timeout=_LAST)
-        leader = self._ray.get(stopped) if ready else None
-        if leader is not None:
-            leader.abort.remote()
-            threading.Thread(target=self._force, args=(leader, thread), name="ray-train-end", daemon=True).start()
+        self._ending = True
+        threading.Thread(target=self._end, args=(thread,), name="ray-train-end", daemon=True).start()
         thread.join(_LAST)
 
-    def _force(self, leader: Any, thread: threading.Thread) -> None:
-        thread.join(_FORCE)
-        if thread.is_alive():
-            self._ray.kill(leader)
+    def _end(self, thread: threading.Thread) -> None:
+        """Until a stopped training has ended: end the actor that has its workers, as soon as there is one."""
+        leader, since = None, time.monotonic()
+        while thread.is_alive() and self._ray.is_initialized():
+            found = self._ray.get(self._board.stop.remote())
+            if leader is None and found is not None:
+                leader, since = found, time.monotonic()
+                leader.abort.remote()
+            if leader is not None and time.monotonic() - since > _FORCE:
+                self._ray.kill(leader)
+            thread.join(_LOOK)
+        if self._ray.is_initialized():
+            self._ray.kill(self._board)
 
     def _pass_on(self, record: Any) -> None:
         """Pass on what was told. Raises what who hears it raises, and what :func:`progress.check` does."""

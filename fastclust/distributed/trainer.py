@@ -94,6 +94,8 @@ def _work(config: dict[str, Any]) -> None:
     from fastclust.learning import ranks
 
     board = config["board"]
+    if ray.get(board.tell.remote(None, [])):
+        raise OperationCancelledError("the training was stopped.")
     task: Task = ray.get(config["task"][0])
     learner, rows = task.learner, task.rows
     # What comes from the object store may not be written to, and torch wants what may.

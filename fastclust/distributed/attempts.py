@@ -97,7 +97,8 @@ class Attempts:
 
     def _end(self, thread: threading.Thread) -> None:
         """Until a stopped training has ended: end the actor that has its workers, as soon as there is one."""
-        leader, since = None, time.monotonic()
+        leader: Any = None
+        since = 0.0
         while thread.is_alive() and self._ray.is_initialized():
             found = self._ray.get(self._board.stop.remote())
             if leader is None and found is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["local_cluster", "watched_workers"]
+__all__ = ["local_cluster", "own_workers", "watched_workers"]
 
 _STORE = 512 * 2**20
 
@@ -58,7 +59,7 @@ def watched_workers(name: str) -> Iterator[list[int]]:
 
     def watch() -> None:
         while not going.wait(0.01):
-            held = _anonymous(f"ray::{name}")
+            held = _anonymous(name)
             found[0] = max([found[0], *held])
             found[1] = max(held, default=found[1])
 
@@ -71,11 +72,31 @@ def watched_workers(name: str) -> Iterator[list[int]]:
         thread.join()
 
 
-def _anonymous(title: str) -> list[int]:
-    held: list[int] = []
+def own_workers(name: str) -> list[int]:
+    """Numbers of processes of Ray's workers of a class, of clusters that this process started and of no others."""
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it may have ended
-            if process.joinpath("cmdline").read_bytes().startswith(title.encode()):
-                lines = process.joinpath("status").read_text("ascii").splitlines()
-                held += [int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")]
+            title = process.joinpath("cmdline").read_bytes()
+            if title.startswith(b"ray::") and name.encode() in title and _descends(process.name):
+                found.append(int(process.name))
+    return found
+
+
+def _descends(number: str) -> bool:
+    """Whether a process comes from this one."""
+    while number not in ("0", "1"):
+        # The name, in parentheses, may have any character.
+        number = Path("/proc", number, "stat").read_text("ascii", "replace").rpartition(")")[2].split()[1]
+        if number == str(os.getpid()):
+            return True
+    return False
+
+
+def _anonymous(name: str) -> list[int]:
+    held: list[int] = []
+    for number in own_workers(name):
+        with contextlib.suppress(OSError):
+            lines = Path("/proc", str(number), "status").read_text("ascii").splitlines()
+            held += [int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")]
     return held

@@ -2,7 +2,8 @@
 
 Long loops call :func:`report` often (it costs a context lookup). Whoever wants to hear installs a listener around the
 work with :func:`listening`; a listener that raises :class:`~fastclust.errors.OperationCancelledError` stops the work
-at that point. Estimators keep scikit-learn's signatures that way.
+at that point. Where work waits for others and has nothing to tell, :func:`check` asks whether it shall stop. Estimators
+keep scikit-learn's signatures that way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fastclust_kernels import notices
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["NOTICE", "Progress", "as_part", "current", "listening", "report"]
+__all__ = ["NOTICE", "Progress", "as_part", "check", "current", "listening", "report"]
 
 #: What is told of under this name is no step but a word to people: that kernels are being compiled, for one.
 NOTICE = "notice"
@@ -40,6 +41,7 @@ class Progress:
 
 
 _listener: ContextVar[Callable[[Progress], None] | None] = ContextVar("fastclust_progress", default=None)
+_check: ContextVar[Callable[[], None] | None] = ContextVar("fastclust_check", default=None)
 
 
 def report(step: str, done: float, total: float, message: str = "", *, bound: bool = False) -> None:
@@ -53,20 +55,33 @@ def report(step: str, done: float, total: float, message: str = "", *, bound: bo
         listener(Progress(step, fraction, message, bound=bound))
 
 
+def check() -> None:
+    """Raise what the check raises that :func:`listening` was given: the work shall stop. Without one, do nothing."""
+    asked = _check.get()
+    if asked is not None:
+        asked()
+
+
 @contextmanager
-def listening(listener: Callable[[Progress], None] | None) -> Iterator[None]:
+def listening(
+    listener: Callable[[Progress], None] | None, *, check: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Install ``listener`` for the work inside the ``with`` block, in this thread; None silences it.
+
+    ``check`` is called, several times a second, where work waits and has nothing to tell; it may raise, and so stop the
+    work. Without one, that of the block around this one is called.
 
     It hears words to people too, as messages of the step :data:`NOTICE`; None leaves those to the listener before it.
     Without any they go to the logger ``fastclust``.
     """
-    token = _listener.set(listener)
+    token, checked = _listener.set(listener), _check.set(check or _check.get())
     hears = notices.listener.get() if listener is None else lambda text: listener(Progress(NOTICE, 0.0, text))
     heard = notices.listener.set(hears)
     try:
         yield
     finally:
         notices.listener.reset(heard)
+        _check.reset(checked)
         _listener.reset(token)
 
 

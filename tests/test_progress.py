@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from fastclust.errors import OperationCancelledError
-from fastclust.progress import Progress, as_part, current, listening, report
+from fastclust.progress import Progress, as_part, check, current, listening, report
 
 
 def test_reports_reach_the_listener_of_this_thread_only():
@@ -49,3 +49,18 @@ def test_a_part_is_told_as_a_stretch_of_the_whole_and_never_goes_back():
     assert heard[0].message == "half"
     with as_part("whole", "part", 0.0, 1.0):
         report("part", 1, 2)
+
+
+def test_a_wish_to_stop_is_asked_for_without_a_report_in_parts_and_in_silence():
+    check()
+    asked, heard = [], []
+    with listening(heard.append, check=lambda: asked.append(1)):
+        check()
+        with as_part("whole", "part", 0.0, 1.0), listening(None):
+            check()
+        with listening(None, check=lambda: asked.append(2)):
+            check()
+        check()
+    check()
+    assert asked == [1, 1, 2, 1]
+    assert heard == []

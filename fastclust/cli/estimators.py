@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastclust.artifacts import save_array
+from fastclust.cli.engines import Address, Engine, Workers, cluster_of, trainer_of
 from fastclust.cli.few import neighbors_for, perplexity_for
 from fastclust.cli.output import displaying
 from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.run import Index, Json, Out, Server, Source
-from fastclust.cli.sources import Columns, DatasetName, Memory, Sources, large_files
+from fastclust.cli.sources import Columns, DatasetName, Memory, Sources, large_files, open_files
 from fastclust.cli.timeleft import StepPace
 from fastclust.cli.verbs import Metric, Neighbors, Seed, do, one_of, tell, write_parts
+from fastclust.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,11 +38,30 @@ def neighbors(
     columns: Columns = None,
     dataset: DatasetName = None,
     memory: Memory = None,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     server: Server = None,
     json: Json = False,
 ) -> None:
     """Find the nearest neighbours of every row: indices.npy, distances.npy, or neighbors/*.parquet for large files."""
     params: dict[str, Any] = {"metric": metric, "index": index}
+    on = cluster_of(engine, address, workers, server)
+    if on is not None:
+        if index not in ("auto", "exact"):
+            raise InputError(
+                "index", f"{index!r}, with --engine ray", "auto or exact: on a cluster neighbours are exact"
+            )
+
+        def far(rows: RowSource) -> tuple[list[Path], dict[str, Any]]:
+            from fastclust import distributed
+
+            wanted = neighbors_for(k, len(rows), quiet=json)
+            found = distributed.kneighbors_to(rows, out / "neighbors", wanted, metric=metric, memory=memory, **on)
+            return found, {"index": "exact", "engine": "ray"}
+
+        write_parts(_far_rows(source, columns, dataset), out, json, far)
+        return
     large = None if server is not None else large_files(source, columns, dataset, memory)
     if large is not None:
 
@@ -152,10 +173,14 @@ def train(
     embedding_dim: Annotated[int | None, typer.Option(help="Columns of the embedding; 128.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
     seed: Seed = 0,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     server: Server = None,
     json: Json = False,
 ) -> None:
     """Learn an embedding without labels, and fine-tune it with those given: learner.safetensors, embedding.npy."""
+    on = cluster_of(engine, address, workers, server)
     if server is None:
         from fastclust import progress
         from fastclust.pipeline import run as run_here
@@ -163,7 +188,7 @@ def train(
         params = {"embedding_dim": embedding_dim, "epochs": epochs, "random_state": seed}
         told = StepPace()
         with displaying(quiet=json) as display, progress.listening(lambda one: told.show(display, one)):
-            done = run_here(source, out, train_labels=labels, steps=["learn"], **params)
+            done = run_here(source, out, train_labels=labels, steps=["learn"], trainer=trainer_of(on), **params)
         tell(out, json, {"steps": done.steps}, ["embedding.npy", "learner.safetensors"])
         return
     with connect(server) as client:
@@ -182,10 +207,25 @@ def embed(
     columns: Columns = None,
     dataset: DatasetName = None,
     memory: Memory = None,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     server: Server = None,
     json: Json = False,
 ) -> None:
     """Map rows or images through a learned model: embedding.npy, or embedding/*.parquet for large files."""
+    on = cluster_of(engine, address, workers, server)
+    if on is not None:
+
+        def far(rows: RowSource) -> tuple[list[Path], dict[str, Any]]:
+            from fastclust import distributed
+            from fastclust.learning import SelfTaughtLearner
+
+            learner = SelfTaughtLearner.load(model)
+            return distributed.transform_to(learner, rows, out / "embedding", **on), {"model": model, "engine": "ray"}
+
+        write_parts(_far_rows(source, columns, dataset, memory), out, json, far)
+        return
     large = None if server is not None else large_files(source, columns, dataset, memory)
     if large is not None:
 
@@ -203,3 +243,11 @@ def embed(
         return {"embedding": SelfTaughtLearner.load(model).transform(rows)}, {"model": model}
 
     do(one_of(source), out, server, json, here, lambda client, data: client.embed(data, model), features=True)
+
+
+def _far_rows(source: list[str], columns: str | None, dataset: str | None, memory: str | None = None) -> RowSource:
+    """Open files of rows for a cluster, whose nodes read them. Raises InputError for what is none, and as they do."""
+    rows = open_files(source, columns, dataset, memory)
+    if rows is None:
+        raise InputError("source", source[0], "files of rows, with --engine ray")
+    return rows

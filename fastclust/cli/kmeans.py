@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastclust.cli.engines import Address, Engine, Workers, cluster_of
 from fastclust.cli.few import clusters_for
 from fastclust.cli.output import displaying
 from fastclust.cli.run import Json, Out, Server
@@ -43,9 +44,9 @@ def kmeans(
     columns: Columns = None,
     dataset: DatasetName = None,
     memory: Memory = None,
-    engine: Annotated[str, typer.Option(help="local, or ray: on a cluster, where --memory is a worker's.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster, host:port or auto; a local one.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Workers on the cluster; one a node.")] = None,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     server: Server = None,
     json: Json = False,
 ) -> None:
@@ -59,7 +60,7 @@ def kmeans(
         "metric": metric,
         "random_state": seed,
     }
-    on = _engine(engine, address, workers, server)
+    on = cluster_of(engine, address, workers, server)
     rows = None if server is not None else open_files(source, columns, dataset, memory if on is None else None)
     if rows is not None:
         if on is not None:
@@ -81,19 +82,6 @@ def kmeans(
         return client.kmeans(data, n_clusters=clusters_for(clusters, data.n_rows, quiet=json), **params)
 
     do(one_of(source), out, server, json, here, there)
-
-
-def _engine(engine: str, address: str | None, workers: int | None, server: str | None) -> dict[str, Any] | None:
-    """Return where a cluster is and how many workers it is to have; None to run here. Raises InputError."""
-    if engine not in ("local", "ray"):
-        raise InputError("engine", repr(engine), "local, ray")
-    if engine == "ray":
-        if server is not None:
-            raise InputError("engine", "ray, with --server", "one of them")
-        return {"address": address, "n_workers": "auto" if workers is None else workers}
-    if address is not None or workers is not None:
-        raise InputError("engine", "local, with --address or --workers", "--engine ray with these")
-    return None
 
 
 def _files(source: RowSource, out: Path, params: dict[str, Any], on: dict[str, Any] | None, *, json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fastclust.cli.engines import Address, Engine, Workers, cluster_of, trainer_of
 from fastclust.cli.output import displaying, print_json, say
 from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.timeleft import StepPace
@@ -48,13 +49,17 @@ def run(
     map_iterations: Annotated[int, typer.Option(help="Iterations of the map.")] = 750,
     steps: Annotated[str | None, typer.Option(help="Steps to run, by commas; what they need is added.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     server: Server = None,
     json: Json = False,
 ) -> None:
     """Learn an embedding, find neighbours and clusters, draw the map, write report.html and map.png.
 
     Run again with the same --out, only what changed is done again. Labels that the report exported go into
-    --train-labels; with another --out, fastclust compare shows what they were worth.
+    --train-labels; with another --out, fastclust compare shows what they were worth. --engine ray has a Ray cluster
+    do the learning; all else is done here.
     """
     params: dict[str, Any] = {
         "n_clusters": _count(clusters),
@@ -69,7 +74,10 @@ def run(
         "map_max_iter": map_iterations,
         "random_state": seed,
     }
+    on = cluster_of(engine, address, workers, server)
     wanted = steps.split(",") if steps else None
+    if on is not None and wanted is not None and not {"teach", "learn"} & set(wanted):
+        raise InputError("engine", "ray, with --steps that learn nothing", "learn among the steps, or --engine local")
     if server is None:
         from fastclust import progress
         from fastclust.pipeline import run as run_here
@@ -83,7 +91,9 @@ def run(
         ):
             if compiling:
                 display.notice(COMPILING)
-            done = run_here(source, out, labels=labels, train_labels=train_labels, steps=wanted, **params)
+            done = run_here(
+                source, out, labels=labels, train_labels=train_labels, steps=wanted, trainer=trainer_of(on), **params
+            )
         quality, record = done.quality, done.steps
     else:
         from fastclust.artifacts import load_json

@@ -20,7 +20,10 @@ Sources = Annotated[
 ]
 Columns = Annotated[str | None, typer.Option(help="Of Parquet and Arrow: columns, by commas.")]
 DatasetName = Annotated[str | None, typer.Option("--dataset", help="Of HDF5 and Zarr: the name of the array.")]
-Memory = Annotated[str | None, typer.Option(help='What may be taken, such as "2GB"; a quarter of what is free.')]
+Memory = Annotated[
+    str | None,
+    typer.Option(help='What may be taken, such as "2GB"; by each worker of a cluster; a quarter of what is free.'),
+]
 
 
 def open_files(

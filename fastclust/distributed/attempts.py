@@ -4,55 +4,26 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+import time
+from typing import TYPE_CHECKING, Any
 
 from fastclust import progress
-from fastclust.distributed.board import Board, Teller
+from fastclust.distributed.board import Board
 from fastclust.distributed.pool import connect
-from fastclust.distributed.threads import limited
-from fastclust.errors import FastclustError, InternalError, OperationCancelledError, UnavailableError
+from fastclust.distributed.trainer import trainer_of
+from fastclust.errors import FastclustError, InternalError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fastclust.learning import SelfTaughtLearner
-    from fastclust.learning.features import FeatureSet
+    from fastclust.distributed.trainer import Task
 
-__all__ = ["Attempts", "Task", "fitted_of"]
+__all__ = ["Attempts"]
 
-#: Seconds between two looks at the board, and that a stopped training is waited for.
-_LOOK, _LAST = 0.2, 30.0
+#: Seconds between two looks at the board; that a stopped training is waited for; and after which it is made to end.
+_LOOK, _LAST, _FORCE = 0.2, 0.5, 10.0
 #: How often a training is begun again because a worker or its node was lost.
 _AGAIN = 8
-#: How often Ray Train looks for room for the workers, for a minute each.
-_STARTS = 4
-#: Seconds that workers wait for each other: while the first builds a graph the others do nothing. One that is lost is
-#: known by its connection, and at once.
-_WAIT = 24 * 3600
-#: Of a processor, what Ray is asked for: workers are spread over the nodes, and may share one when another is lost.
-_SHARE = 0.01
-
-
-class Task(NamedTuple):
-    """What all workers do."""
-
-    #: "fit" or "fine_tune", of the learner, with the rows and more arguments.
-    method: str
-    learner: SelfTaughtLearner
-    rows: FeatureSet
-    more: dict[str, Any]
-    threads: int | None
-    #: Whether anybody wants figures.
-    logged: bool
-
-
-def fitted_of(learner: SelfTaughtLearner) -> dict[str, Any]:
-    """What a fit leaves in a learner."""
-    params = learner.get_params(deep=False)
-    return {name: value for name, value in vars(learner).items() if name not in params}
 
 
 class Attempts:
@@ -60,6 +31,8 @@ class Attempts:
 
     def __init__(self, address: str | None, many: int) -> None:
         self._ray, self._many = connect(address), many
+        #: Whether a thread sees to the end of what was stopped, and to the board's.
+        self._ending = False
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         near = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
@@ -87,13 +60,15 @@ class Attempts:
                 once = once or own is not None
             raise UnavailableError(f"workers were lost {_AGAIN + 1} times, the last time: {_said(failed)}") from failed
         finally:
-            self._ray.kill(self._board)
+            if not self._ending:
+                self._ray.kill(self._board)
 
     def _attempt(self, config: dict[str, Any], record: Any) -> Exception | None:
         """Run all workers once, and pass on what they tell; return why it failed."""
         found: list[Exception] = []
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = self._trainer(config, folder)
+        # Of a training that is stopped somebody may still write there.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            trainer = trainer_of(config, self._many, folder)
 
             def fit() -> None:
                 try:
@@ -106,69 +81,46 @@ class Attempts:
             thread.start()
             try:
                 while thread.is_alive():
-                    thread.join(_LOOK)
                     self._pass_on(record)
+                    thread.join(_LOOK)
                 self._pass_on(record)
             except BaseException:
-                self._board.stop.remote()
-                thread.join(_LAST)
+                self._stop(thread)
                 raise
         return found[0] if found else None
 
+    def _stop(self, thread: threading.Thread) -> None:
+        """Have the workers end, whatever they are at; return when they have, or soon."""
+        self._ending = True
+        threading.Thread(target=self._end, args=(thread,), name="ray-train-end", daemon=True).start()
+        thread.join(_LAST)
+
+    def _end(self, thread: threading.Thread) -> None:
+        """Until a stopped training has ended: end the actor that has its workers, as soon as there is one."""
+        leader: Any = None
+        since = 0.0
+        while thread.is_alive() and self._ray.is_initialized():
+            found = self._ray.get(self._board.stop.remote())
+            if leader is None and found is not None:
+                leader, since = found, time.monotonic()
+                leader.abort.remote()
+            if leader is not None and time.monotonic() - since > _FORCE:
+                self._ray.kill(leader)
+            thread.join(_LOOK)
+        if self._ray.is_initialized():
+            self._ray.kill(self._board)
+
     def _pass_on(self, record: Any) -> None:
-        told, figures = self._ray.get(self._board.hear.remote())
+        """Pass on what was told. Raises what who hears it raises, and what :func:`progress.check` does."""
+        heard = self._board.hear.remote()
+        while not self._ray.wait([heard], timeout=_LOOK)[0]:
+            progress.check()
+        told, figures = self._ray.get(heard)
+        progress.check()
         for figure in figures:
             record(*figure)
         if told is not None:
             progress.report(told.step, told.fraction, 1.0, told.message, bound=told.bound)
-
-    def _trainer(self, config: dict[str, Any], folder: str) -> Any:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
-
-        # Types are told of Ray Train's first version, which lacks the second.
-        failures = FailureConfig(max_failures=0, controller_failure_limit=_STARTS)  # type: ignore[call-arg]
-        return TorchTrainer(
-            _work,
-            train_loop_config=config,
-            torch_config=TorchConfig(backend="gloo", timeout_s=_WAIT),
-            scaling_config=ScalingConfig(
-                num_workers=self._many, resources_per_worker={"CPU": _SHARE}, placement_strategy="SPREAD"
-            ),
-            run_config=RunConfig(storage_path=folder, failure_config=failures),
-        )
-
-
-def _work(config: dict[str, Any]) -> None:
-    """What a worker does: the learner's own training, within the process group that Ray Train made."""
-    import ray
-
-    from fastclust.learning import ranks
-
-    board = config["board"]
-    task: Task = ray.get(config["task"][0])
-    learner, rows = task.learner, task.rows
-    # What comes from the object store may not be written to, and torch wants what may.
-    rows = replace(rows, values=np.array(rows.values), views=None if rows.views is None else np.array(rows.views))
-    first = ranks.rank() == 0
-    teller = Teller(board)
-    try:
-        with limited(task.threads), progress.listening(teller.listen if first else None):
-            getattr(learner, task.method)(rows, log=teller.figure if first and task.logged else None, **task.more)
-        if first:
-            teller.send()
-            ray.get(board.end.remote(fitted_of(learner)))
-    except OperationCancelledError:
-        raise
-    except FastclustError as error:
-        ray.get(board.end.remote(error))
-        raise
-    except RuntimeError:
-        # For one, what torch raises where another worker was lost: the driver looks at what became of all.
-        raise
-    except Exception as error:
-        ray.get(board.end.remote(InternalError(f"a worker failed: {error!r}")))
-        raise
 
 
 def _own(failures: Iterable[Exception]) -> Exception | None:

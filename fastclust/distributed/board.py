@@ -23,6 +23,7 @@ class Board:
         self._told: Progress | None = None
         self._figures: list[tuple[str, float, int]] = []
         self._stopped = False
+        self._leader: Any = None
         self._ended: Any = None
 
     def tell(self, told: Progress | None, figures: list[tuple[str, float, int]]) -> bool:
@@ -37,9 +38,15 @@ class Board:
         self._told, self._figures = None, []
         return heard
 
-    def stop(self) -> None:
-        """Have the training stop."""
+    def lead(self, leader: Any) -> bool:
+        """Note the actor that has the workers; return whether the training is to stop."""
+        self._leader = leader
+        return self._stopped
+
+    def stop(self) -> Any:
+        """Have the training stop; return the actor that has the workers, None before there is one."""
         self._stopped = True
+        return self._leader
 
     def end(self, value: Any) -> None:
         """Note the result, or an error that another attempt would only find again; the first one counts."""

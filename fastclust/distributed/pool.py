@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fastclust import progress
 from fastclust.cluster.base import check_integer
 from fastclust.errors import FastclustError, InternalError, MissingPackageError, UnavailableError
 
@@ -18,6 +19,8 @@ __all__ = ["HERE", "Here", "Pool", "Workers", "check_workers", "nodes", "open_wo
 HERE = "here"
 #: Seconds between two attempts to reach a worker, and after which one that does not come back is given up.
 _PAUSE, _PATIENCE = 0.25, 300.0
+#: Seconds between two looks at whether the work shall stop, while workers are waited for.
+_LOOK = 0.25
 
 
 class Workers(Protocol):
@@ -32,7 +35,10 @@ class Workers(Protocol):
     def each(
         self, method: str, *common: Any, own: Sequence[tuple[Any, ...]] | None = None
     ) -> Iterator[tuple[int, Any]]:
-        """Call ``method`` of every worker with ``common`` and its own arguments; yield as results come."""
+        """Call ``method`` of every worker with ``common`` and its own arguments; yield as results come.
+
+        Stops where :func:`fastclust.progress.check` does.
+        """
 
     def spread(self, method: str, tasks: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         """Call ``method`` once for each task, of whichever worker is free; yield as results come."""
@@ -158,7 +164,8 @@ class Pool:
                 call = self._actors[worker].call.remote(*self._held[worker], method, given)
                 going[call] = number, given, worker
             waiting += reversed(held)
-            done, _ = self._ray.wait(list(going), num_returns=1, timeout=1.0)
+            done, _ = self._ray.wait(list(going), num_returns=1, timeout=_LOOK)
+            progress.check()
             for reference in done:
                 number, given, worker = going.pop(reference)
                 free.add(worker)
@@ -187,7 +194,7 @@ class Pool:
         time.sleep(_PAUSE)
 
     def close(self) -> None:
-        """End the actors; the connection stays."""
+        """End the actors, whatever they are at; the connection stays."""
         for actor in self._actors:
             self._ray.kill(actor)
         self._actors, self._held = [], []
@@ -213,11 +220,13 @@ class Here:
     ) -> Iterator[tuple[int, Any]]:
         """Call every worker."""
         for number, worker in enumerate(self._workers):
+            progress.check()
             yield number, getattr(worker, method)(*common, *(own[number] if own else ()))
 
     def spread(self, method: str, tasks: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         """Call the workers in turn."""
         for number, given in enumerate(tasks):
+            progress.check()
             yield number, getattr(self._workers[number % len(self)], method)(*given)
 
     def close(self) -> None:

@@ -7,9 +7,10 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastclust.distributed.attempts import Attempts, Task, fitted_of
+from fastclust.distributed.attempts import Attempts
 from fastclust.distributed.pool import HERE, check_workers, nodes
 from fastclust.distributed.threads import limited
+from fastclust.distributed.trainer import Task, fitted_of
 from fastclust.errors import InputError
 
 if TYPE_CHECKING:

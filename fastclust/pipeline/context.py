@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,15 +18,30 @@ if TYPE_CHECKING:
 
     from fastclust.cluster import KMeans
     from fastclust.data import Labels
+    from fastclust.learning import SelfTaughtLearner
     from fastclust.metric import MahalanobisMetric
     from fastclust.neighbors import NeighborGraph
     from fastclust.pipeline.params import RunParams
     from fastclust.pipeline.source import RunSource
 
-__all__ = ["RunContext"]
+__all__ = ["RunContext", "Trainer"]
 
 _DEFAULT_CLUSTERS = 10
 _Loaded = TypeVar("_Loaded")
+
+
+class Trainer(Protocol):
+    """What trains in place of this process, such as a cluster; it keeps its state in the folder it is given."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is learned depends on, such as the number of workers."""
+
+    def fit(self, learner: SelfTaughtLearner, rows: Any, checkpoint: Path) -> None:
+        """Do what ``learner.fit(rows)`` does."""
+
+    def fine_tune(self, learner: SelfTaughtLearner, rows: Any, labels: NDArray[Any], checkpoint: Path) -> None:
+        """Do what ``learner.fine_tune(rows, labels)`` does."""
 
 
 @dataclass
@@ -40,6 +55,8 @@ class RunContext:
     training: Labels | None
     #: Whether "learn" is one of the steps; without it the features are the embedding.
     learned: bool
+    #: What trains; None: this process.
+    trainer: Trainer | None = None
     #: Notes of the steps done so far, by name.
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     _cache: dict[str, Any] = field(default_factory=dict)

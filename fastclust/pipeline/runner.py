@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastclust import progress
 from fastclust.artifacts import load_json
 from fastclust.errors import InputError, InputTypeError
-from fastclust.pipeline.context import RunContext
+from fastclust.pipeline.context import RunContext, Trainer
 from fastclust.pipeline.folder import RunFolder, key_of
 from fastclust.pipeline.params import RunParams
 from fastclust.pipeline.source import labels_of, open_source
@@ -42,6 +42,7 @@ def run(
     labels: Any = None,
     train_labels: Any = None,
     steps: Sequence[str] | None = None,
+    trainer: Trainer | None = None,
     **params: Any,
 ) -> RunResult:
     """Learn an embedding, find neighbours and clusters, draw the map and write the report.
@@ -64,6 +65,9 @@ def run(
     steps
         Names out of :data:`STEPS`; what they need is added. None runs all. Without "learn", the features themselves
         are clustered and mapped.
+    trainer
+        What trains in place of this process, such as a cluster: see :class:`fastclust.pipeline.Trainer`. None: nothing
+        does.
     **params
         ``title``, ``n_clusters`` (None: as many as there are distinct labels, else 10; "auto": what
         :func:`fastclust.insight.choose_k` chooses, its curve in ``choice.json``), ``features``, ``image_size``,
@@ -100,7 +104,7 @@ def run(
             notices.tell(f"{data.n_rows} rows: {' and '.join(lowered)}")
         folder.begin(title=title, n_rows=data.n_rows, kind=data.kind, params=checked.as_dict())
         learned = any(step.name == "learn" for step in wanted)
-        context = RunContext(folder.path, data, checked, training, learned)
+        context = RunContext(folder.path, data, checked, training, learned, trainer)
         keys: dict[str, str] = {}
         for place, step in enumerate(wanted):
             keys[step.name] = _key(step, context, keys)
@@ -148,6 +152,8 @@ def _key(step: Step, context: RunContext, keys: dict[str, str]) -> str:
         own["labels"] = context.source.labels_fingerprint
     if "train_labels" in step.reads:
         own["train_labels"] = context.train_key
+    if step.trains and context.trainer is not None:
+        own["trainer"] = context.trainer.about
     before = {name: keys[name] for name in (*step.needs, *step.after) if name in keys}
     return key_of(step.name, own, before, context.source.fingerprint)
 

@@ -15,6 +15,7 @@ from fastclust.pipeline.folder import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -27,9 +28,8 @@ _ROWS_PER_COLUMN = 10
 _LEAST_ROWS = 4
 #: What was learned without labels, kept apart from what came of it with some; and the curve that k was chosen from.
 _TAUGHT, _CHOICE = "self-taught.safetensors", "choice.json"
-#: Where features are kept while they are computed.
-_PARTS = "features.state"
-_GRAPH_PARTS = "graph-parts"
+#: Where features are kept while they are computed, parts of the graph, and what a trainer keeps.
+_PARTS, _GRAPH_PARTS, _TRAINING = "features.state", "graph-parts", "training.state"
 
 
 class Outcome(NamedTuple):
@@ -58,6 +58,8 @@ class Step(NamedTuple):
     reads: tuple[str, ...] = ()
     #: Under which name the work reports its progress, if not its own.
     reports: str = ""
+    #: Whether it learns, here or where the trainer does.
+    trains: bool = False
 
 
 def _read(context: RunContext) -> Outcome:
@@ -119,10 +121,21 @@ def _teach(context: RunContext) -> Outcome:
         random_state=params.random_state,
         **{name: value for name, value in chosen.items() if value is not None},
     )
-    learner.fit(_learnable(context))
+    rows, trainer = _learnable(context), context.trainer
+    about = {} if trainer is None else trainer.about
+    if trainer is None:
+        learner.fit(rows)
+    else:
+        trainer.fit(learner, rows, _state(context, learner.get_params(deep=False), about))
     learner.save(context.path / _TAUGHT)
+    shutil.rmtree(context.path / _TRAINING, ignore_errors=True)
     notes = {"encoder": learner.encoder_, "epochs": learner.n_epochs_, "views": learner.views_}
-    return Outcome([_TAUGHT], notes)
+    return Outcome([_TAUGHT], notes | about)
+
+
+def _state(context: RunContext, *of: Any) -> Path:
+    """Where a trainer keeps its state; another folder for another training."""
+    return context.path / _TRAINING / key_of(context.source.fingerprint, context.notes["features"], *of)
 
 
 def _learn(context: RunContext) -> Outcome:
@@ -132,10 +145,14 @@ def _learn(context: RunContext) -> Outcome:
     # The module itself, where the encoder is one of the user's.
     encoder: Any = context.params.encoder
     learner = SelfTaughtLearner.load(context.path / _TAUGHT, encoder=None if isinstance(encoder, str) else encoder)
-    rows, training = _learnable(context), context.training
+    rows, training, trainer = _learnable(context), context.training, context.trainer
     notes = dict(context.notes["teach"])
     if training is not None:
-        learner.fine_tune(rows, training.labels)
+        if trainer is None:
+            learner.fine_tune(rows, training.labels)
+        else:
+            trainer.fine_tune(learner, rows, training.labels, _state(context, notes, context.train_key, trainer.about))
+            shutil.rmtree(context.path / _TRAINING, ignore_errors=True)
         notes["fine_tuned_with"] = int((training.labels >= 0).sum())
     save_array(context.path / "embedding.npy", learner.transform(rows))
     learner.save(context.path / "learner.safetensors")
@@ -263,8 +280,9 @@ STEPS: tuple[Step, ...] = (
         ("encoder", "embedding_dim", "epochs", "random_state"),
         ("features",),
         reports="learn",
+        trains=True,
     ),
-    Step("learn", _learn, 3, (), ("teach",), reads=("train_labels",)),
+    Step("learn", _learn, 3, (), ("teach",), reads=("train_labels",), trains=True),
     Step("metric", _metric, 1, ("metric",), ("features",), ("learn",)),
     Step(
         "graph",

@@ -47,7 +47,7 @@ def test_a_training_is_begun_again_where_a_worker_was_lost_and_once_where_it_fai
 
     monkeypatch.setattr(Attempts, "_attempt", attempt)
     attempts = object.__new__(Attempts)
-    attempts._ray, attempts._board, attempts._many = Nothing(), Nothing(), 2
+    attempts._ray, attempts._board, attempts._many, attempts._ending = Nothing(), Nothing(), 2, False
     with pytest.raises(error, match=words):
         attempts.run(None, None)
     assert len(seen) == times
@@ -57,7 +57,7 @@ def test_one_failure_of_a_worker_is_forgiven_among_losses_and_no_second(monkeypa
     kinds = iter([SHAPES, CLOSED, FULL])
     monkeypatch.setattr(Attempts, "_attempt", lambda *_: WorkerGroupError("failed", {0: next(kinds)}))
     attempts = object.__new__(Attempts)
-    attempts._ray, attempts._board, attempts._many = Nothing(), Nothing(), 2
+    attempts._ray, attempts._board, attempts._many, attempts._ending = Nothing(), Nothing(), 2, False
     with pytest.raises(InternalError, match="tried to allocate"):
         attempts.run(None, None)
 

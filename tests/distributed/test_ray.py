@@ -2,62 +2,28 @@
 
 import itertools
 import json
+import os
+import signal
 import threading
 import time
 
 import numpy as np
 import pandas as pd
-import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 import fastclust as fc
-from bench.local_cluster import watched_workers
+from bench.local_cluster import own_workers, watched_workers
 from fastclust import distributed, progress
 from fastclust.cli.main import app
 from fastclust.cluster.chunks import CHUNK
 from fastclust.errors import InputError, OperationCancelledError, PreconditionError, UnavailableError
-from tests.server.conftest import Server
+from tests.distributed.conftest import D, N
 
-N, D, K = 40_000, 6, 20
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 10**8, "include_dashboard": False}
-    )
-    cluster.add_node(num_cpus=1, object_store_memory=10**8)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
-
-
-@pytest.fixture(scope="module")
-def rows():
-    rng = np.random.default_rng(3)
-    return (rng.normal(size=(40, D))[rng.integers(40, size=N)] * 4 + rng.normal(size=(N, D))).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def files(rows, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rows")
-    for number, part in enumerate(np.array_split(rows, [7000, 19_000])):
-        vector = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), D)
-        pq.write_table(pa.table({"v": vector}), folder / f"{number}.parquet", row_group_size=3000)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_digits().data[:200]
+K = 20
 
 
 def same(one, other):
@@ -191,14 +157,6 @@ def test_an_address_where_nobody_is_says_so(cluster, rows, monkeypatch):
 LEARN = {"embedding_dim": 8, "teacher_dim": 16, "batch_size": 20, "encoder": "linear", "epochs": 1, "random_state": 0}
 
 
-@pytest.fixture(scope="module")
-def ray_server(cluster, tmp_path_factory):
-    on = ("--engine", "ray", "--ray-address", cluster.address, "--ray-workers", "2")
-    server = Server(tmp_path_factory.mktemp("server") / "data", *on).start()
-    yield server
-    assert server.stop() == 0
-
-
 def test_a_servers_training_by_ray_train_is_what_one_process_learns_that_takes_as_many_batches(ray_server, digits):
     data = ray_server.upload(digits.astype(np.float32))
     asked = {name: LEARN[name] for name in ("embedding_dim", "batch_size", "encoder", "epochs", "random_state")}
@@ -281,7 +239,10 @@ def test_errors_and_stops_of_a_training_on_the_cluster_are_ours(cluster, digits)
     long = fc.SelfTaughtLearner(**LEARN | {"epochs": 10_000})
     with progress.listening(stop), pytest.raises(OperationCancelledError, match="enough"):
         distributed.train(long, digits, n_workers=2, threads=1)
-    assert not train_workers()
+    end = time.monotonic() + 10
+    while own_workers("RayTrainWorker"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
     assert not hasattr(long, "encoder_")
 
 
@@ -293,8 +254,8 @@ def test_a_training_that_loses_a_worker_goes_on_from_its_checkpoint_to_the_same_
     def kill(told):
         epochs.extend([int(told.message.split(" ")[1])] if told.message.startswith("epoch ") else [])
         if epochs and epochs[-1] > 60 and not killed:
-            killed.extend(train_workers())
-            killed[-1].kill()
+            killed.extend(own_workers("RayTrainWorker"))
+            os.kill(killed[-1], signal.SIGKILL)
 
     on = {"n_workers": 2, "threads": 1}
     with progress.listening(kill):
@@ -307,10 +268,6 @@ def test_a_training_that_loses_a_worker_goes_on_from_its_checkpoint_to_the_same_
     assert np.array_equal(learner.transform(digits), whole.transform(digits))
     with pytest.raises(PreconditionError, match="processes"):
         fc.SelfTaughtLearner(**options).fit(digits, checkpoint=tmp_path)
-
-
-def train_workers():
-    return [one for one in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(one.info["cmdline"] or [])]
 
 
 @pytest.mark.full

@@ -146,7 +146,7 @@ class Worker:
         heartbeat.start()
         try:
             work = Work(self._folder, self._store, self._catalog, record, self._settings)
-            with progress.listening(heartbeat.listen):
+            with progress.listening(heartbeat.listen, check=heartbeat.check):
                 heartbeat.check()
                 if self._compiling():
                     progress.report(progress.NOTICE, 0, 1, COMPILING)

@@ -101,8 +101,9 @@ def kmeans_batch(
         if done.all():
             break
     away = found.distances if each is None else found.distances * each
-    results = there.take(kept, "centers"), found.labels, away.sum(1), there.take(count, "n_iter")
-    return BatchFit(*map(there.back, results), found.backend)
+    centers, counts = there.take(kept, "centers"), there.take(count, "n_iter")
+    labels, inertia = there.back(found.labels), there.back(away.sum(1))
+    return BatchFit(there.back(centers), labels, inertia, there.back(counts), found.backend)
 
 
 class _Here:

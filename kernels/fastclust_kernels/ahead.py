@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import re
 import subprocess
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,9 @@ def _kernels(module: str) -> dict[str, Any]:
 def compiled(module: str, name: str, architecture: str, *, sass: bool = False) -> dict[str, Any]:
     """Return what the assembler says of one kernel."""
     import triton
+    from triton import knobs
     from triton.backends.compiler import GPUTarget
+    from triton.backends.nvidia.compiler import get_ptxas
     from triton.compiler import ASTSource
 
     kernel, types, constants, options = _kernels(module)[name]
@@ -58,32 +62,29 @@ def compiled(module: str, name: str, architecture: str, *, sass: bool = False) -
         if each not in constants and (types[each].startswith("*") or types[each].endswith(":16"))
     }
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
-    made = triton.compile(source, target=GPUTarget("cuda", number, 32), options=dict(options))
+    log = io.StringIO()
+    # Triton's own assembler run, with its options, tells what it made; from its cache it would tell nothing.
+    with knobs.nvidia.scope(), knobs.compilation.scope(), redirect_stdout(log):
+        knobs.nvidia.dump_ptxas_log = knobs.compilation.always_compile = True
+        made = triton.compile(source, target=GPUTarget("cuda", number, 32), options=dict(options))
     found = {"operation": module, "kernel": name, "architecture": architecture, "shared_bytes": made.metadata.shared}
-    return found | _assembled(made.asm["ptx"], number, sass=sass)
+    counted = _counted(made.asm["cubin"], Path(get_ptxas(number).path).with_name("nvdisasm")) if sass else {}
+    return found | _told(log.getvalue()) | counted
 
 
-def _assembled(ptx: str, number: int, *, sass: bool) -> dict[str, int]:
-    from triton.backends.nvidia.compiler import get_ptxas
-
-    target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
-    assert target is not None
-    assembler = get_ptxas(number).path
-    with tempfile.TemporaryDirectory() as folder:
-        path, code = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
-        path.write_text(ptx, "utf-8")
-        command = [assembler, "-v", f"--gpu-name={target[1]}", str(path), "-o", str(code)]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr  # noqa: S603 - Triton's own
-        counted = _counted(code, Path(assembler).with_name("nvdisasm")) if sass else {}
-    registers = re.search(r"Used (\d+) registers", told)
-    spills = re.findall(r"(\d+) bytes spill (?:stores|loads)", told)
-    assert registers is not None
-    return {"registers": int(registers[1]), "spilled_bytes": sum(map(int, spills))} | counted
+def _told(log: str) -> dict[str, int]:
+    registers = re.search(r"Used (\d+) registers", log)
+    spills = re.findall(r"(\d+) bytes spill (?:stores|loads)", log)
+    assert registers is not None, log
+    return {"registers": int(registers[1]), "spilled_bytes": sum(map(int, spills))}
 
 
-def _counted(code: Path, disassembler: Path) -> dict[str, int]:
-    command = [str(disassembler), "--print-code", str(code)]
-    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - Triton's own
+def _counted(code: bytes, disassembler: Path) -> dict[str, int]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(code)
+        file.flush()
+        command = [str(disassembler), "--print-code", file.name]
+        listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - Triton's own
     return {name: len(pattern.findall(listing)) for name, pattern in _SASS.items()}
 
 

@@ -156,10 +156,10 @@ def _rows(
         flat = tensors.tensor(whole.reshape(_flat(whole.shape, field)), field, device, finite=finite)
         chosen = choose(operation, table, tensors.request_for(flat), backend)
         return flat.view(whole.shape), chosen.name, True
-    whole = arrays.to_numpy(value, field)
-    flat = checks.check_matrix(whole.reshape(_flat(whole.shape, field)), field, finite=finite)
-    chosen = choose(operation, table, Request("cpu", flat.dtype.name), backend)
-    return flat.reshape(whole.shape), chosen.name, False
+    array = arrays.to_numpy(value, field)
+    matrix = checks.check_matrix(array.reshape(_flat(array.shape, field)), field, finite=finite)
+    chosen = choose(operation, table, Request("cpu", matrix.dtype.name), backend)
+    return matrix.reshape(array.shape), chosen.name, False
 
 
 def _flat(shape: tuple[int, ...], field: str) -> tuple[int, int]:
@@ -170,6 +170,7 @@ def _flat(shape: tuple[int, ...], field: str) -> tuple[int, int]:
 
 def _of_each(value: Any, field: str, rows: Any, device: Any) -> Any:
     """One number for each row of each problem, integers for labels."""
+    found: Any
     if device is None:
         found = arrays.to_numpy(value, field)
         whole = found.dtype.kind in "iu"

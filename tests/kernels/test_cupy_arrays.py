@@ -9,7 +9,6 @@ import torch
 
 from fastclust_kernels import mahalanobis, tensors, update
 from fastclust_kernels.errors import InputError
-from fastclust_kernels.mahalanobis import device
 from tests.interpreting import loaded
 
 loaded()
@@ -50,6 +49,8 @@ def rows(n, d, seed=0):
 
 
 def test_kernels_get_the_very_memory_and_so_does_the_caller(monkeypatch):
+    from fastclust_kernels.mahalanobis import device  # as late as its callers: then it is made for the interpreter
+
     X, Y, seen = rows(5, 3), rows(7, 3, 1), []
     whole = device.pairs
 

@@ -227,15 +227,20 @@ def again_kernel(
         tl.store(rivals + place, tl.where(certain, rival, -1), mask=there)
 
 
-def _shape(width: int, product: Product) -> dict[str, int | bool]:
-    """Slices of wide rows, or whole rows."""
-    slices = width > product.whole
+def _shape(width: int, product: Product, whole: int) -> dict[str, int | bool]:
+    """Slices of rows wider than ``whole``, or whole rows."""
+    slices = width > whole
     return {"PARTS": product.parts, "SLICES": slices, "COLUMNS": product.slice if slices else width}
 
 
-def _launch(width: int, product: Product) -> dict[str, int]:
+def _launch(width: int, whole: int) -> dict[str, int]:
     """How deep loads run ahead."""
-    return {"num_warps": 8, "num_stages": 2 if product.whole // 4 < width <= product.whole else 3}
+    return {"num_warps": 8, "num_stages": 2 if whole // 4 < width <= whole else 3}
+
+
+def _whole(product: Product, kernel: object) -> int:
+    """Widest rows that stay whole: three best scores leave registers for half of them."""
+    return product.whole if kernel is screen_kernel else product.whole // 2
 
 
 def screen(
@@ -262,8 +267,8 @@ def screen(
         SECONDS=seconds is not None,
         ROWS=ROWS,
         CENTERS=CENTERS,
-        **_shape(width, product),
-        **_launch(width, product),
+        **_shape(width, product, _whole(product, screen_kernel)),
+        **_launch(width, _whole(product, screen_kernel)),
     )
 
 
@@ -283,14 +288,15 @@ def settle(
     copies, norms, losses = rows
     problems, padded, pitch = copies.shape
     width = pitch // product.parts
+    whole = _whole(product, again_kernel)
     workers = -(-_WORKERS[X.device.type] // problems)
     again_kernel[(problems * workers,)](
         *(copies, X.shape[1], padded, norms, losses, *split_centers, split_centers[0].shape[1], width, figures),
         *(open_rows, count, candidates[0], candidates[1], workers),
         ROWS=ROWS,
         CENTERS=CENTERS,
-        **_shape(width, product),
-        **_launch(width, product),
+        **_shape(width, product, whole),
+        **_launch(width, whole),
     )
     _triton_exact.decide(X, centers, labels, open_rows, count, candidates, 2 * workers)
 
@@ -317,7 +323,8 @@ def _compiled(
 ) -> tuple[object, dict[str, str], dict[str, int | bool], dict[str, int]]:
     product = PRODUCTS[name]
     types = _ARGUMENTS | dict.fromkeys(("copies", "center_copies"), "*fp32" if product.tf32 else "*fp16")
-    return kernel, types, _TILE | _shape(width, product) | constants, _launch(width, product)
+    whole = _whole(product, kernel)
+    return kernel, types, _TILE | _shape(width, product, whole) | constants, _launch(width, whole)
 
 
 #: For compiling ahead of time: kernel, types of its arguments, constants, options of the launch.

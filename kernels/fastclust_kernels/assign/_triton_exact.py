@@ -19,6 +19,8 @@ __all__ = ["KERNELS", "decide", "own"]
 
 #: Centres and columns of a tile of distances to all; rows and columns of one to given centres.
 _CENTERS, _COLUMNS, _OWN_ROWS, _OWN_COLUMNS = 64, 32, 16, 64
+#: With four warps numbers spill.
+_SETTLING = {"num_warps": 8}
 
 
 @triton.jit
@@ -105,6 +107,7 @@ def decide(
         *(X, n, centers, centers.shape[1], d, open_rows, count, candidates[0], candidates[1], labels, workers),
         CENTERS=_CENTERS,
         COLUMNS=_COLUMNS,
+        **_SETTLING,
     )
 
 
@@ -124,6 +127,6 @@ _ARGUMENTS = {
 }
 #: For compiling ahead of time: kernel, types of its arguments, constants, options of the launch.
 KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int | bool], dict[str, int]]] = {
-    "settle": (settle_kernel, _ARGUMENTS, {"CENTERS": _CENTERS, "COLUMNS": _COLUMNS}, {}),
+    "settle": (settle_kernel, _ARGUMENTS, {"CENTERS": _CENTERS, "COLUMNS": _COLUMNS}, _SETTLING),
     "own": (own_kernel, _ARGUMENTS, {"BLOCK": _OWN_ROWS, "COLUMNS": _OWN_COLUMNS}, {}),
 }

@@ -33,7 +33,7 @@ class Product(NamedTuple):
 PRODUCTS = {
     "half": Product(tf32=False, parts=1, whole=256, slice=64),
     "tf32": Product(tf32=True, parts=1, whole=128, slice=32),
-    "split": Product(tf32=False, parts=2, whole=128, slice=32),
+    "split": Product(tf32=False, parts=2, whole=64, slice=32),
 }
 
 

@@ -21,6 +21,8 @@ __all__ = ["KERNELS", "added"]
 
 #: Rows that are added together, and columns of a program; segments that are added together.
 _ROWS, _COLUMNS, _SEGMENTS = 32, 64, 16
+#: With four warps numbers spill.
+_LAUNCH = {"num_warps": 8}
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -99,6 +101,7 @@ def added(
         SEGMENT=SEGMENT,
         ROWS=_ROWS,
         COLUMNS=_COLUMNS,
+        **_LAUNCH,
     )
     combine_kernel[(k, columns)](
         d, first_segments, partial, partial_totals, sums, totals, SEGMENTS=_SEGMENTS, COLUMNS=_COLUMNS
@@ -121,7 +124,7 @@ KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int | bool], dict[
             segment_kernel,
             _ARGUMENTS,
             {"WEIGHTED": weighted, "SEGMENT": SEGMENT, "ROWS": _ROWS, "COLUMNS": _COLUMNS},
-            {},
+            _LAUNCH,
         )
         for weighted in (False, True)
     },

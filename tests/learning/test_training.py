@@ -185,7 +185,8 @@ def test_mined_pairs_do_not_spoil_what_they_were_mined_from(digits, objective):
     start /= np.linalg.norm(start, axis=1, keepdims=True)
     assert recall_at_k(found, labels) >= max(0.96, recall_at_k(start, labels) - 0.005)
     assert mean_average_precision_at_r(found, labels) > mean_average_precision_at_r(start, labels)
-    assert learner.loss_curve_[-1] < learner.loss_curve_[0]
+    # One epoch's mean is of few triplets: from epoch to epoch it goes up and down by .01, halves of a run by less.
+    assert np.mean(learner.loss_curve_[3:]) < np.mean(learner.loss_curve_[:3])
     wide = SelfTaughtLearner("auto", 80, **options | {"epochs": 1}).fit(rows).transform(rows)
     assert wide.std(axis=0).min() > 0  # of 64 components: no column is empty
 

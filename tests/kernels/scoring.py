@@ -39,7 +39,7 @@ def scored(X, centers, name):
         THREE=False,
         ROWS=_triton.ROWS,
         CENTERS=_triton.CENTERS,
-        **_triton._shape(width, product),
+        **_triton._shape(width, product, product.whole),
     )
     sizes = X.double().norm(dim=1) * centers.double().norm(dim=1).amax() + figures[2].double()
     kept = slice(len(X))

@@ -103,7 +103,8 @@ def kmeans_batch(
     away = found.distances if each is None else found.distances * each
     centers, counts = there.take(kept, "centers"), there.take(count, "n_iter")
     labels, inertia = there.back(found.labels), there.back(away.sum(1))
-    return BatchFit(there.back(centers), labels, inertia, there.back(counts), found.backend)
+    name = backend if backend == "cuda" else found.backend
+    return BatchFit(there.back(centers), labels, inertia, there.back(counts), name)
 
 
 class _Here:
@@ -138,7 +139,8 @@ class _There(_Here):
         return tensors.vector(value, field, self._kind.device)
 
     def host(self, value: Any) -> Any:
-        return value.cpu().numpy()
+        # NumPy has no bfloat16.
+        return (value.float() if value.dtype.is_floating_point and value.dtype.itemsize < 4 else value).cpu().numpy()
 
     def back(self, value: Any) -> Any:
         return self._kind.back(value)
@@ -147,5 +149,5 @@ class _There(_Here):
         return "float32" if rows.dtype.is_floating_point and rows.dtype.itemsize <= 4 else "float64"
 
     def variances(self, rows: Any) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = rows.double().var(dim=1, correction=0).mean(dim=1).cpu().numpy()
-        return found
+        # One problem at a time: a copy in float64 of all would be more than the rows.
+        return np.array([float(each.double().var(dim=0, correction=0).mean()) for each in rows])

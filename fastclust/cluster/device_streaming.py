@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceStreamedRows", "fits_there", "streams_there"]
 
-#: Share of a GPU's memory that rows may take: beside them stand a copy in half precision and lists of their size. It is
-#: of all memory, not of what is free: which way rows go decides the last bits, and must not differ between two fits.
-_SHARE = 0.3
+#: Share of a GPU's memory that rows may take with what stands beside them. It is of all memory, not of what is free:
+#: which way rows go decides the last bits, and must not differ between two fits.
+_SHARE = 0.6
+#: Bytes a row beside those of its numbers and their copy: labels, bounds, lists, and their sorting.
+_LISTS = 40
 #: Share of the host's memory that rows of a file may take on their way, where it was not said what they may.
 _HOST_SHARE = 0.125
 #: Bytes of a block; there are two on the device, and what works on one takes about as much again.
@@ -44,19 +46,22 @@ _BLOCK_BYTES = 1 << 26
 def streams_there(X: Any, device: torch.device) -> bool:
     """Whether rows of the host go to the device block by block: a matter of sizes alone, the same at each fit."""
     if isinstance(X, RowSource) and not X.in_memory:
-        row_bytes = X.shape[0] * X.shape[1] * floating(X.dtype).itemsize
+        itemsize = floating(X.dtype).itemsize
+        row_bytes = X.shape[0] * X.shape[1] * itemsize
         if row_bytes > (host_memory() * _HOST_SHARE if X.memory is None else X.memory // 2):
             return True
-        return not fits_there(row_bytes, device)
+        return not fits_there(X.shape, itemsize, device)
     if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind != "f":
         # Is there already, or is looked at first.
         return False
-    return not fits_there(X.nbytes, device)
+    return not fits_there(X.shape, X.itemsize, device)
 
 
-def fits_there(row_bytes: int, device: torch.device) -> bool:
-    """Whether rows of so many bytes in all are to lie on the device at once."""
-    return device.type != "cuda" or row_bytes <= _SHARE * torch.cuda.get_device_properties(device).total_memory
+def fits_there(shape: tuple[int, int], itemsize: int, device: torch.device) -> bool:
+    """Whether rows ``[n, d]`` are to lie on the device at once, with the largest copy that a screen makes of them."""
+    n, d = shape
+    row = d * itemsize + 4 * max(16, min(2 * d, d + 63)) + _LISTS
+    return device.type != "cuda" or n * row <= _SHARE * torch.cuda.get_device_properties(device).total_memory
 
 
 def host_memory() -> int:

@@ -71,10 +71,10 @@ class KMeans(Centers):
         rows with products that know their error; ``certified_fraction_`` says which share that decided. "certified",
         "tf32" and "split" promise the same labels as "exact": float64 decides the rest. "certified" screens in float16;
         "tf32" in tf32, as precise, for rows of which some numbers are so small beside the largest that float16 loses
-        them; "split" in three products of high and low halves, thirty times as precise, where many rows lie between
-        centres. These two keep a copy of 4 bytes a number instead of 2. "half" promises less: it leaves it at the
-        screen of "certified", and the label of a row that is left open is one of those that half precision cannot tell
-        apart.
+        them; "split" in three products of high and low halves (54 times as precise at 64 columns, 6 at 768), where many
+        rows lie between centres. These two keep a copy of 4 bytes a number instead of 2. "half" promises less: it
+        leaves it at the screen of "certified", and the label of a row that is left open is one of those that half
+        precision cannot tell apart.
     backend
         "auto", "numba", "triton" (a CUDA GPU; rows may be torch or CuPy arrays there), "cuda" (the same with sums in
         CUDA C++, through CuPy) or "reference"; for CSR rows "auto" or "scipy". "auto" takes a GPU kernel only for rows

@@ -371,7 +371,9 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         if not isinstance(self.random_state, Integral):
             raise InputError("random_state", repr(self.random_state), "an integer, for a checkpoint")
         params = {name: said(value) for name, value in {**self.get_params(deep=False), **more}.items()}
-        return Checkpoint(folder, {"rows": said(inputs.rows), "views": said(inputs.views), **params})
+        # What is kept of a mined epoch goes by the anchors: another way to mine has others.
+        mining = {} if self.objective == "self_taught" else {"mining": "2"}
+        return Checkpoint(folder, {"rows": said(inputs.rows), "views": said(inputs.views), **mining, **params})
 
     def _plan(self, n_rows: int, seed: int, epochs: int | str | None = None, objective: str | None = None) -> Plan:
         n_nearest = min(self.n_nearest, n_rows)

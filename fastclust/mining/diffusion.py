@@ -49,9 +49,14 @@ def manifold_similarity(
 
 
 def steps_for(rows: int, anchors: int, iterations: int | str) -> int:
-    """Return the iterations of conjugate gradients; for "auto" 20, or 0 where :func:`inverse` is quicker."""
-    if not isinstance(iterations, str):
+    """Return the iterations of conjugate gradients; for "auto" 20, or 0 where :func:`inverse` is quicker.
+
+    Raises InputError for anything else than "auto" or 1 and more.
+    """
+    if not isinstance(iterations, str) and iterations >= 1:
         return iterations
+    if iterations != "auto":
+        raise InputError("iterations", repr(iterations), '"auto", or 1 and more')
     return 0 if rows <= _DENSE and anchors >= _MANY * rows else _ITERATIONS
 
 

@@ -63,6 +63,17 @@ def test_labels_belong_to_the_centers_and_an_empty_cluster_stays(backend):
         assert float(fit.inertia[problem]) == pytest.approx(least.sum())
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_rows_of_other_kinds_are_taken_with_their_own_rows_for_centers(kind):
+    X = torch.from_numpy(problems(2, 30, 3, 2)).to(kind)
+    fit = fc.kmeans_batch(X, X[:, :2], backend="triton")
+    assert fit.centers.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
+    for problem in range(2):
+        expected, least = oracle(X[problem].double().numpy(), fit.centers[problem].double().numpy())
+        assert np.array_equal(fit.labels[problem], expected)
+        assert float(fit.inertia[problem]) == pytest.approx(least.sum())
+
+
 def test_what_cannot_be_is_refused():
     X = problems(2, 10)
     for named, words in (

@@ -94,8 +94,10 @@ def test_what_is_free_decides_nothing(monkeypatch, tmp_path):
         for module in (limits, streaming):
             monkeypatch.setattr(module, "memory_of", lambda source, free=free: source.memory or free // 4)
         blocks.add(device_streaming.DeviceStreamedRows(rows, Space(), None, "triton").block)
-        for there, here in ((4, 8), (3, 8), (4, 7)):
-            sizes |= {"gpu": there * X.nbytes, "host": here * X.nbytes}
+        # Rows, a copy of at most twice as many numbers of 4 bytes (16 at least), and 40 bytes a row: .6 of the GPU.
+        needed = len(X) * (4 * X.shape[1] + 4 * max(16, 2 * X.shape[1]) + 40) / 0.6
+        for there, here in ((1.001, 8), (0.999, 8), (1.001, 7)):
+            sizes |= {"gpu": there * needed, "host": here * X.nbytes}
             found.append([device_streaming.streams_there(each, gpu) for each in (X, rows, told, less)])
     assert found[:3] == found[3:]
     assert found[0] == [False, False, False, True]

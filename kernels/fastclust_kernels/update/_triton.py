@@ -34,7 +34,7 @@ def segment_kernel(
     segment = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     owner = tl.load(owners + segment)
-    inside = segment - tl.load(first_segments + owner)
+    inside = (segment - tl.load(first_segments + owner)).to(tl.int64)
     # The last programs have no segment: there may be fewer than there is room for.
     begin = tl.minimum(tl.load(starts + owner) + inside * SEGMENT, n)
     end = tl.minimum(begin + SEGMENT, tl.load(starts + owner + 1))

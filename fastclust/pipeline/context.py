@@ -38,10 +38,18 @@ class Trainer(Protocol):
         """What is learned depends on, such as the number of workers."""
 
     def fit(self, learner: SelfTaughtLearner, rows: Any, checkpoint: Path) -> None:
-        """Do what ``learner.fit(rows)`` does."""
+        """Do what ``learner.fit(rows)`` does, with its shapes and dtypes: rows ``[n, d]``, or images ``[n, h, w, c]``.
+
+        State is kept in the folder ``checkpoint``, from which it goes on. Raises what ``fit`` does, and
+        UnavailableError where what trains is lost.
+        """
 
     def fine_tune(self, learner: SelfTaughtLearner, rows: Any, labels: NDArray[Any], checkpoint: Path) -> None:
-        """Do what ``learner.fine_tune(rows, labels)`` does."""
+        """Do what ``learner.fine_tune(rows, labels)`` does, with its shapes and dtypes: integers ``[n]`` for labels.
+
+        State is kept in the folder ``checkpoint``, from which it goes on. Raises what ``fine_tune`` does, and
+        UnavailableError where what trains is lost.
+        """
 
 
 @dataclass

@@ -20,7 +20,7 @@ __all__ = ["Address", "ClusterTrainer", "Engine", "Workers", "cluster_of", "trai
 
 Engine = Annotated[str, typer.Option(help="local, or ray: on a cluster.")]
 Address = Annotated[
-    str | None, typer.Option(help="Of the Ray cluster, host:port or auto; one is started here if not given.")
+    str | None, typer.Option(help="Of the Ray cluster, host:port; without it one that Ray finds, else a local one.")
 ]
 Workers = Annotated[int | None, typer.Option(help="Workers on the cluster; one a node.")]
 

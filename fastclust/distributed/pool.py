@@ -51,7 +51,7 @@ class Workers(Protocol):
 
 
 def open_workers(make: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], address: str | None) -> Workers:
-    """Start one worker for each of ``arguments``: on the cluster at ``address``, a local one for None, or "here"."""
+    """Start one for each of ``arguments``: on the cluster at ``address``, one that Ray finds or starts, or "here"."""
     return Here(make, arguments) if address == HERE else Pool(make, arguments, address)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastclust import progress
+from fastclust import __version__, progress
 from fastclust.artifacts import load_model, save_model
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def in_parts(
     """Return numbers and distances ``[n, k]`` of all rows of ``engine``: what ``search`` gives for each part of them.
 
     Parts that an earlier call with the same rows left in ``folder`` are read; each of the others is on disk, under a
-    name that tells the rows and what was ``asked`` of them, before the next one is begun.
+    name that tells the rows, what was ``asked`` of them and our version, before the next one is begun.
     """
     rows = engine.rows
-    digest = hashlib.blake2b(repr((asked, rows.shape, rows.dtype.str, ROWS)).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((__version__, asked, rows.shape, rows.dtype.str, ROWS)).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(rows).data)
     found: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     for start in range(0, len(rows), ROWS):

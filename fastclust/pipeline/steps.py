@@ -152,10 +152,11 @@ def _learn(context: RunContext) -> Outcome:
             learner.fine_tune(rows, training.labels)
         else:
             trainer.fine_tune(learner, rows, training.labels, _state(context, notes, context.train_key, trainer.about))
-            shutil.rmtree(context.path / _TRAINING, ignore_errors=True)
         notes["fine_tuned_with"] = int((training.labels >= 0).sum())
     save_array(context.path / "embedding.npy", learner.transform(rows))
     learner.save(context.path / "learner.safetensors")
+    # Not before: whoever is stopped on the way goes on from there.
+    shutil.rmtree(context.path / _TRAINING, ignore_errors=True)
     return Outcome(["embedding.npy", "learner.safetensors"], notes)
 
 

@@ -47,3 +47,23 @@ def test_what_trains_elsewhere_is_asked_once_and_again_only_for_another_training
     fc.run(rows, tmp_path / "there", trainer=other, **PARAMS)
     assert [name for name, _ in other.calls] == ["fit"]
     assert len({checkpoint for _, checkpoint in there.calls + other.calls}) == 3
+
+
+@pytest.mark.parametrize("stopped", ["fit", "fine_tune"])
+def test_a_training_that_was_stopped_is_gone_on_with_in_its_own_folder(rows, tmp_path, monkeypatch, stopped):
+    there, wanted = Elsewhere(), PARAMS | {"train_labels": np.arange(80) % 2}
+    # Learned, and stopped before that was saved: by its save, or by what comes between.
+    with monkeypatch.context() as patched:
+        patched.setattr(fc.SelfTaughtLearner, "save" if stopped == "fit" else "transform", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            fc.run(rows, tmp_path / "run", trainer=there, **wanted)
+    name, folder = there.calls[-1]
+    assert name == stopped
+    assert any(folder.iterdir())
+    fc.run(rows, tmp_path / "run", trainer=there, **wanted)
+    assert there.calls.count((stopped, folder)) == 2
+    assert not (tmp_path / "run/training.state").exists()
+
+
+def _stop(*_, **__):
+    raise KeyboardInterrupt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -82,33 +81,67 @@ def kmeans_batch(
     there = _There(X) if tensors.wanted(backend, X) else _Here()
     rows, each = there.take(X, "X"), None if sample_weight is None else there.take(sample_weight, "sample_weight")
     # CUDA C++ has sums only.
-    nearest = partial(assign_batch, rows, backend="triton" if backend == "cuda" else backend)
-    found = nearest(centers)
-    if each is not None and (tuple(each.shape) != tuple(found.labels.shape) or not bool((each >= 0).all())):
-        raise InputError("sample_weight", f"shape {tuple(each.shape)}", f"{tuple(found.labels.shape)}, none negative")
+    found = assign_batch(rows, centers, backend="triton" if backend == "cuda" else backend)
+    labels, nearest = found.labels, there.nearest(rows, found.backend)
+    if each is not None and (tuple(each.shape) != tuple(labels.shape) or not bool((each >= 0).all())):
+        raise InputError("sample_weight", f"shape {tuple(each.shape)}", f"{tuple(labels.shape)}, none negative")
     kept = there.host(there.take(centers, "centers")).astype(there.dtype(rows))
     limit = tol * there.variances(rows)
     done, count = np.zeros(len(kept), bool), np.zeros(len(kept), np.int64)
     for _ in range(max_iter):
-        gathered = update_batch(rows, found.labels, kept.shape[1], weights=each, backend=backend)
+        gathered = update_batch(rows, labels, kept.shape[1], weights=each, backend=backend)
         sums, total = there.host(gathered.sums), there.host(gathered.weights)[:, :, None]
         means = np.where(total > 0, sums / np.where(total > 0, total, 1.0), kept).astype(kept.dtype)
         shift = ((means.astype(np.float64) - kept) ** 2).sum(axis=(1, 2))
         kept = np.where(done[:, None, None], kept, means)
         count += ~done
-        before, found = found.labels, nearest(there.take(kept, "centers"), check_finite=False)
-        done = done | (shift <= limit) | there.host((before == found.labels).all(1))
+        before, labels = labels, nearest.step(there.take(kept, "centers"))
+        done = done | (shift <= limit) | there.host((before == labels).all(1))
         if done.all():
             break
-    away = found.distances if each is None else found.distances * each
-    centers, counts = there.take(kept, "centers"), there.take(count, "n_iter")
-    labels, inertia = there.back(found.labels), there.back(away.sum(1))
-    name = backend if backend == "cuda" else found.backend
-    return BatchFit(there.back(centers), labels, inertia, there.back(counts), name)
+    ended = there.take(kept, "centers")
+    away = nearest.distances(ended, labels) if each is None else nearest.distances(ended, labels) * each
+    took, name = there.take(count, "n_iter"), backend if backend == "cuda" else found.backend
+    return BatchFit(there.back(ended), there.back(labels), there.back(away.sum(1)), there.back(took), name)
+
+
+class _Nearest:
+    """Labels for centres that move; distances to those of the last step."""
+
+    def __init__(self, rows: Any, backend: str) -> None:
+        self._rows, self._backend = rows, backend
+
+    def step(self, centers: Any) -> Any:
+        found = assign_batch(self._rows, centers, backend=self._backend, check_finite=False)
+        self._distances = found.distances
+        return found.labels
+
+    def distances(self, centers: Any, labels: Any) -> Any:
+        del centers, labels
+        return self._distances
+
+
+class _NearestThere(_Nearest):
+    """The same where rows are made ready for the screen once; distances only where they are asked for."""
+
+    def __init__(self, rows: Any, backend: str) -> None:
+        from fastclust_kernels.assign.device import DeviceAssignment
+
+        super().__init__(rows, backend)
+        self._moving = DeviceAssignment(rows if rows.dtype.is_floating_point else rows.double())
+
+    def step(self, centers: Any) -> Any:
+        return self._moving.step(centers).clone()
+
+    def distances(self, centers: Any, labels: Any) -> Any:
+        return self._moving.distances(centers, labels)
 
 
 class _Here:
     """Arrays in host memory."""
+
+    def nearest(self, rows: Any, backend: str) -> _Nearest:
+        return _Nearest(rows, backend)
 
     def take(self, value: Any, field: str) -> Any:
         return arrays.to_numpy(value, field)
@@ -134,6 +167,9 @@ class _There(_Here):
 
     def __init__(self, X: Any) -> None:
         self._kind = tensors.Kind(X)
+
+    def nearest(self, rows: Any, backend: str) -> _Nearest:
+        return _NearestThere(rows, backend)
 
     def take(self, value: Any, field: str) -> Any:
         return tensors.vector(value, field, self._kind.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 import time
@@ -97,18 +98,22 @@ class Attempts:
 
     def _end(self, thread: threading.Thread) -> None:
         """Until a stopped training has ended: end the actor that has its workers, as soon as there is one."""
+        from ray.exceptions import RayError
+
         leader: Any = None
         since = 0.0
-        while thread.is_alive() and self._ray.is_initialized():
-            found = self._ray.get(self._board.stop.remote())
-            if leader is None and found is not None:
-                leader, since = found, time.monotonic()
-                leader.abort.remote()
-            if leader is not None and time.monotonic() - since > _FORCE:
-                self._ray.kill(leader)
-            thread.join(_LOOK)
-        if self._ray.is_initialized():
-            self._ray.kill(self._board)
+        # Without the board, or with Ray shut down meanwhile, nobody can be told any more: Ray ends what is left.
+        with contextlib.suppress(RayError):
+            while thread.is_alive() and self._ray.is_initialized():
+                found = self._ray.get(self._board.stop.remote())
+                if leader is None and found is not None:
+                    leader, since = found, time.monotonic()
+                    leader.abort.remote()
+                if leader is not None and time.monotonic() - since > _FORCE:
+                    self._ray.kill(leader)
+                thread.join(_LOOK)
+            if self._ray.is_initialized():
+                self._ray.kill(self._board)
 
     def _pass_on(self, record: Any) -> None:
         """Pass on what was told. Raises what who hears it raises, and what :func:`progress.check` does."""

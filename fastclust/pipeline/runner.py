@@ -93,6 +93,8 @@ def run(
     """
     asked = _params(params)
     wanted = _plan(steps)
+    if trainer is not None and not any(step.trains for step in wanted):
+        raise InputError("trainer", "one, with steps that learn nothing", "None, or learn among the steps")
     data = open_source(source, labels)
     checked = asked.for_rows(data.n_rows)
     # Here and not where they are used: learning, which comes first, takes minutes.

@@ -46,6 +46,7 @@ def send(number, processes):
 def busy(name):
     """Have the workers of a class be at a call that does not end."""
     found = own_workers(name)
+    assert found, name
     send(signal.SIGSTOP, found)
     try:
         yield
@@ -132,6 +133,7 @@ def test_a_training_whose_server_worker_is_killed_goes_on_to_the_same_bits(ray_s
     ray_server.wait_until(job, lambda state: epoch(state) >= 40)
     before = {name: set(own_workers(name)) for name in ("RayTrainWorker", "TrainController", "Cleaner")}
     assert len(before["RayTrainWorker"]) == 2
+    assert before["TrainController"]
     ray_server.worker().kill()
     began = time.monotonic()
     until(lambda: not any(old & set(own_workers(name)) for name, old in before.items()), FREE)

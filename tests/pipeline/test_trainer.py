@@ -5,6 +5,7 @@ import pytest
 
 import fastclust as fc
 from fastclust.artifacts import load_array
+from fastclust.errors import InputError
 
 PARAMS = {"encoder": "linear", "embedding_dim": 4, "epochs": 1, "steps": ["learn"]}
 
@@ -63,6 +64,12 @@ def test_a_training_that_was_stopped_is_gone_on_with_in_its_own_folder(rows, tmp
     fc.run(rows, tmp_path / "run", trainer=there, **wanted)
     assert there.calls.count((stopped, folder)) == 2
     assert not (tmp_path / "run/training.state").exists()
+
+
+def test_a_trainer_for_nothing_is_refused(rows, tmp_path):
+    with pytest.raises(InputError, match="learn nothing"):
+        fc.run(rows, tmp_path / "run", trainer=Elsewhere(), steps=["clusters"])
+    assert not (tmp_path / "run").exists()
 
 
 def _stop(*_, **__):

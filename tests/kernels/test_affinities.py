@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastclust_kernels.errors import InputError
+from fastclust_kernels.tsne import affinities
 from fastclust_kernels.tsne.affinities import conditional, joint, uniform
 
 
@@ -42,6 +43,24 @@ def test_joint_affinities_are_opentsnes():
     assert abs(ours - theirs).max() < 1e-5 * theirs.max()
     assert ours.nnz == theirs.nnz
     assert abs(ours - ours.T).max() == 0
+    assert ours.has_sorted_indices
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n=st.integers(1, 40), k=st.integers(1, 9), rows=st.integers(1, 50), most=st.integers(1, 9), seed=st.integers(0, 99)
+)
+def test_joint_affinities_are_the_mean_of_both_directions(n, k, rows, most, seed):
+    rng = np.random.default_rng(seed)
+    indices, given_values = rng.integers(0, n, (n, k)), rng.random((n, k)).astype(np.float32) + 0.1
+    expected = np.zeros((n, n))
+    np.add.at(expected, (np.repeat(np.arange(n), k), indices.ravel()), given_values.ravel())
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(affinities, "_RANGE", rows)
+        changed.setattr(affinities, "_RANGES", most)
+        ours = joint(indices, given_values)
+    np.testing.assert_allclose(ours.toarray(), (expected + expected.T) / 2 / expected.sum(), rtol=1e-5)
+    assert ours.nnz == np.count_nonzero(expected + expected.T)
     assert ours.has_sorted_indices
 
 

@@ -16,6 +16,8 @@ __all__ = ["Affinities", "entropy", "pull", "reordered", "spread_cost"]
 
 #: Rows of a task.
 _ROWS = 256
+#: Entries of a task that goes through all of them.
+_ENTRIES = 65_536
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
@@ -48,8 +50,9 @@ def pull(P: Affinities, Y: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def entropy(P: Affinities) -> tuple[float, float]:
     """``sum p`` and ``sum p log p``, in float64."""
-    p = P.values[P.values > 0].astype(np.float64)
-    return float(p.sum()), float((p * np.log(p)).sum())
+    sums = np.empty((2, -(-len(P.values) // _ENTRIES)))
+    _entropy(P.values, sums)
+    return float(sums[0].sum()), float(sums[1].sum())
 
 
 def spread_cost(P: Affinities, Y: NDArray[np.float32]) -> float:
@@ -87,6 +90,18 @@ def _pull(pointers, indices, values, Y, forces):  # type: ignore[no-untyped-def]
         forces[i, 0] = fx
         forces[i, 1] = fy
         forces[i, 2] = fz
+
+
+@numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
+def _entropy(values, sums):  # type: ignore[no-untyped-def]
+    for block in numba.prange(sums.shape[1]):
+        mass, total = 0.0, 0.0
+        for k in range(np.int64(block) * _ENTRIES, min(len(values), (np.int64(block) + 1) * _ENTRIES)):  # type: ignore[call-overload]
+            p = np.float64(values[k])
+            if p > 0:
+                mass += p
+                total += p * np.log(p)
+        sums[0, block], sums[1, block] = mass, total
 
 
 @numba.njit(parallel=only_loops(), cache=True, error_model="numpy")

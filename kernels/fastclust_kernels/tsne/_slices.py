@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fastclust_kernels.tsne._pull import Affinities
 
-__all__ = ["Slices", "pull_together", "sliced"]
+__all__ = ["Slices", "pull_together", "sliced", "spread_cost_together"]
 
 #: Rows within which those of like length are put in one slice: few, so that they stay near in memory.
 _WINDOW = 1024
@@ -70,6 +70,13 @@ def pull_together(P: Slices, Y: NDArray[np.float32]) -> NDArray[np.float32]:
     return forces
 
 
+def spread_cost_together(P: Slices, Y: NDArray[np.float32]) -> float:
+    """``sum p_ij log(1 + |y_i - y_j|^2)``, in float64."""
+    sums = np.empty((len(P.starts) - 1 + _TOGETHER - 1) // _TOGETHER)
+    _cost(*P, Y, sums)
+    return float(sums.sum())
+
+
 @numba.njit(parallel=only_loops(), cache=True)
 def _fill(pointers, indices, values, order, place, rows, starts, new_indices, new_values):  # type: ignore[no-untyped-def]
     n = len(order)
@@ -98,3 +105,20 @@ def _pull(rows, starts, indices, values, points, Y, forces):  # type: ignore[no-
                 row = np.int64(rows[s * LANES + lane])
                 if row < n:
                     forces[row, 0], forces[row, 1] = sums[0, lane], sums[1, lane]
+
+
+@numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
+def _cost(rows, starts, indices, values, Y, sums):  # type: ignore[no-untyped-def]
+    count = len(starts) - 1
+    for task in numba.prange(len(sums)):
+        total = 0.0
+        for s in range(np.int64(task) * _TOGETHER, min(count, (np.int64(task) + 1) * _TOGETHER)):  # type: ignore[call-overload]
+            for k in range(starts[s], starts[s + 1]):
+                for lane in range(LANES):
+                    value = values[k * LANES + lane]
+                    if value > 0:
+                        row, other = rows[s * LANES + lane], indices[k * LANES + lane]
+                        x = np.float64(Y[row, 0]) - np.float64(Y[other, 0])
+                        y = np.float64(Y[row, 1]) - np.float64(Y[other, 1])
+                        total += value * np.log1p(x * x + y * y)
+        sums[task] = total

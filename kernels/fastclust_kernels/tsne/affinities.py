@@ -20,6 +20,10 @@ __all__ = ["conditional", "joint", "uniform"]
 
 #: Newton steps, each of which halves its bracket at least every other time; 8 are usual.
 _STEPS = 200
+#: Rows that are named, of a task that transposes, so that their places stay near in memory; but at most so many tasks,
+#: for each of them goes through all rows.
+_RANGE = 32_768
+_RANGES = 64
 #: Of the entropy, in nats.
 _TOLERANCE = 1e-9
 
@@ -63,10 +67,14 @@ def joint(indices: NDArray[Any], conditionals: NDArray[np.float32]) -> Any:
     sorted_indices, sorted_values = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     with parallel_launch():
         _sort_rows(indices, conditionals, sorted_indices, sorted_values)
+        limits = np.linspace(0, n, min(_RANGES, -(-n // _RANGE)) + 1).astype(np.int32)
         starts = np.zeros(n + 1, np.int64)
-        np.cumsum(np.bincount(sorted_indices.ravel(), minlength=n), out=starts[1:])
-        sources, mirrored = np.empty(n * k, np.int32), np.empty(n * k, np.float32)
-        _transpose(sorted_indices, sorted_values, starts[:-1].copy(), sources, mirrored)
+        _count(sorted_indices, limits, starts[1:])
+        np.cumsum(starts, out=starts)
+        # Side by side: one place in memory for both.
+        pairs = np.empty((n * k, 2), np.int32)
+        sources, mirrored = pairs[:, 0], pairs.view(np.float32)[:, 1]
+        _transpose(sorted_indices, sorted_values, limits, starts[:-1].copy(), sources, mirrored)
         pointers = np.zeros(n + 1, np.int64)
         nothing = np.empty(0, np.int32), np.empty(0, np.float32)
         scale = 1 / (2 * float(conditionals.sum(dtype=np.float64)))
@@ -166,16 +174,48 @@ def _sort(numbers, values):  # type: ignore[no-untyped-def]
         gap //= 3
 
 
-@numba.njit(cache=True)
-def _transpose(indices, values, places, sources, mirrored):  # type: ignore[no-untyped-def]
-    """Who names each row, in rising order, as rows come in rising order."""
+@numba.njit(cache=True, nogil=True)
+def _first(row, least):  # type: ignore[no-untyped-def]
+    """Place of the first number of a rising ``row`` that is not below ``least``."""
+    low, high = 0, len(row)
+    while low < high:
+        middle = (low + high) // 2
+        if row[middle] < least:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@numba.njit(parallel=only_loops(), cache=True)
+def _count(indices, limits, counts):  # type: ignore[no-untyped-def]
+    """How often each row is named. A range of rows that are named to a task: what it counts stays near."""
     n, k = indices.shape
-    for i in range(n):
-        for j in range(k):
-            place = places[indices[i, j]]
-            sources[place] = i
-            mirrored[place] = values[i, j]
-            places[indices[i, j]] += 1
+    for task in numba.prange(len(limits) - 1):
+        least, end = limits[task], limits[task + 1]
+        for i in range(n):
+            row = indices[i]
+            for j in range(_first(row, least), k):
+                if row[j] >= end:
+                    break
+                counts[row[j]] += 1
+
+
+@numba.njit(parallel=only_loops(), cache=True)
+def _transpose(indices, values, limits, places, sources, mirrored):  # type: ignore[no-untyped-def]
+    """Who names each row, in rising order, as rows come in rising order. Tasks as those of ``_count``."""
+    n, k = indices.shape
+    for task in numba.prange(len(limits) - 1):
+        least, end = limits[task], limits[task + 1]
+        for i in range(n):
+            row = indices[i]
+            for j in range(_first(row, least), k):
+                if row[j] >= end:
+                    break
+                place = places[row[j]]
+                sources[place] = i
+                mirrored[place] = values[i, j]
+                places[row[j]] = place + 1
 
 
 @numba.njit(parallel=only_loops(), cache=True)

@@ -41,7 +41,8 @@ class MovingForces:
         # The same in that order: for points in space, and for those in the plane.
         self._P: Affinities | None = self._given
         self._slices: Slices | None = None
-        self._entropy = entropy(self._given)
+        with parallel_launch():
+            self._entropy = entropy(self._given)
         self._method = method
         self._grid: GridRepulsion | None = None
         #: What the last repulsion was computed by.
@@ -55,14 +56,19 @@ class MovingForces:
     def attraction(self, Y: NDArray[np.float32]) -> NDArray[np.float32]:
         """``sum_j p_ij w_ij (y_i - y_j)``, float32 ``[n, dimensions]``."""
         from fastclust_kernels.tsne._pull import pull
-        from fastclust_kernels.tsne._slices import pull_together, sliced
+        from fastclust_kernels.tsne._slices import pull_together
 
         with parallel_launch():
             if Y.shape[1] == _SPACE:
                 return pull(self._rows(), Y)
-            if self._slices is None:
-                self._slices = sliced(self._given, self._order)
-            return pull_together(self._slices, _two(Y))[:, : Y.shape[1]]
+            return pull_together(self._sliced(), _two(Y))[:, : Y.shape[1]]
+
+    def _sliced(self) -> Slices:
+        from fastclust_kernels.tsne._slices import sliced
+
+        if self._slices is None:
+            self._slices = sliced(self._given, self._order)
+        return self._slices
 
     def _rows(self) -> Affinities:
         from fastclust_kernels.tsne._pull import reordered
@@ -91,18 +97,14 @@ class MovingForces:
     def divergence(self, Y: NDArray[np.float32], normalization: float | None = None) -> float:
         """KL(P || Q), without exaggeration; ``normalization`` is Z where the caller knows it."""
         from fastclust_kernels.tsne._pull import spread_cost
+        from fastclust_kernels.tsne._slices import spread_cost_together
 
         total = self.repulsion(Y)[1] if normalization is None else normalization
         if not total > 0:
             raise InputError("Y", f"Z = {total}", "points that are not infinitely far apart")
         with parallel_launch():
-            if Y.shape[1] == _SPACE:
-                cost = spread_cost(self._rows(), Y)
-            else:
-                # Once and again: the rows in their own order need no memory.
-                placed = np.empty_like(Y)
-                placed[self._order] = Y
-                cost = spread_cost(self._given, placed)
+            three = Y.shape[1] == _SPACE
+            cost = spread_cost(self._rows(), Y) if three else spread_cost_together(self._sliced(), _two(Y))
         mass, entropy = self._entropy
         return entropy + cost + mass * float(np.log(total))
 

@@ -47,3 +47,16 @@ def test_a_fit_that_parts_fails_though_scikit_learns_own_two_part_as_far(data):
     verdict = gate(replace(data, other=early), early)
     assert not verdict.passed
     assert "its own Elkan: " in verdict.detail
+
+
+def test_where_float32_parted_the_reference_the_float64_fit_decides(data):
+    """As of a reference that rounding had sent elsewhere: other iterations and less inertia."""
+    parted = replace(data, reference=0.99 * data.reference, reference_iterations=3)
+    right = fit_of("fastclust", data)
+    verdict = gate(parted, right)
+    assert verdict.passed, verdict.detail
+    assert "of its float64" in verdict.detail
+    labels = right.labels.copy()
+    labels[::100] = (labels[::100] + 1) % 12
+    assert not gate(parted, right._replace(labels=labels)).passed
+    assert not gate(parted, right._replace(n_iter=right.n_iter - 1)).passed

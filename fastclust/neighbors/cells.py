@@ -33,9 +33,11 @@ _SEED = 0
 _ROWS = 128
 #: Rows a cell, and iterations, of the k-means that places the centres.
 _TRAINING, _ITERATIONS = 32, 6
-#: Rows whose true neighbours tell how many cells are looked into, the share of these that lies there, and the fewest
-#: cells: a new row may lie where no row of the sample does.
-_SAMPLE, _SHARE, _LEAST = 256, 0.995, 8
+#: Rows whose true neighbours tell how many cells are looked into, and the fewest cells: a new row may lie where no row of
+#: the sample does.
+_SAMPLE, _LEAST = 256, 8
+#: The share of these neighbours that lies there, and that beyond so many rows: the last hundredth takes as long as all else.
+_SHARE, _MANY, _SHARE_OF_MANY = 0.995, 200_000, 0.98
 #: Queries that are kept track of together, and of them those that look into a cell together.
 _GROUP, _TOGETHER = 1 << 16, 1 << 14
 #: Queries whose products are made before they are looked at: they stay in the caches.
@@ -140,7 +142,8 @@ class Cells(Engine):
             order = np.argsort(self._frame.scores(queries, self._centers), axis=1, kind="stable")
             cells = np.searchsorted(self._first, true, side="right") - 1
             ranks = np.take_along_axis(np.argsort(order, axis=1), np.maximum(cells, 0), axis=1)[true >= 0]
-            wanted = int(np.quantile(ranks, _SHARE, method="higher")) + 1 if len(ranks) else len(self._sizes)
+            share = _SHARE if n <= _MANY else _SHARE_OF_MANY
+            wanted = int(np.quantile(ranks, share, method="higher")) + 1 if len(ranks) else len(self._sizes)
             self._probes[k] = min(max(wanted, _LEAST), len(self._sizes))
         return self._probes[k]
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastclust as fc
+from fastclust.neighbors import cells
 from fastclust.neighbors.cells import Cells
 from fastclust.neighbors.exact import brute_force
 
@@ -29,6 +30,15 @@ def test_nearly_all_neighbours_are_found(n, d, k, inner):
     index = Cells(X, inner=inner, k=k)
     assert recall(index.graph(k), X, X, k, inner=inner) >= 0.98
     assert recall(index.search(new, k), X, new, k, inner=inner) >= 0.97
+
+
+def test_of_very_many_rows_a_little_less_is_asked(monkeypatch):
+    X = mixture(10_000, 10, components=200)
+    few = Cells(X, inner=False, k=10)
+    monkeypatch.setattr(cells, "_MANY", 9_999)
+    many = Cells(X, inner=False, k=10)
+    assert many._cells_for(10) < few._cells_for(10)
+    assert 0.97 <= recall(many.graph(10), X, X, 10, inner=False) < recall(few.graph(10), X, X, 10, inner=False)
 
 
 def test_new_rows_may_lie_where_no_row_does():

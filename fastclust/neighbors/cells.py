@@ -33,10 +33,11 @@ _SEED = 0
 _ROWS = 128
 #: Rows a cell, and iterations, of the k-means that places the centres.
 _TRAINING, _ITERATIONS = 32, 6
-#: Rows whose true neighbours tell how many cells are looked into, and the fewest cells: a new row may lie where no row of
-#: the sample does.
+#: Rows whose true neighbours tell how many cells are looked into, and the fewest cells: a new row may lie where no row
+#: of the sample does.
 _SAMPLE, _LEAST = 256, 8
-#: The share of these neighbours that lies there, and that beyond so many rows: the last hundredth takes as long as all else.
+#: The share of these neighbours that lies there, and that beyond so many rows: the last hundredth takes as long as all
+#: else.
 _SHARE, _MANY, _SHARE_OF_MANY = 0.995, 200_000, 0.98
 #: Queries that are kept track of together, and of them those that look into a cell together.
 _GROUP, _TOGETHER = 1 << 16, 1 << 14

@@ -146,8 +146,9 @@ def knn_graph(
         "euclidean", "cosine", "inner_product" or a fitted MahalanobisMetric (rows are mapped by it first).
     index
         "exact" and "cells" (our own), "flat", "ivf", "ivfpq", "hnsw", "nsg" (FAISS), "nndescent" (pynndescent), a FAISS
-        factory string, or "auto": "exact" up to 20,000 rows, "cells" beyond. Neither depends on the number of threads. "cells" looks where .995 of the
-        true neighbours lie, beyond 200,000 rows .98; the graph's ``recall`` says how many it found.
+        factory string, or "auto": "exact" up to 20,000 rows, "cells" beyond. Neither depends on the number of threads.
+        "cells" looks where .995 of the true neighbours lie, beyond 200,000 rows .98; the graph's ``recall`` says how
+        many it found.
     backend
         "auto", "cpu" or "gpu": FAISS's GPU indexes (faiss-gpu), and for "exact" our own kernels; "auto" is then "exact"
         up to 20,000 rows and "ivf" beyond. "auto" takes no GPU.

@@ -128,7 +128,9 @@ class _NearestThere(_Nearest):
         from fastclust_kernels.assign.device import DeviceAssignment
 
         super().__init__(rows, backend)
-        self._moving = DeviceAssignment(rows if rows.dtype.is_floating_point else rows.double())
+        # As assign_batch takes them: eight bits are no arithmetic, and a view may have any strides.
+        wide = rows if rows.dtype.is_floating_point and rows.dtype.itemsize > 1 else rows.double()
+        self._moving = DeviceAssignment(wide.contiguous())
 
     def step(self, centers: Any) -> Any:
         return self._moving.step(centers).clone()

@@ -102,7 +102,7 @@ class Attempts:
 
         leader: Any = None
         since = 0.0
-        # Without the board, or with Ray shut down meanwhile, nobody can be told any more: Ray ends what is left.
+        # Of a Ray that was shut down meanwhile nothing is left; without the board its workers end with the leader.
         with contextlib.suppress(RayError):
             while thread.is_alive() and self._ray.is_initialized():
                 found = self._ray.get(self._board.stop.remote())
@@ -112,8 +112,11 @@ class Attempts:
                 if leader is not None and time.monotonic() - since > _FORCE:
                     self._ray.kill(leader)
                 thread.join(_LOOK)
-            if self._ray.is_initialized():
-                self._ray.kill(self._board)
+        if self._ray.is_initialized():
+            for actor in (leader, self._board) if thread.is_alive() else (self._board,):
+                with contextlib.suppress(RayError):
+                    if actor is not None:
+                        self._ray.kill(actor)
 
     def _pass_on(self, record: Any) -> None:
         """Pass on what was told. Raises what who hears it raises, and what :func:`progress.check` does."""

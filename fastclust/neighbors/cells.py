@@ -138,11 +138,14 @@ class Cells(Engine):
             n = len(self.rows)
             sample = np.sort(np.random.default_rng(_SEED).choice(n, min(n, _SAMPLE), replace=False))
             queries = self._frame.move(self.rows[sample]).rows
-            # The row itself is one of them.
             true = of_others(self._sorted, queries, min(k + 1, n), "neighbors").numbers
+            places = np.empty(n, np.int64)
+            places[self._numbers] = np.arange(n)
+            # The row itself is one of them, and always found.
+            others = (true >= 0) & (true != places[sample, None])
             order = np.argsort(self._frame.scores(queries, self._centers), axis=1, kind="stable")
             cells = np.searchsorted(self._first, true, side="right") - 1
-            ranks = np.take_along_axis(np.argsort(order, axis=1), np.maximum(cells, 0), axis=1)[true >= 0]
+            ranks = np.take_along_axis(np.argsort(order, axis=1), np.maximum(cells, 0), axis=1)[others]
             share = _SHARE if n <= _MANY else _SHARE_OF_MANY
             wanted = int(np.quantile(ranks, share, method="higher")) + 1 if len(ranks) else len(self._sizes)
             self._probes[k] = min(max(wanted, _LEAST), len(self._sizes))

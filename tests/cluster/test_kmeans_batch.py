@@ -39,6 +39,22 @@ def test_each_problem_ends_as_it_does_alone(backend, weighted):
         assert fit.inertia[problem] == pytest.approx(alone.inertia_, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda X: X.transpose(0, 1).contiguous().transpose(0, 1),  # the parts of rows that a product quantizer codes
+        lambda X: torch.cat([X, X], dim=2)[..., :4],
+        lambda X: X[:1].expand(3, -1, -1),
+    ],
+)
+def test_rows_may_be_a_view_of_any_strides(view):
+    rows = view(torch.from_numpy(problems(3, 40)))
+    assert not rows.is_contiguous()
+    fits = [fc.kmeans_batch(X, X[:, :3].contiguous(), max_iter=3, backend="triton") for X in (rows, rows.contiguous())]
+    for name in ("centers", "labels", "inertia", "n_iter"):
+        assert torch.equal(getattr(fits[0], name), getattr(fits[1], name)), name
+
+
 def test_a_problem_does_not_depend_on_the_others():
     X = problems()
     whole = fc.kmeans_batch(X, X[:, :5], backend="numba")

@@ -243,6 +243,16 @@ def test_rows_of_any_length_in_any_order_are_the_oracles(n, longest):
     found = np.empty_like(Y)
     found[order] = forces.attraction(np.ascontiguousarray(Y[order]))
     assert np.abs(found - exact).max() <= 1e-5 * np.abs(exact).max()
+    if n > 1:
+        assert forces.divergence(np.ascontiguousarray(Y[order])) == pytest.approx(reference.divergence(P, Y), rel=1e-5)
+
+
+def test_the_divergence_of_a_line_is_the_oracles_in_any_order():
+    P, Y = affinities(900), cloud(900, 25)[:, :1].copy()
+    order = np.random.default_rng(3).permutation(900).astype(np.int32)
+    forces = MovingForces(P, method="exact")
+    forces.reorder(order)
+    assert forces.divergence(np.ascontiguousarray(Y[order])) == pytest.approx(reference.divergence(P, Y), rel=1e-5)
 
 
 def test_slices_are_hardly_longer_than_their_rows():

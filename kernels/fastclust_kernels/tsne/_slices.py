@@ -72,7 +72,7 @@ def pull_together(P: Slices, Y: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def spread_cost_together(P: Slices, Y: NDArray[np.float32]) -> float:
     """``sum p_ij log(1 + |y_i - y_j|^2)``, in float64."""
-    sums = np.empty((len(P.starts) - 1 + _TOGETHER - 1) // _TOGETHER)
+    sums = np.empty(-(-(len(P.starts) - 1) // _TOGETHER))
     _cost(*P, Y, sums)
     return float(sums.sum())
 

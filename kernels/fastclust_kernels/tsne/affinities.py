@@ -69,11 +69,9 @@ def joint(indices: NDArray[Any], conditionals: NDArray[np.float32]) -> Any:
         _sort_rows(indices, conditionals, sorted_indices, sorted_values)
         limits = np.linspace(0, n, min(_RANGES, -(-n // _RANGE)) + 1).astype(np.int32)
         starts = np.zeros(n + 1, np.int64)
-        _count(sorted_indices, limits, starts[1:])
+        _transpose(sorted_indices, sorted_values, limits, starts[1:], *_pairs(0))
         np.cumsum(starts, out=starts)
-        # Side by side: one place in memory for both.
-        pairs = np.empty((n * k, 2), np.int32)
-        sources, mirrored = pairs[:, 0], pairs.view(np.float32)[:, 1]
+        sources, mirrored = _pairs(n * k)
         _transpose(sorted_indices, sorted_values, limits, starts[:-1].copy(), sources, mirrored)
         pointers = np.zeros(n + 1, np.int64)
         nothing = np.empty(0, np.int32), np.empty(0, np.float32)
@@ -99,6 +97,12 @@ def uniform(indices: NDArray[Any], *, symmetrize: str = "max") -> Any:
     if symmetrize == "max":
         P.data[:] = 1 / P.nnz
     return P
+
+
+def _pairs(count: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """So many rows and values, side by side: one place in memory for both."""
+    pairs = np.empty((count, 2), np.int32)
+    return pairs[:, 0], pairs.view(np.float32)[:, 1]
 
 
 @numba.njit(parallel=only_loops(), cache=True, error_model="numpy")
@@ -188,23 +192,13 @@ def _first(row, least):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(parallel=only_loops(), cache=True)
-def _count(indices, limits, counts):  # type: ignore[no-untyped-def]
-    """How often each row is named. A range of rows that are named to a task: what it counts stays near."""
-    n, k = indices.shape
-    for task in numba.prange(len(limits) - 1):
-        least, end = limits[task], limits[task + 1]
-        for i in range(n):
-            row = indices[i]
-            for j in range(_first(row, least), k):
-                if row[j] >= end:
-                    break
-                counts[row[j]] += 1
-
-
-@numba.njit(parallel=only_loops(), cache=True)
 def _transpose(indices, values, limits, places, sources, mirrored):  # type: ignore[no-untyped-def]
-    """Who names each row, in rising order, as rows come in rising order. Tasks as those of ``_count``."""
+    """Who names each row, in rising order, as rows come in rising order; only how many while ``sources`` is empty.
+
+    A range of rows that are named to a task: their places, which move on by one for each, stay near.
+    """
     n, k = indices.shape
+    writes = len(sources) > 0
     for task in numba.prange(len(limits) - 1):
         least, end = limits[task], limits[task + 1]
         for i in range(n):
@@ -213,8 +207,9 @@ def _transpose(indices, values, limits, places, sources, mirrored):  # type: ign
                 if row[j] >= end:
                     break
                 place = places[row[j]]
-                sources[place] = i
-                mirrored[place] = values[i, j]
+                if writes:
+                    sources[place] = i
+                    mirrored[place] = values[i, j]
                 places[row[j]] = place + 1
 
 

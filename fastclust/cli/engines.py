@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from fastclust.learning import SelfTaughtLearner
 
-__all__ = ["Address", "ClusterTrainer", "Engine", "Workers", "cluster_of", "trainer_of"]
+__all__ = ["Address", "ClusterTrainer", "Device", "Engine", "Workers", "check_device", "cluster_of", "trainer_of"]
 
+Device = Annotated[str, typer.Option(help="Where nets are trained and asked: auto (the CPU), cpu, cuda, cuda:1.")]
 Engine = Annotated[str, typer.Option(help="local, or ray: on a cluster.")]
 Address = Annotated[
     str | None, typer.Option(help="Of the Ray cluster, host:port; without it one that Ray finds, else a local one.")
@@ -36,6 +37,13 @@ def cluster_of(engine: str, address: str | None, workers: int | None, server: st
     if address is not None or workers is not None:
         raise InputError("engine", "local, with --address or --workers", "--engine ray with these")
     return None
+
+
+def check_device(device: str, on: dict[str, Any] | None, server: str | None) -> None:
+    """Raise InputError for a device of a machine that is not this one."""
+    if device != "auto" and (on is not None or server is not None):
+        elsewhere = "--engine ray" if server is None else "--server"
+        raise InputError("device", repr(device), f"auto with {elsewhere}: nets are trained and asked there")
 
 
 def trainer_of(on: dict[str, Any] | None) -> ClusterTrainer | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastclust.artifacts import save_array
-from fastclust.cli.engines import Address, Engine, Workers, cluster_of, trainer_of
+from fastclust.cli.engines import Address, Device, Engine, Workers, check_device, cluster_of, trainer_of
 from fastclust.cli.few import neighbors_for, perplexity_for
 from fastclust.cli.output import displaying
 from fastclust.cli.remote import connect, finish, send
@@ -173,6 +173,7 @@ def train(
     embedding_dim: Annotated[int | None, typer.Option(help="Columns of the embedding; 128.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
     seed: Seed = 0,
+    device: Device = "auto",
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
@@ -181,11 +182,12 @@ def train(
 ) -> None:
     """Learn an embedding without labels, and fine-tune it with those given: learner.safetensors, embedding.npy."""
     on = cluster_of(engine, address, workers, server)
+    check_device(device, on, server)
     if server is None:
         from fastclust import progress
         from fastclust.pipeline import run as run_here
 
-        params = {"embedding_dim": embedding_dim, "epochs": epochs, "random_state": seed}
+        params = {"embedding_dim": embedding_dim, "epochs": epochs, "random_state": seed, "device": device}
         told = StepPace()
         with displaying(quiet=json) as display, progress.listening(lambda one: told.show(display, one)):
             done = run_here(source, out, train_labels=labels, steps=["learn"], trainer=trainer_of(on), **params)
@@ -207,6 +209,7 @@ def embed(
     columns: Columns = None,
     dataset: DatasetName = None,
     memory: Memory = None,
+    device: Device = "auto",
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
@@ -215,6 +218,7 @@ def embed(
 ) -> None:
     """Map rows or images through a learned model: embedding.npy, or embedding/*.parquet for large files."""
     on = cluster_of(engine, address, workers, server)
+    check_device(device, on, server)
     if on is not None:
 
         def far(rows: RowSource) -> tuple[list[Path], dict[str, Any]]:
@@ -232,7 +236,7 @@ def embed(
         def parts(rows: RowSource) -> tuple[list[Path], dict[str, Any]]:
             from fastclust.learning import SelfTaughtLearner
 
-            return SelfTaughtLearner.load(model).transform_to(rows, out / "embedding"), {"model": model}
+            return SelfTaughtLearner.load(model, device=device).transform_to(rows, out / "embedding"), {"model": model}
 
         write_parts(large, out, json, parts)
         return
@@ -240,7 +244,7 @@ def embed(
     def here(rows: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         from fastclust.learning import SelfTaughtLearner
 
-        return {"embedding": SelfTaughtLearner.load(model).transform(rows)}, {"model": model}
+        return {"embedding": SelfTaughtLearner.load(model, device=device).transform(rows)}, {"model": model}
 
     do(one_of(source), out, server, json, here, lambda client, data: client.embed(data, model), features=True)
 

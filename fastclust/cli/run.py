@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fastclust.cli.engines import Address, Engine, Workers, cluster_of, trainer_of
+from fastclust.cli.engines import Address, Device, Engine, Workers, check_device, cluster_of, trainer_of
 from fastclust.cli.output import displaying, print_json, say
 from fastclust.cli.remote import connect, finish, send
 from fastclust.cli.timeleft import StepPace
@@ -49,6 +49,7 @@ def run(
     map_iterations: Annotated[int, typer.Option(help="Iterations of the map.")] = 750,
     steps: Annotated[str | None, typer.Option(help="Steps to run, by commas; what they need is added.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
+    device: Device = "auto",
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
@@ -75,6 +76,7 @@ def run(
         "random_state": seed,
     }
     on = cluster_of(engine, address, workers, server)
+    check_device(device, on, server)
     wanted = steps.split(",") if steps else None
     if on is not None and wanted is not None and not {"teach", "learn"} & set(wanted):
         raise InputError("engine", "ray, with --steps that learn nothing", "learn among the steps, or --engine local")
@@ -92,7 +94,14 @@ def run(
             if compiling:
                 display.notice(COMPILING)
             done = run_here(
-                source, out, labels=labels, train_labels=train_labels, steps=wanted, trainer=trainer_of(on), **params
+                source,
+                out,
+                labels=labels,
+                train_labels=train_labels,
+                steps=wanted,
+                trainer=trainer_of(on),
+                device=device,
+                **params,
             )
         quality, record = done.quality, done.steps
     else:

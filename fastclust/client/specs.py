@@ -184,10 +184,15 @@ def train(
     learning_rate: float | None = None,
     weight_decay: float | None = None,
     objective: str | None = None,
+    backend: str | None = None,
     random_state: int | None = None,
     image_size: int | None = None,
 ) -> spec_pb2.JobSpec:
-    """Spec of a train job; see :class:`fastclust.SelfTaughtLearner`."""
+    """Spec of a train job; see :class:`fastclust.SelfTaughtLearner`.
+
+    ``model`` is the name of a finished job whose model is fine-tuned with ``labels``, of which ``label_share`` in
+    (0, 1] is taken. ``backend``: "auto" or "cpu", or "gpu", where the server has one.
+    """
     spec = spec_pb2.TrainSpec(dataset=dataset)
     _fill(
         spec,
@@ -201,6 +206,7 @@ def train(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         objective=objective,
+        backend=backend,
         random_state=random_state,
         image_size=image_size,
     )

@@ -11,7 +11,7 @@ from fastclust.distributed.attempts import Attempts
 from fastclust.distributed.pool import HERE, check_workers, nodes
 from fastclust.distributed.threads import limited
 from fastclust.distributed.trainer import Task, fitted_of
-from fastclust.errors import InputError
+from fastclust.errors import BackendError, InputError
 
 if TYPE_CHECKING:
     import os
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from fastclust.learning.inputs import Inputs
 
 __all__ = ["fine_tune", "train"]
+
+
+def _check_here(learner: SelfTaughtLearner) -> None:
+    """Raise BackendError for a learner that is to be trained on a GPU."""
+    if learner.device not in ("auto", "cpu"):
+        raise BackendError(
+            f"device={learner.device!r}: workers train on CPUs in this version. Allowed: auto, cpu; for many GPUs, "
+            "fit in a process group of torch (torchrun)."
+        )
 
 
 class _On(NamedTuple):
@@ -67,6 +76,8 @@ def train(
     ------
     InputError, InputTypeError, PreconditionError, MissingPackageError, OperationCancelledError
         As its ``fit``.
+    BackendError
+        The learner asks for a device that is not the CPU.
     UnavailableError
         The cluster cannot be reached, has no room for the workers in some minutes, or loses them again and again.
     """
@@ -75,6 +86,7 @@ def train(
     from fastclust.learning.inputs import read_inputs
 
     check_workers(n_workers, threads)
+    _check_here(learner)
     check_params(learner)
     inputs = read_inputs(X, views, image_shape, features=features_of(learner.encoder))
     on = _On(address, n_workers, threads)
@@ -108,6 +120,7 @@ def fine_tune(
 
     check_workers(n_workers, threads)
     check_is_fitted(learner, "encoder_")
+    _check_here(learner)
     check_params(learner, epochs)
     check_loss(loss)
     inputs = learner.inputs(X, views, image_shape)

@@ -72,9 +72,9 @@ class Checkpoint:
             return
         tensors: dict[str, NDArray[Any]] = {}
         for name, module in (("student", trainer.student), ("teacher", trainer.teacher)):
-            tensors |= {f"{name}.{key}": value.numpy() for key, value in module.state_dict().items()}
+            tensors |= {f"{name}.{key}": value.cpu().numpy() for key, value in module.state_dict().items()}
         for number, state in trainer.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{key}": value.numpy() for key, value in state.items()}
+            tensors |= {f"optimiser.{number}.{key}": value.cpu().numpy() for key, value in state.items()}
         context, first = trainer.context, trainer.first
         assert context is not None
         assert first is not None
@@ -85,7 +85,10 @@ class Checkpoint:
             tensors["hardest"] = trainer.hardest
         if trainer.remembered is not None:
             tensors |= trainer.remembered.state()
-        exact: dict[str, Any] = {"total": repr(trainer.total), "history": [repr(loss) for loss in trainer.history]}
+        exact: dict[str, Any] = {
+            "total": repr(float(trainer.total)),
+            "history": [repr(loss) for loss in trainer.history],
+        }
         exact["scores"] = [repr(score) for score in trainer.scores]
         params = {"about": self._about, "epoch": trainer.epoch, "step": trainer.step, **exact}
         save_model(self._path, _KIND, params, tensors)
@@ -95,7 +98,7 @@ class Checkpoint:
         if ranks.rank() != 0:
             return
         params = {"about": self._about, "epoch": epoch, "score": repr(score)}
-        save_model(self._best, _KIND, params, {name: value.numpy() for name, value in student.items()})
+        save_model(self._best, _KIND, params, {name: value.cpu().numpy() for name, value in student.items()})
 
     def restore(self, trainer: Trainer) -> None:
         """Bring the trainer to the state kept, if there is one.
@@ -127,11 +130,12 @@ class Checkpoint:
         trainer.context = Context(tensors["neighbors"], tensors["coordinates"], spread)
         trainer.first, trainer.hardest = tensors["first"], tensors.get("hardest")
         if trainer.remembered is not None:
-            trainer.remembered.restore(tensors)
+            trainer.remembered.restore(tensors, trainer.device)
         trainer.scores = [float(score) for score in params.get("scores", [])]
         if trainer.scores:
             # It may be of the epoch that was not over when the state was kept: that epoch will write it again.
             _, best = load_model(self._best, _KIND)
             trainer.best = {name: torch.from_numpy(np.array(value)) for name, value in best.items()}
         trainer.epoch, trainer.step = params["epoch"], params["step"]
-        trainer.total, trainer.history = float(params["total"]), [float(loss) for loss in params["history"]]
+        trainer.total = torch.full_like(trainer.total, float(params["total"]))
+        trainer.history = [float(loss) for loss in params["history"]]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from fastclust.errors import BackendError, InputError, InputTypeError
+from fastclust.errors import InputError, InputTypeError
+from fastclust.learning.devices import choose_device
 from fastclust.learning.encoders import ENCODERS
 from fastclust.learning.plan import OBJECTIVES
 
@@ -48,10 +49,7 @@ def check_params(learner: SelfTaughtLearner, epochs: int | str | None = None) ->
     """Raise InputError, InputTypeError or BackendError for the first parameter that is not allowed."""
     _check_encoder(learner.encoder)
     _check_choices(learner)
-    if learner.device not in ("auto", "cpu"):
-        raise BackendError(
-            f"device={learner.device!r}: heads are trained on the CPU in this version. Allowed: auto, cpu."
-        )
+    choose_device(learner.device)
     for name, least in _LEAST.items():
         _check_integer(name, getattr(learner, name), least)
     for name, wanted in (("n_components", learner.n_components), ("epochs", learner.epochs), ("epochs", epochs)):

@@ -51,6 +51,7 @@ def compute_features(
     views: int = 1,
     random_state: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    device: str = "auto",
 ) -> FeatureSet:
     """Compute one row for each image.
 
@@ -75,9 +76,13 @@ def compute_features(
     checkpoint
         Folder in which features of a net are kept every few seconds, so that another call with the same images goes on
         there, to the same numbers; the caller removes it. Views, and pixels, which are quick, are not kept.
+    device
+        Where a net is asked: as for :class:`fastclust.SelfTaughtLearner`. Pixels stay on the CPU.
 
     Raises
     ------
+    BackendError
+        The device is not there.
     InputError
         An unknown name, or a size or number of views out of range.
     MissingPackageError
@@ -95,7 +100,7 @@ def compute_features(
         from fastclust.learning import pretrained
 
         return pretrained.compute(
-            images, name, size=size, views=views, random_state=random_state, checkpoint=checkpoint
+            images, name, size=size, views=views, random_state=random_state, checkpoint=checkpoint, device=device
         )
     if size is None and _needs_size(images):
         size = LARGEST_PIXELS

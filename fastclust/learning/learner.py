@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,10 +15,11 @@ from fastclust.errors import InputError
 from fastclust.learning import encoders, ranks, storage
 from fastclust.learning.checkpoint import Checkpoint, said
 from fastclust.learning.checks import check_loss, check_params
+from fastclust.learning.devices import choose_device
 from fastclust.learning.inputs import Inputs, check_labels, read_inputs
 from fastclust.learning.losses import ContrastiveLoss, TripletLoss
 from fastclust.learning.objectives import Supervision
-from fastclust.learning.plan import Plan
+from fastclust.learning.plan import plan_of
 from fastclust.learning.seeds import seed_of
 from fastclust.learning.sessions import train
 from fastclust.learning.validation import held_out, split
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SelfTaughtLearner"]
 
-#: Steps that "auto" aims at, and the most epochs it takes for that.
-_STEPS, _MOST_EPOCHS = 1500, 6
-#: Learning rates that "auto" takes, and for a mined objective.
-_RATE, _MINED_RATE = 1e-3, 1e-4
 #: Part of the progress of learning that making the encoder is.
 _ENCODER_SHARE = 0.1
 #: Principal components that "auto" takes.
@@ -104,7 +100,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
     use_context, use_g, use_distillation
         Parts of the self-taught loss that may be left out: W^C, the second head, its distillation.
     device
-        "auto" or "cpu": training runs on the CPU in this version.
+        Where the net is trained and asked: "cpu", "cuda", "cuda:1", or another device of torch. "auto" is the CPU,
+        as no training on a GPU was timed. Graphs, mining and the dictionary of "patches" are made on the CPU.
     random_state
         None, an int or a RandomState. The same seed gives the same bits on a CPU.
 
@@ -214,6 +211,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
 
         Raises
         ------
+        BackendError
+            The device is not there.
         InputError, InputTypeError
             Parameters out of range; fewer than 2 rows, NaN, a wrong shape or dtype; rows that are all equal.
         PreconditionError
@@ -234,14 +233,14 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         with as_part("learn", "kmeans", 0.0, _ENCODER_SHARE):
             net = ranks.from_first(
                 lambda: encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed, mined=mined)
-            )
-        plan = self._plan(len(inputs.rows), seed)
+            ).to(choose_device(self.device))
+        plan = plan_of(self, len(inputs.rows), seed)
         keeper = self._keeper(checkpoint, given)
         with as_part("learn", "learn", _ENCODER_SHARE, 1.0):
             curve, scores = train(net, inputs, plan, augment=self.augment, checkpoint=keeper, log=log, held=held)
         self._net = net
         self.encoder_, self.trained_ = name, trained
-        self.device_ = "cpu"
+        self.device_ = str(net.device)
         self.n_features_in_ = rows.shape[1]
         self.n_epochs_ = plan.epochs
         self.features_ = inputs.features
@@ -274,7 +273,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
     def mapped(self) -> Mapped:
         """Return what :meth:`transform_to` writes, for those who write it elsewhere."""
         check_is_fitted(self, "encoder_")
-        weights = [tensor.detach().numpy() for tensor in self._net.state_dict().values()]
+        weights = [tensor.detach().cpu().numpy() for tensor in self._net.state_dict().values()]
         return Mapped(self.transform, "embedding", weights)
 
     def fine_tune(
@@ -323,7 +322,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         inputs, held = split(inputs, self.validation, seed)
         added = ContrastiveLoss(0.0, 1.0) if loss == "contrastive" else TripletLoss(0.2)
         supervision = Supervision(added, check_labels(known[~chosen], len(inputs.rows)))
-        plan = self._plan(len(inputs.rows), seed, epochs, "self_taught")
+        plan = plan_of(self, len(inputs.rows), seed, epochs, "self_taught")
         self.loss_curve_, self.validation_curve_ = train(
             self._net,
             inputs,
@@ -343,13 +342,18 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         storage.save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, encoder: Any = None) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, encoder: Any = None, device: str = "auto") -> Self:
         """Read what :meth:`save` wrote; ``encoder`` is the module of a learner that had one of the user's.
 
-        Raises NotFoundError, DataError.
+        ``device`` is where it is asked and fine-tuned from now on, wherever it was trained.
+        Raises NotFoundError, DataError, BackendError.
         """
+        chosen = choose_device(device)
         learner = cls()
         storage.load_into(learner, path, encoder)
+        learner.device = device
+        learner._net.to(chosen)
+        learner.device_ = str(learner._net.device)
         return learner
 
     def inputs(self, X: Any, views: Any = None, image_shape: Any = None) -> Inputs:
@@ -374,19 +378,6 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         # What is kept of a mined epoch goes by the anchors: another way to mine has others.
         mining = {} if self.objective == "self_taught" else {"mining": "2"}
         return Checkpoint(folder, {"rows": said(inputs.rows), "views": said(inputs.views), **mining, **params})
-
-    def _plan(self, n_rows: int, seed: int, epochs: int | str | None = None, objective: str | None = None) -> Plan:
-        n_nearest = min(self.n_nearest, n_rows)
-        n_queries = min(max(1, self.batch_size // n_nearest), n_rows)
-        wanted = self.epochs if epochs is None else epochs
-        if isinstance(wanted, str):
-            per_epoch = max(1, n_rows // n_queries)
-            wanted = min(max(1, round(_STEPS / per_epoch)), _MOST_EPOCHS)
-        given = {field.name: getattr(self, field.name) for field in fields(Plan) if hasattr(self, field.name)}
-        given["objective"] = objective or self.objective
-        if isinstance(self.learning_rate, str):
-            given["learning_rate"] = _RATE if given["objective"] == "self_taught" else _MINED_RATE
-        return Plan(**{**given, "epochs": wanted, "n_queries": n_queries, "n_nearest": n_nearest, "seed": seed})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclust.errors import InputError
+from fastclust.learning.devices import sent, where
 from fastclust.learning.threads import one_thread
 from fastclust.progress import report
 
@@ -24,8 +25,8 @@ __all__ = ["EmbeddingNet", "Heads", "Projection", "Student", "fit_projection", "
 _SAMPLE, _NUMBERS = 20_000, 1 << 25
 #: Columns up to which all components are computed, and products that find the leading ones beyond.
 _DENSE, _POWERS = 1024, 6
-#: Rows in one product of the front: its activations stay in the cache.
-_CHUNK = 4
+#: Rows in one product of the front: its activations stay in the cache. On a GPU, so many that it is busy.
+_CHUNK, _CHUNK_THERE = 4, 1024
 
 
 def fit_projection(
@@ -172,33 +173,50 @@ class EmbeddingNet(nn.Module):
         self.front = front.requires_grad_(requires_grad=False).eval()
         self.student = student
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return where(self.student)
+
     def prepared(self, rows: Tensor, message: str = "") -> Tensor:
-        """Return what the student is given of all rows: ``[n, p]``."""
+        """Return what the student is given of all rows: ``[n, p]``, on the host."""
         if isinstance(self.front, nn.Identity):
             return rows
-        return through(self.front, rows, message)
+        return through(self.front, rows, message, device=self.device)
 
     def embed(self, rows: Tensor) -> Tensor:
         """Return f of rows, L2-normalised, ``[n, embedding_dim]``, with the statistics learned in training."""
         self.student.eval()
         plain = isinstance(self.student.body, nn.Identity)
         given = self.prepared(rows)
-        found = through(lambda part: self.student(part)[0], given, chunk=4096 if plain else _CHUNK)
+        found = through(lambda part: self.student(part)[0], given, chunk=4096 if plain else _CHUNK, device=self.device)
         return nn.functional.normalize(found, dim=1)
 
 
-def through(module: Callable[[Tensor], Tensor], rows: Tensor, message: str = "", *, chunk: int = _CHUNK) -> Tensor:
-    """Return ``module`` of all rows, a few at a time and each time on one thread: the same bits on every machine.
+def through(
+    module: Callable[[Tensor], Tensor],
+    rows: Tensor,
+    message: str = "",
+    *,
+    chunk: int = _CHUNK,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return ``module`` of all rows, on the host: a few rows at a time, on its ``device`` (None: the CPU).
 
-    As many threads as torch has work at different rows.
+    On the CPU each time on one thread: the same bits on every machine. As many threads as torch has work at different
+    rows.
     """
+    there = device is not None and device.type != "cpu"
+    if there:
+        chunk = max(chunk, _CHUNK_THERE)
 
     @torch.no_grad()
     def part(start: int) -> Tensor:
-        return module(rows[start : start + chunk])
+        few = rows[start : start + chunk]
+        return module(few) if device is None or not there else module(sent(few, device)).cpu()
 
     parts: list[Tensor] = []
-    threads = torch.get_num_threads()
+    threads = 1 if there else torch.get_num_threads()
     with one_thread(), ThreadPoolExecutor(threads) as pool:
         # A stretch at a time: a listener that raises stops the work there.
         stretch = chunk * 64

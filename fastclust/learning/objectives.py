@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fastclust.errors import PreconditionError
 from fastclust.learning import ranks
+from fastclust.learning.devices import sent
 from fastclust.learning.losses import ContrastiveLoss, SelfTaughtLoss, TripletLoss, contextual_similarity
 from fastclust.learning.samplers import NeighborhoodSampler, TripletSampler, nearest_negatives
 
@@ -44,9 +45,9 @@ class Supervision:
 class Batch:
     """One batch: the rows to draw, and what the objective needs to know of them."""
 
-    #: int64 [b].
+    #: int64 [b], on the host.
     rows: Tensor
-    #: float32 [triplets], where the objective has triplets.
+    #: float32 [triplets], on the host, where the objective has triplets.
     weights: Tensor | None = None
 
 
@@ -92,9 +93,10 @@ class SelfTaught:
     needs_embedding = False
     hardest: NDArray[np.int64] | None = None
 
-    def __init__(self, plan: Plan, supervision: Supervision | None) -> None:
+    def __init__(self, plan: Plan, supervision: Supervision | None, device: torch.device) -> None:
         self._plan = plan
         self._supervision = supervision
+        self._device = device
         self._sampler = NeighborhoodSampler(plan.n_queries, plan.n_nearest, plan.seed)
         self._loss = SelfTaughtLoss(
             plan.margin, plan.temperature, use_g=plan.use_g, use_distillation=plan.use_distillation
@@ -111,8 +113,10 @@ class SelfTaught:
         hardest: NDArray[np.int64] | None,  # noqa: ARG002 - as above
     ) -> int:
         """Take the epoch's graph."""
-        self._context = context
-        self._coordinates = torch.from_numpy(context.coordinates)
+        self._coordinates = torch.from_numpy(context.coordinates).to(self._device)
+        self._spread: tuple[Tensor, ...] | None = None
+        if context.spread is not None:
+            self._spread = tuple(torch.from_numpy(values).to(self._device) for values in context.spread)
         self._sampler.set_epoch(epoch, context.neighbors)
         return len(self._sampler)
 
@@ -122,7 +126,7 @@ class SelfTaught:
 
     def loss(self, batch: Batch, student: tuple[Tensor, Tensor], teacher: Tensor | None) -> Tensor:
         """Return the self-taught loss, and the supervised one where there are labels."""
-        plan, rows, (f, g) = self._plan, batch.rows, student
+        plan, rows, (f, g) = self._plan, sent(batch.rows, self._device), student
         assert teacher is not None
         similarity = contextual_similarity(
             teacher,
@@ -133,8 +137,8 @@ class SelfTaught:
         )
         similarity = with_dataset(similarity, self._coordinates[rows], plan.context_weight)
         loss: Tensor = self._loss(f, g, similarity)
-        if self._supervision is not None and self._context.spread is not None:
-            labels, confidence = (torch.from_numpy(values)[rows] for values in self._context.spread)
+        if self._supervision is not None and self._spread is not None:
+            labels, confidence = (values[rows] for values in self._spread)
             weights = confidence[:, None] * confidence[None, :]
             loss = loss + self._supervision.loss(f, labels, pair_weights=weights)
         return loss
@@ -209,8 +213,9 @@ class Mined:
         """Return the loss of the batch's triplets on f."""
         assert batch.weights is not None
         count = len(batch.weights)
-        triplets = tuple(torch.arange(3 * count).view(3, count))
-        loss: Tensor = self._loss(student[0], indices_tuple=triplets, pair_weights=batch.weights)
+        f = student[0]
+        triplets = tuple(torch.arange(3 * count, device=f.device).view(3, count))
+        loss: Tensor = self._loss(f, indices_tuple=triplets, pair_weights=sent(batch.weights, f.device))
         return loss
 
     def _mined(self) -> Any:
@@ -239,6 +244,11 @@ def with_dataset(similarity: Tensor, coordinates: Tensor, weight: float) -> Tens
     return similarity + weight * (told[:, None] * told[None, :]) * (along - similarity)
 
 
-def make_objective(plan: Plan, supervision: Supervision | None, start: NDArray[np.float32]) -> Objective:
-    """Return the objective that the plan names; ``start`` ``[n, d]`` is what rows are known by before training."""
-    return SelfTaught(plan, supervision) if plan.objective == "self_taught" else Mined(plan, start)
+def make_objective(
+    plan: Plan, supervision: Supervision | None, start: NDArray[np.float32], device: torch.device
+) -> Objective:
+    """Return the objective that the plan names, for a net on the device.
+
+    ``start`` ``[n, d]`` is what rows are known by before training.
+    """
+    return SelfTaught(plan, supervision, device) if plan.objective == "self_taught" else Mined(plan, start)

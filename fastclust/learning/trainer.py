@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fastclust.errors import PreconditionError
 from fastclust.learning import ranks
 from fastclust.learning.context import Context, dataset_context
+from fastclust.learning.devices import sent, where
 from fastclust.learning.networks import through
 from fastclust.learning.objectives import Supervision, make_objective
 from fastclust.learning.remembered import Remembered
@@ -47,9 +48,9 @@ class Trainer:
     Parameters
     ----------
     student
-        Trained in place.
+        Trained in place, on its device.
     rows
-        What the student is given of each row, ``[n, p]``.
+        What the student is given of each row, ``[n, p]``, there or on the host.
     start
         What rows are known by before training, ``[n, q]``: the first graph is built from it.
     make_views
@@ -74,13 +75,18 @@ class Trainer:
         log: Callable[[str, float, int], None] | None = None,
         validation: Validation | None = None,
     ) -> None:
-        self.student, self.teacher = student, teacher_of(student)
+        self.student, self.teacher, self.device = student, teacher_of(student), where(student)
         self.rows, self.plan = rows, plan
         self.optimiser = torch.optim.AdamW(
-            student.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, foreach=False
+            student.parameters(),
+            lr=plan.learning_rate,
+            weight_decay=plan.weight_decay,
+            foreach=False if self.device.type == "cpu" else None,
         )
-        self.objective = make_objective(plan, supervision, start)
-        self.epoch, self.step, self.total = 0, 0, 0.0
+        self.objective = make_objective(plan, supervision, start, self.device)
+        self.epoch, self.step = 0, 0
+        #: Sum of the epoch's losses, float64, where the net is: nobody waits for it.
+        self.total = torch.zeros((), dtype=torch.float64, device=self.device)
         self.history: list[float] = []
         #: Of each epoch, where there is something to judge it by; and the student after the best one.
         self.scores: list[float] = []
@@ -118,7 +124,8 @@ class Trainer:
                     checkpoint.keep(self)
             self._run_epoch(checkpoint)
             self._judge(checkpoint)
-            self.epoch, self.step, self.total, self.context, self.hardest = self.epoch + 1, 0, 0.0, None, None
+            self.epoch, self.step, self.context, self.hardest = self.epoch + 1, 0, None, None
+            self.total = torch.zeros_like(self.total)
         if self.best is not None:
             self.student.load_state_dict(self.best)
         self.student.eval()
@@ -153,19 +160,20 @@ class Trainer:
             while self.step < steps:
                 rate = _rate(plan, self.epoch * steps + self.step, plan.epochs * steps)
                 loss = self._update([(self.step * together + place) % batches for place in range(together)], rate)
-                self.total += loss
-                shown = loss if self.step % 10 == 0 else shown
+                self.total = self.total + loss
+                # A GPU is asked for its loss now and then: the answer waits for all that it was given to do.
+                shown = float(loss) if self.step % 10 == 0 else shown
                 self.step += 1
                 done = self.epoch * steps + self.step
                 report("learn", done, plan.epochs * steps, f"epoch {self.epoch + 1} loss {shown:.4f}")
                 if self._log is not None:
-                    self._log("loss", loss, done)
+                    self._log("loss", float(loss), done)
                     self._log("learning_rate", rate, done)
                 if checkpoint is not None and checkpoint.due(self.step):
                     checkpoint.keep(self)
         ranks.same_buffers(self.student)
         ranks.same_buffers(self.teacher)
-        self.history.append(self.total / steps)
+        self.history.append(float(self.total) / steps)
         if self._log is not None:
             self._log("mining_seconds", mining, self.epoch + 1)
             self._log("epoch_seconds", self._looked + time.perf_counter() - started, self.epoch + 1)
@@ -183,17 +191,17 @@ class Trainer:
                 checkpoint.keep_best(self.best, self.epoch, score)
         self.scores.append(score)
 
-    def _update(self, numbers: list[int], rate: float) -> float:
+    def _update(self, numbers: list[int], rate: float) -> Tensor:
         """One step of the optimiser over some batches, of which this process does its share; return its mean loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         own = numbers[ranks.rank() :: ranks.world()]
-        total = 0.0
+        total = torch.zeros_like(self.total)
         for number in own:
             loss = self._loss(number) / len(own)
             loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            total = total + loss.detach()
         ranks.average_gradients(self.student)
         self.optimiser.step()
         follow(self.teacher, self.student, self.plan.momentum)
@@ -205,7 +213,7 @@ class Trainer:
         # A batch's own generator: what is drawn does not depend on what ran before it, here or in another process.
         state = np.random.SeedSequence([self.plan.seed, self.epoch, number]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(state[0] >> 1))
-        drawn = self._views.draw(batch.rows, generator)
+        drawn = sent(self._views.draw(batch.rows, generator), self.device)
         with self._casting():
             student = self.student(drawn)
             teacher = None
@@ -219,7 +227,7 @@ class Trainer:
 
     def _casting(self) -> AbstractContextManager[Any]:
         if self.plan.precision == "bf16":
-            return torch.autocast("cpu", dtype=torch.bfloat16)
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
     def _look(self, epoch: int) -> Context:
@@ -244,14 +252,16 @@ class Trainer:
 
     def _described(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         def embed(some: NDArray[np.int64]) -> NDArray[np.float32]:
-            return self._embedded(self.student, 0, self.rows[torch.from_numpy(some)])
+            return self._embedded(self.student, 0, self.rows[sent(torch.from_numpy(some), self.rows.device)])
 
         return embed(rows) if self.remembered is None else self.remembered.described(rows, embed)
 
     def _embedded(self, module: nn.Module, head: int, rows: Tensor) -> NDArray[np.float32]:
         module.eval()
         chunk = 4096 if rows.shape[1] <= 1024 and isinstance(self.student.body, nn.Identity) else 64
-        found = through(lambda part: nn.functional.normalize(module(part)[head], dim=1), rows, chunk=chunk)
+        found = through(
+            lambda part: nn.functional.normalize(module(part)[head], dim=1), rows, chunk=chunk, device=self.device
+        )
         embedded: NDArray[np.float32] = found.numpy()
         return embedded
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclust.errors import InputError
+from fastclust.learning.devices import where
 from fastclust.learning.networks import through
 
 if TYPE_CHECKING:
@@ -77,9 +78,10 @@ class Validation:
 
     def score(self, student: Student) -> float:
         """Return the share for a student in evaluation."""
+        there = where(student)
 
         def embedded(given: Tensor) -> Tensor:
-            return nn.functional.normalize(through(lambda part: student(part)[0], given), dim=1)
+            return nn.functional.normalize(through(lambda part: student(part)[0], given, device=there), dim=1)
 
         student.eval()
         rows = embedded(self._rows)

@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from fastclust.learning.devices import sent
+
 __all__ = ["GivenViews", "ImageViews", "MixedViews", "Views", "random_affine"]
 
 #: At strength 1: turn and shear in radians, change of scale, and shift in half image sides, each way.
@@ -14,7 +16,11 @@ _TURN, _SHEAR, _SCALE, _SHIFT = 0.2, 0.15, 0.12, 0.12
 
 
 class Views(Protocol):
-    """Where a trainer draws its rows."""
+    """Where a trainer draws its rows.
+
+    Rows and random numbers come from the host, so that they are the same everywhere; views are made where the rows'
+    values are.
+    """
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return one view of each of ``rows`` (int64 ``[b]``), ``[b, d]``."""
@@ -29,7 +35,7 @@ def random_affine(images: Tensor, generator: torch.Generator, strength: float = 
     cosine, sine = torch.cos(angle), torch.sin(angle)
     upper = torch.stack([cosine / scale, shear - sine / scale, shift[0]], 1)
     lower = torch.stack([sine * scale, cosine * scale, shift[1]], 1)
-    matrices = torch.stack([upper, lower], 1).to(images)  # [b, 2, 3]
+    matrices = sent(torch.stack([upper, lower], 1).to(images.dtype), images.device)  # [b, 2, 3]
     grid = nn.functional.affine_grid(matrices, list(images.shape), align_corners=False)
     return nn.functional.grid_sample(images, grid, align_corners=False)
 
@@ -54,7 +60,7 @@ class ImageViews:
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return one view of each row."""
-        images = self._rows[rows].view(-1, *self._shape).permute(0, 3, 1, 2)
+        images = self._rows[sent(rows, self._rows.device)].view(-1, *self._shape).permute(0, 3, 1, 2)
         changed = random_affine(images, generator, self._strength).permute(0, 2, 3, 1).flatten(1)
         return nn.functional.normalize(changed, dim=1)
 
@@ -77,6 +83,7 @@ class GivenViews:
     def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return one view of each row."""
         choice = torch.randint(self._views.shape[1] + 1, (len(rows),), generator=generator)
+        rows, choice = sent(rows, self._rows.device), sent(choice, self._rows.device)
         drawn = self._views[rows, (choice - 1).clamp_min(0)]
         return torch.where((choice == 0)[:, None], self._rows[rows], drawn)
 
@@ -103,5 +110,6 @@ class MixedViews:
         """Return one view of each row."""
         choice = torch.randint(self._neighbors.shape[1], (len(rows),), generator=generator)
         share = torch.rand(len(rows), 1, generator=generator) * self._most
+        rows, choice, share = (sent(drawn, self._rows.device) for drawn in (rows, choice, share))
         start = self._rows[rows]
         return start + share * (self._rows[self._neighbors[rows, choice]] - start)

@@ -11,6 +11,7 @@ __all__ = ["RunParams"]
 
 #: What is taken where nothing is given and there are rows enough.
 _NEIGHBORS, _PERPLEXITY = 15, 30.0
+_DEVICES = "auto, cpu, cuda, cuda:0, ..."
 _METRICS = ("euclidean", "cosine", "mahalanobis")
 
 
@@ -31,6 +32,8 @@ class RunParams:
     perplexity: float | None = None
     map_max_iter: int = 750
     random_state: int = 0
+    #: Where nets are trained and asked; no step runs again for another one.
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         """Check types and ranges. Raises InputError or InputTypeError."""
@@ -50,6 +53,8 @@ class RunParams:
                 raise InputTypeError("perplexity", type(self.perplexity).__name__, "a number of at least 1")
             if not 1 <= self.perplexity < float("inf"):
                 raise InputError("perplexity", self.perplexity, "a number of at least 1")
+        if not isinstance(self.device, str):
+            raise InputTypeError("device", f"{type(self.device).__name__} {self.device!r}", _DEVICES)
         if self.metric not in _METRICS:
             raise InputError("metric", repr(self.metric), ", ".join(_METRICS))
 

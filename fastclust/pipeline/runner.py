@@ -73,7 +73,8 @@ def run(
         :func:`fastclust.insight.choose_k` chooses, its curve in ``choice.json``), ``features``, ``image_size``,
         ``encoder``, ``embedding_dim``, ``epochs``, ``metric`` ("euclidean", "cosine", "mahalanobis"), ``n_neighbors``
         and ``perplexity`` (None: 15 and 30, or as many as few rows have), ``index``, ``map_max_iter``,
-        ``random_state``; see :class:`fastclust.pipeline.params.RunParams`.
+        ``random_state``, ``device`` (where nets are trained and asked: "auto", the CPU, "cpu", "cuda", "cuda:1");
+        see :class:`fastclust.pipeline.params.RunParams`.
 
     Returns
     -------
@@ -93,6 +94,7 @@ def run(
     """
     asked = _params(params)
     wanted = _plan(steps)
+    _check_device(asked.device, trainer)
     if trainer is not None and not any(step.trains for step in wanted):
         raise InputError("trainer", "one, with steps that learn nothing", "None, or learn among the steps")
     data = open_source(source, labels)
@@ -114,6 +116,17 @@ def run(
         folder.close()
     quality = load_json(folder.path / "quality.json") if "quality" in keys else {}
     return RunResult(folder.path, quality, folder.steps)
+
+
+def _check_device(device: str, trainer: Trainer | None) -> None:
+    """Raise BackendError or InputError for a device that nothing could be trained on, before any work."""
+    if device in ("auto", "cpu"):
+        return
+    if trainer is not None:
+        raise InputError("device", repr(device), "auto or cpu with a trainer: it trains where it is")
+    from fastclust.learning.devices import choose_device
+
+    choose_device(device)
 
 
 def _params(params: dict[str, Any]) -> RunParams:

@@ -91,7 +91,13 @@ def _features(context: RunContext) -> Outcome:
 
         params = context.params
         parts = context.path / _PARTS / key_of(source.fingerprint)
-        found = compute_features(source.images, features=params.features, size=params.image_size, checkpoint=parts)
+        found = compute_features(
+            source.images,
+            features=params.features,
+            size=params.image_size,
+            checkpoint=parts,
+            device=params.device,
+        )
         values = found.values
         notes = {
             "features": found.name,
@@ -119,6 +125,7 @@ def _teach(context: RunContext) -> Outcome:
     learner = SelfTaughtLearner(
         encoder=params.encoder,
         random_state=params.random_state,
+        device=params.device,
         **{name: value for name, value in chosen.items() if value is not None},
     )
     rows, trainer = _learnable(context), context.trainer
@@ -129,7 +136,12 @@ def _teach(context: RunContext) -> Outcome:
         trainer.fit(learner, rows, _state(context, learner.get_params(deep=False), about))
     learner.save(context.path / _TAUGHT)
     shutil.rmtree(context.path / _TRAINING, ignore_errors=True)
-    notes = {"encoder": learner.encoder_, "epochs": learner.n_epochs_, "views": learner.views_}
+    notes = {
+        "encoder": learner.encoder_,
+        "epochs": learner.n_epochs_,
+        "views": learner.views_,
+        "device": learner.device_,
+    }
     return Outcome([_TAUGHT], notes | about)
 
 
@@ -144,7 +156,9 @@ def _learn(context: RunContext) -> Outcome:
 
     # The module itself, where the encoder is one of the user's.
     encoder: Any = context.params.encoder
-    learner = SelfTaughtLearner.load(context.path / _TAUGHT, encoder=None if isinstance(encoder, str) else encoder)
+    learner = SelfTaughtLearner.load(
+        context.path / _TAUGHT, encoder=None if isinstance(encoder, str) else encoder, device=context.params.device
+    )
     rows, training, trainer = _learnable(context), context.training, context.trainer
     notes = dict(context.notes["teach"])
     if training is not None:

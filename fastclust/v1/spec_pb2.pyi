@@ -638,11 +638,11 @@ class TrainSpec(_message.Message):
     dataset: _builtins.str
     """TENSOR (features) or IMAGES."""
     model: _builtins.str
-    """"jobs/{id}" of a finished train job to go on from."""
+    """"jobs/{id}" of a finished train or pipeline job, whose model is fine-tuned with the labels."""
     labels: _builtins.str
     """Labels to fine-tune with."""
     label_share: _builtins.float
-    """Share of the labels to use, in (0, 1]."""
+    """Share of the known labels to use, in (0, 1]; which ones, the seed decides."""
     encoder: _builtins.str
     embedding_dim: _builtins.int
     epochs: _builtins.int
@@ -650,8 +650,9 @@ class TrainSpec(_message.Message):
     learning_rate: _builtins.float
     weight_decay: _builtins.float
     objective: _builtins.str
-    """"self_taught", "manifold" """
+    """"self_taught", "manifold_triplet", "manifold_contrastive" """
     backend: _builtins.str
+    """"auto" or "cpu"; "gpu" where there is one."""
     random_state: _builtins.int
     image_size: _builtins.int
     """Pixels a side that images are brought to."""

@@ -102,7 +102,7 @@ def test_features_of_a_net_go_on_where_a_kill_left_them(tmp_path, monkeypatch):
         return pixels.flatten(1)[:, :5] + 1
 
     net = pretrained._Net(describe, 8)
-    monkeypatch.setattr(pretrained, "_open", lambda _name: net)
+    monkeypatch.setattr(pretrained, "_open", lambda *_: net)
     monkeypatch.setattr(kept, "_SECONDS", 0.0)
     source, folder = fc.open_images(images(n=150, h=9, w=9)), tmp_path / "parts"
     with pytest.raises(KeyboardInterrupt):

@@ -20,7 +20,7 @@ def test_only_rows_that_no_step_looked_at_are_embedded_and_a_state_brings_all_ba
     np.testing.assert_array_equal(memory.described(np.arange(3), embed), true[:3])
     memory.note(torch.tensor([5, 2, 5]), torch.tensor([[9.0, 0, 0, 0], [0, 3.0, 4.0, 0], [0, 2.0, 0, 0]]))
     other = Remembered(20)
-    other.restore(memory.state())
+    other.restore(memory.state(), torch.device("cpu"))
     for one in (memory, other):
         asked.clear()
         found = one.described(np.array([1, 2, 5, 7]), embed)
@@ -28,5 +28,5 @@ def test_only_rows_that_no_step_looked_at_are_embedded_and_a_state_brings_all_ba
         assert asked == [[1, 7]]
         one.forget()
         np.testing.assert_array_equal(one.described(np.array([2, 5]), embed), true[[2, 5]])
-    other.restore({})
+    other.restore({}, torch.device("cpu"))
     assert other.state()["remembered_rows"].size == 0

@@ -182,6 +182,92 @@ def test_train_and_embed_give_the_same_embedding(server, data):
     assert np.allclose(server.read(again, "embedding"), embedding, atol=1e-5)
 
 
+def labelled(server, values):
+    spec = dataset_pb2.LabelsSpec(encoding=dataset_pb2.LABELS_ENCODING_ROWS_INT64, row_count=len(values))
+    return server.upload_bytes(common_pb2.DATASET_KIND_LABELS, values.astype("<i8").tobytes(), labels=spec)
+
+
+def test_a_model_is_fine_tuned_with_a_share_of_the_labels_as_here(server):
+    import fastclust as fc
+
+    rows = np.random.default_rng(3).standard_normal((400, 6)).astype(np.float32)
+    data = server.upload(rows)
+    values = np.where(np.arange(400) < 100, np.arange(400) % 3, -1)
+    labels = labelled(server, values)
+    trained = server.succeed(
+        train={
+            "dataset": data.name,
+            "embedding_dim": 8,
+            "epochs": 1,
+            "random_state": 5,
+            "objective": "manifold_triplet",
+            "backend": "cpu",
+        }
+    )
+    learner = fc.SelfTaughtLearner(
+        embedding_dim=8, epochs=1, random_state=5, objective="manifold_triplet", device="cpu"
+    ).fit(rows)
+    assert np.allclose(server.read(trained, "embedding"), learner.transform(rows), atol=1e-5)
+    tuned = server.succeed(
+        train={
+            "dataset": data.name,
+            "model": trained.name,
+            "labels": labels.name,
+            "label_share": 0.3,
+            "epochs": 1,
+            "random_state": 7,
+        }
+    )
+    assert tuned.notes["fine_tuned_with"] == "30"
+    kept = np.random.default_rng(7).permutation(np.arange(100))[:30]
+    some = np.full(400, -1)
+    some[kept] = values[kept]
+    learner.random_state = 7
+    learner.fine_tune(rows, some, epochs=1)
+    assert np.allclose(server.read(tuned, "embedding"), learner.transform(rows), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"objective": "manifold"}, "objective"),
+        ({"label_share": 0.5}, "label_share"),
+        ({"labels": True, "label_share": 0.0}, "label_share"),
+        ({"labels": True, "label_share": float("nan")}, "label_share"),
+        ({"model": True}, "model"),
+        ({"model": True, "labels": True, "embedding_dim": 4}, "embedding_dim"),
+        ({"model": "jobs/none", "labels": True}, ""),
+    ],
+)
+def test_a_training_that_does_not_fit_together_is_refused(server, data, refused, fields, field):
+    fields = dict(fields)
+    if "labels" in fields:
+        fields["labels"] = labelled(server, np.arange(200) % 3).name
+    if fields.get("model") is True:
+        fields["model"] = server.succeed(train={"dataset": data.name, "embedding_dim": 4, "epochs": 1}).name
+    codes = CODE.INVALID_ARGUMENT if field else CODE.NOT_FOUND
+    with refused(codes) as told:
+        server.submit(train={"dataset": data.name, **fields})
+    if field:
+        assert told["metadata"]["field"] == field
+
+
+@pytest.mark.skipif(gpu(), reason="a CUDA GPU is here")
+def test_training_on_a_gpu_that_is_not_there_fails_and_says_so(server, data, refused):
+    with refused(CODE.INVALID_ARGUMENT) as told:
+        server.submit(train={"dataset": data.name, "backend": "tpu"})
+    assert told["metadata"]["error"] == "BackendError"
+    job = server.wait(server.submit(train={"dataset": data.name, "backend": "gpu", "epochs": 1}))
+    assert "sees no CUDA GPU" in job.error.message
+
+
+def test_the_objectives_of_a_job_are_those_of_the_learner():
+    from fastclust.learning.plan import OBJECTIVES
+    from fastclust_server.jobs.tasks import train
+
+    assert train._OBJECTIVES == OBJECTIVES
+
+
 def test_the_pipeline_runs_on_images_with_labels(server):
     """Images in, report out, in the same attempt; labels are only scored against."""
     out, random = io.BytesIO(), np.random.default_rng(0)
@@ -196,8 +282,7 @@ def test_the_pipeline_runs_on_images_with_labels(server):
             archive.addfile(member, picture)
     images = server.upload_bytes(common_pb2.DATASET_KIND_IMAGES, out.getvalue(), images=dataset_pb2.ImagesSpec())
     truth = np.arange(120) % 3
-    spec = dataset_pb2.LabelsSpec(encoding=dataset_pb2.LABELS_ENCODING_ROWS_INT64, row_count=120)
-    labels = server.upload_bytes(common_pb2.DATASET_KIND_LABELS, truth.astype("<i8").tobytes(), labels=spec)
+    labels = labelled(server, truth)
     pipeline = spec_pb2.PipelineSpec(
         dataset=images.name,
         labels=labels.name,

@@ -64,7 +64,9 @@ def contextual_similarity(teacher: Tensor, groups: Tensor, *, k: int, sigma: flo
         return near
     order = top_k(near.masked_fill(groups[:, None] == groups[None, :], 1), k)  # [N, k]
     first = max(1, round(k / 2))
-    shared = _shared_by_pairs if k * k <= _PAIRS * rows else _shared_by_product
+    # A GPU adds what is scattered to one place in any order: products have the same bits each time.
+    by_pairs = unit.device.type == "cpu" and k * k <= _PAIRS * rows
+    shared = _shared_by_pairs if by_pairs else _shared_by_product
     expanded = shared(order, first, near)
     return near.add_(expanded + expanded.T, alpha=0.5).div_(2)
 

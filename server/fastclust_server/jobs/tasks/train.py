@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastclust.artifacts import load_model, save_model
-from fastclust.errors import InputError, UnsupportedError
+from fastclust.errors import BackendError, InputError
 from fastclust.progress import as_part
 from fastclust.v1 import common_pb2
 from fastclust_server.jobs.inputs import check_encoder, check_integer, check_number, chosen
@@ -14,6 +16,7 @@ from fastclust_server.jobs.inputs import check_encoder, check_integer, check_num
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastclust.learning import SelfTaughtLearner
     from fastclust.learning.features import FeatureSet
     from fastclust.v1.spec_pb2 import TrainSpec
     from fastclust_server.jobs.inputs import Inputs
@@ -26,13 +29,18 @@ STEPS = {"features": 0.15, "learn": 0.7, _TUNE: 0.15}
 
 #: Artifact that holds the model.
 MODEL = "learner.safetensors"
-#: Fields that the library's learner does not take in this version.
-_LATER = ("label_share", "objective", "backend")
+#: Of a net that is made here: a model that is gone on from has its own.
+_OF_A_NEW_NET = ("encoder", "embedding_dim", "batch_size", "learning_rate", "weight_decay", "objective", "image_size")
+#: Those of the learner.
+_OBJECTIVES = ("self_taught", "manifold_triplet", "manifold_contrastive")
+#: The learner's device, by backend.
+_DEVICES = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}
 
 
 def steps(spec: TrainSpec) -> dict[str, float]:
-    """Features, learning, and fine-tuning where there are labels."""
-    return STEPS if spec.labels else {step: share for step, share in STEPS.items() if step != _TUNE}
+    """Features, learning where no model is gone on from, and fine-tuning where there are labels."""
+    left_out = {"learn": bool(spec.model), _TUNE: not spec.labels}
+    return {step: share for step, share in STEPS.items() if not left_out.get(step, False)}
 
 
 def check(spec: TrainSpec, inputs: Inputs) -> None:
@@ -44,18 +52,37 @@ def check(spec: TrainSpec, inputs: Inputs) -> None:
         inputs.tensor("dataset", spec.dataset)
     if rows < 2:
         raise InputError("dataset", f"{rows} row", "at least 2 rows")
-    if spec.model:
-        raise UnsupportedError("model: this version of the server does not go on from another model.")
-    for field in chosen(spec, *_LATER):
-        raise UnsupportedError(f"{field}: this version of the server does not take it; leave it out.")
     if spec.labels:
         inputs.labels("labels", spec.labels, rows)
+    _check_model(spec, inputs)
     check_encoder(spec, inputs.settings)
     for field in ("embedding_dim", "epochs", "batch_size"):
         check_integer(spec, field, 1)
     check_integer(spec, "image_size", 4)
     check_number(spec, "learning_rate", 0.0)
     check_number(spec, "weight_decay", 0.0, equal=True)
+    if spec.HasField("objective") and spec.objective not in _OBJECTIVES:
+        raise InputError("objective", repr(spec.objective[:100]), ", ".join(_OBJECTIVES))
+    if spec.HasField("backend"):
+        if spec.backend not in _DEVICES:
+            raise BackendError(f"backend={spec.backend[:100]!r}: no such backend. Allowed: {', '.join(_DEVICES)}.")
+        if spec.backend == "gpu" and inputs.settings.engine != "local":
+            raise BackendError("backend='gpu': this server trains on a cluster, on CPUs. Allowed: auto, cpu.")
+
+
+def _check_model(spec: TrainSpec, inputs: Inputs) -> None:
+    if spec.HasField("label_share"):
+        if not spec.labels:
+            raise InputError("label_share", f"{spec.label_share:g} of no labels", "labels with it, or none of both")
+        if not 0 < spec.label_share <= 1:
+            raise InputError("label_share", f"{spec.label_share:g}", "a share above 0, at most 1")
+    if not spec.model:
+        return
+    inputs.job("model", spec.model, "train", "pipeline")
+    if not spec.labels:
+        raise InputError("model", "one without labels", "labels with it: a model is fine-tuned")
+    for field in chosen(spec, *_OF_A_NEW_NET):
+        raise InputError(field, "a value, with a model", "none: it is the model's")
 
 
 def run(spec: TrainSpec, work: Work) -> None:
@@ -65,39 +92,85 @@ def run(spec: TrainSpec, work: Work) -> None:
     that needs a seed.
     """
     from fastclust import distributed
-    from fastclust.learning import SelfTaughtLearner
+    from fastclust.learning.devices import choose_device
 
-    size = spec.image_size if spec.HasField("image_size") else None
-    features, ids = load_features(spec.dataset, work, size=size)
-    arguments = chosen(
-        spec, "encoder", "embedding_dim", "epochs", "batch_size", "learning_rate", "weight_decay", "random_state"
-    )
-    arguments.setdefault("random_state", work.seed)
-    learner, on = SelfTaughtLearner(**arguments), work.cluster
-    kept = work.folder / "learn"
-    if on is None:
-        learner.fit(features, checkpoint=kept)
+    device = _DEVICES[spec.backend or "auto"]
+    choose_device(device)
+    on = work.cluster
+    if spec.model:
+        learner, features, ids = _of_a_model(spec, work, device)
     else:
-        distributed.train(learner, features, checkpoint=kept, **on)
+        learner, features, ids = _new(spec, work, device)
+        kept = work.folder / "learn"
+        if on is None:
+            learner.fit(features, checkpoint=kept)
+        else:
+            distributed.train(learner, features, checkpoint=kept, **on)
     if spec.labels:
         from fastclust.data import load_labels
 
         labels = load_labels(work.path(spec.labels), ids)
-        kept = work.folder / "fine-tune"
+        if spec.HasField("label_share"):
+            labels = _share_of(labels, spec.label_share, learner.random_state)
+        kept, more = work.folder / "fine-tune", chosen(spec, "epochs")
         with as_part(_TUNE, "learn", 0.0, 1.0):
             if on is None:
-                learner.fine_tune(features, labels, checkpoint=kept)
+                learner.fine_tune(features, labels, checkpoint=kept, **more)
             else:
-                distributed.fine_tune(learner, features, labels, checkpoint=kept, **on)
+                distributed.fine_tune(learner, features, labels, checkpoint=kept, **more, **on)
+        work.note(fine_tuned_with=int((labels >= 0).sum()))
     work.tensor("embedding", learner.transform(features))
     path = work.new_file(MODEL)
     learner.save(path)
     work.written(path)
-    work.note(engine=work.settings.engine, encoder=learner.encoder_, random_state=arguments["random_state"])
+    about = {"encoder": learner.encoder_, "device": learner.device_, "random_state": learner.random_state}
+    work.note(engine=work.settings.engine, **about)
+
+
+def _new(spec: TrainSpec, work: Work, device: str) -> tuple[SelfTaughtLearner, Any, list[str]]:
+    """A learner of the spec's parameters, with rows and their ids."""
+    from fastclust.learning import SelfTaughtLearner
+
+    size = spec.image_size if spec.HasField("image_size") else None
+    features, ids = load_features(spec.dataset, work, size=size, device=device)
+    arguments = chosen(
+        spec,
+        "encoder",
+        "embedding_dim",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "objective",
+        "random_state",
+    )
+    arguments.setdefault("random_state", work.seed)
+    return SelfTaughtLearner(**arguments, device=device), features, ids
+
+
+def _of_a_model(spec: TrainSpec, work: Work, device: str) -> tuple[SelfTaughtLearner, Any, list[str]]:
+    """The learner of another job, with rows in the form that it was trained on."""
+    from fastclust.learning import SelfTaughtLearner
+
+    learner = SelfTaughtLearner.load(work.artifact(spec.model, MODEL), device=device)
+    learner.random_state = spec.random_state if spec.HasField("random_state") else work.seed
+    notes = work.job(spec.model).notes
+    size = int(notes["image_size"]) if "image_size" in notes else None
+    features, ids = load_features(spec.dataset, work, size=size, features=notes.get("features", "auto"), device=device)
+    return learner, features, ids
+
+
+def _share_of(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Keep a share of the known labels, at least one, drawn by the seed; the others are unknown."""
+    known = np.flatnonzero(labels >= 0)
+    kept = np.random.default_rng(seed).permutation(known)[: max(1, round(share * len(known)))]
+    found = np.full_like(labels, -1)
+    found[kept] = labels[kept]
+    return found
 
 
 def load_features(
-    dataset: str, work: Work, *, size: int | None, features: str = "auto"
+    dataset: str, work: Work, *, size: int | None, features: str = "auto", device: str = "auto"
 ) -> tuple[NDArray[Any] | FeatureSet, list[str]]:
     """Return rows as they are, or features of images, and the rows' ids; notes which features, and of what size."""
     if work.dataset(dataset).kind == common_pb2.DATASET_KIND_TENSOR:
@@ -114,7 +187,7 @@ def load_features(
         found = FeatureSet(tensors["values"], None, about["name"], about["image_size"], shape and tuple(shape))
     else:
         parts = work.folder / "features"
-        found = compute_features(images, features=features, size=size, checkpoint=parts)
+        found = compute_features(images, features=features, size=size, checkpoint=parts, device=device)
         about = {"name": found.name, "image_size": found.image_size, "image_shape": found.image_shape}
         save_model(path, "features", about, {"values": found.values})
         shutil.rmtree(parts, ignore_errors=True)

@@ -47,7 +47,7 @@ def loop_loss(f: Tensor, g: Tensor, W: tuple[Tensor, Tensor], margin: float) -> 
 
 def _relaxed(rows: Tensor, W: Tensor, margin: float) -> Tensor:
     relative = _relative(rows)
-    others = 1 - torch.eye(len(rows), dtype=rows.dtype)
+    others = 1 - torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
     terms = W * others * relative**2 + (1 - W) * others * torch.relu(margin - relative) ** 2
     return terms.sum() / (len(rows) * (len(rows) - 1))
 

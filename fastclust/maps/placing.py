@@ -22,7 +22,7 @@ _TIE = 0.01
 def place(map_: NDArray[np.float32], found: NDArray[np.int64], distances: NDArray[Any]) -> NDArray[np.float32]:
     """Place rows on ``map_`` ``[n, dimensions]`` by their k nearest fitted rows; return float32 ``[m, dimensions]``.
 
-    ``found`` and ``distances`` are ``[m, k]``, nearest first. A neighbour weighs the inverse square of its distance. A
+    ``found`` and ``distances`` are ``[m, k]``, nearest first. A neighbour weighs the inverse cube of its distance. A
     row may go where one of its neighbours is, or where they pull most: at a mode of their weights under t-SNE's kernel
     ``1 / (1 + d^2)``, by mean shift. It goes where the k nearest points of the map are those neighbours that weigh
     most, and among equals where the pull is strongest.
@@ -63,10 +63,10 @@ def _best(
 
 
 def _weights(distances: NDArray[Any]) -> NDArray[np.float64]:
-    """Inverse squares ``[m, k]`` that sum to 1; where the nearest is no distance away, those at none share it."""
+    """Inverse cubes ``[m, k]`` that sum to 1; where the nearest is no distance away, those at none share it."""
     wide = distances.astype(np.float64)
     ratio = np.divide(wide[:, :1], wide, out=np.ones_like(wide), where=wide > 0)
-    weights: NDArray[np.float64] = ratio * ratio
+    weights: NDArray[np.float64] = ratio**3
     weights /= weights.sum(axis=1, keepdims=True)
     return weights
 

@@ -10,7 +10,7 @@ def oracle(points, found, distances):
     """One row: the place of a neighbour, or the mode, with the most weight among its k nearest points."""
     k = len(found)
     first = distances[0]
-    weights = [(first / one) ** 2 if one > 0 else 1.0 for one in distances]
+    weights = [(first / one) ** 3 if one > 0 else 1.0 for one in distances]
     weights = np.array(weights) / sum(weights)
     near = [points[number].astype(float) for number in found]
 

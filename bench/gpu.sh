@@ -23,7 +23,7 @@ part() {
   timeout --kill-after 10 "$limit" "$python" -u -m "$@" || { echo "== $name: exit $?"; failed=1; }
 }
 part 340 "k-means and Mahalanobis" bench.gpu_kmeans --device "$device" --rows "$rows" --seconds 240 --out "$out/kmeans.jsonl"
-part 140 "t-SNE" bench.gpu_tsne --device "$device" --sizes "${SIZES:-20000,70000,1000000}" --out "$out/tsne.jsonl"
-part 40 "learning" bench.gpu_learning --device "$device" --out "$out/learning.jsonl"
+part 120 "t-SNE" bench.gpu_tsne --device "$device" --sizes "${SIZES:-20000,70000,1000000}" --out "$out/tsne.jsonl"
+part 60 "learning" bench.gpu_learning --device "$device" --out "$out/learning.jsonl"
 part 20 "table" bench.gpu_table "$out"
 exit $failed

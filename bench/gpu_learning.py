@@ -65,21 +65,32 @@ def main() -> int:
             batch = _batch(count, device)
             true = _slopes(_Batch(*(each.double() if each.is_floating_point() else each for each in batch)), _loop)
             found = _slopes(batch, _ours)
-            error = max(float((a - b).norm() / b.norm()) for a, b in zip(found, true, strict=True))
-            tell(operation="self-taught loss", backend="torch", n=count, error=error, passed=error <= _ERROR)
-            if error > _ERROR:
+            errors = [float((a - b).norm() / b.norm()) for a, b in zip(found, true, strict=True)]
+            passed = all(np.isfinite(error) and error <= _ERROR for error in errors)
+            tell(operation="self-taught loss", backend="torch", n=count, error=max(errors), passed=passed)
+            if not passed:
                 wrong += 1
                 continue
             for name, made in (("torch", _ours), ("loop over rows", _loop)):
-                times = _times(lambda made=made: _slopes(batch, made), device, 30 if made is _ours else 5)
+                times = _times(lambda made=made, batch=batch: _slopes(batch, made), device, 30 if made is _ours else 5)
                 tell(what="self-taught loss and slopes", n=count, backend=name, **times)
-        images = np.random.default_rng(0).integers(0, 255, (1000 if there else 60, 28, 28), dtype=np.uint8)
+        images = np.random.default_rng(0).integers(0, 255, (400 if there else 60, 28, 28), dtype=np.uint8)
         for name in (str(device), "cpu") if there else ("cpu",):
-            learner = SelfTaughtLearner("resnet", device=name, epochs=1, random_state=0)
-            began = time.perf_counter()
-            learner.fit(images)
-            seconds = time.perf_counter() - began
-            tell(what="one epoch, resnet trained, 28 x 28", n=len(images), backend=name, seconds=seconds)
+            seconds: list[float] = []
+
+            def note(figure: str, value: float, _: int, seconds: list[float] = seconds) -> None:
+                if figure in ("epoch_seconds", "mining_seconds"):
+                    seconds.append(value)
+
+            # The first epoch pays for what is compiled and loaded.
+            SelfTaughtLearner("resnet", device=name, epochs=2, random_state=0).fit(images, log=note)
+            mining, whole = seconds[-2:]
+            tell(
+                what="the steps of an epoch, resnet trained, 28 x 28",
+                n=len(images),
+                backend=name,
+                seconds=whole - mining,
+            )
     return 1 if wrong else 0
 
 

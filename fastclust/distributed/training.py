@@ -24,7 +24,9 @@ __all__ = ["fine_tune", "train"]
 
 def _check_here(learner: SelfTaughtLearner) -> None:
     """Raise BackendError for a learner that is to be trained on a GPU."""
-    if learner.device not in ("auto", "cpu"):
+    from fastclust.learning.devices import choose_device
+
+    if choose_device(learner.device).type != "cpu":
         raise BackendError(
             f"device={learner.device!r}: workers train on CPUs in this version. Allowed: auto, cpu; for many GPUs, "
             "fit in a process group of torch (torchrun)."
@@ -123,6 +125,7 @@ def fine_tune(
     _check_here(learner)
     check_params(learner, epochs)
     check_loss(loss)
+    learner._to("cpu")  # noqa: SLF001 - workers train it there
     inputs = learner.inputs(X, views, image_shape)
     more = {"labels": check_labels(labels, len(inputs.rows)), "loss": loss, "epochs": epochs}
     on = _On(address, n_workers, threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from fastclust.artifacts import load_model, save_model
-from fastclust.errors import PreconditionError
+from fastclust.errors import InputError, PreconditionError
 from fastclust.learning import ranks
 from fastclust.learning.context import Context
 
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from fastclust.learning.inputs import Inputs
+    from fastclust.learning.learner import SelfTaughtLearner
     from fastclust.learning.trainer import Trainer
 
-__all__ = ["Checkpoint", "said"]
+__all__ = ["Checkpoint", "keeper_of", "said"]
 
 _KIND = "learner_checkpoint"
 _FILE, _BEST = "checkpoint.safetensors", "best.safetensors"
@@ -139,3 +142,15 @@ class Checkpoint:
         trainer.epoch, trainer.step = params["epoch"], params["step"]
         trainer.total = torch.full_like(trainer.total, float(params["total"]))
         trainer.history = [float(loss) for loss in params["history"]]
+
+
+def keeper_of(learner: SelfTaughtLearner, folder: Any, inputs: Inputs, **more: Any) -> Checkpoint | None:
+    """Return where a learner's training on inputs is kept; None for no folder. Raises InputError without a seed."""
+    if folder is None:
+        return None
+    if not isinstance(learner.random_state, Integral):
+        raise InputError("random_state", repr(learner.random_state), "an integer, for a checkpoint")
+    params = {name: said(value) for name, value in {**learner.get_params(deep=False), **more}.items()}
+    # What is kept of a mined epoch goes by the anchors: another way to mine has others.
+    mining = {} if learner.objective == "self_taught" else {"mining": "2"}
+    return Checkpoint(folder, {"rows": said(inputs.rows), "views": said(inputs.views), **mining, **params})

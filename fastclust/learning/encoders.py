@@ -111,7 +111,7 @@ def build(
         front, body, width = (front, both, projection.width) if trained else (both, body, projection.width)
     elif name in ("resnet", "module"):
         assert shape is not None
-        net = SmallResNet(shape, seed=seed) if name == "resnet" else ModuleBody(copy.deepcopy(module), shape)
+        net = SmallResNet(shape, seed=seed) if name == "resnet" else ModuleBody(copy.deepcopy(module).cpu(), shape)
         with torch.no_grad():
             width = net.eval()(torch.from_numpy(rows[:2])).shape[1]
         front, body = (front, net) if trained else (net, body)
@@ -173,7 +173,7 @@ def rebuild(stored: dict[str, Any], module: Any, image_shape: tuple[int, int, in
             elif name == "module":
                 if not isinstance(module, nn.Module) or image_shape is None:
                     raise DataError("the learner has an encoder of your own: load it with load(path, encoder=module).")
-                modules.append(ModuleBody(copy.deepcopy(module), image_shape))
+                modules.append(ModuleBody(copy.deepcopy(module).cpu(), image_shape))
             else:
                 shape = tuple(config["shape"])
                 modules.append(_MODULES[name](**{**config, "shape": shape}))

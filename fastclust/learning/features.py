@@ -95,6 +95,10 @@ def compute_features(
         raise InputError("size", size, "at least 4 pixels")
     if views < 1:
         raise InputError("views", views, "at least 1")
+    if device != "auto":
+        from fastclust.learning.devices import choose_device
+
+        choose_device(device)
     name = _choose(images, size) if features == "auto" else features
     if name not in ("auto", "pixels"):
         from fastclust.learning import pretrained

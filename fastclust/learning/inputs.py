@@ -39,10 +39,11 @@ def read_inputs(
     *,
     features: str = "auto",
     size: int | None = None,
+    device: str = "auto",
 ) -> Inputs:
     """Read images (an ImageSource, or uint8 ``[n, h, w]`` or ``[n, h, w, c]``), a FeatureSet, or rows ``[n, d]``.
 
-    Raises InputError or InputTypeError; never looks at labels.
+    A net's features are made on the device. Raises InputError or InputTypeError; never looks at labels.
     """
     if isinstance(X, RowSource):
         X = X.read()
@@ -51,7 +52,7 @@ def read_inputs(
         if X.ndim in (3, 4):
             X = open_images(X)
     if isinstance(X, ImageSource):
-        X = compute_features(X, features=features, size=size)
+        X = compute_features(X, features=features, size=size, device=device)
     if isinstance(X, FeatureSet):
         found = Inputs(X.values, X.views, X.image_shape, X.name, X.image_size)
     else:

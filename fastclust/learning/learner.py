@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import copy
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastclust.data.mapping import Mapped, mapping
 from fastclust.errors import InputError
 from fastclust.learning import encoders, ranks, storage
-from fastclust.learning.checkpoint import Checkpoint, said
+from fastclust.learning.checkpoint import keeper_of
 from fastclust.learning.checks import check_loss, check_params
 from fastclust.learning.devices import choose_device
 from fastclust.learning.inputs import Inputs, check_labels, read_inputs
@@ -90,7 +90,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         Batches whose mean gradient makes one step. In a torch.distributed process group (torchrun, or
         ``fastclust.distributed.train``) each process does its share of ``accumulate * processes`` batches. While the
         first builds a graph the others wait: give ``init_process_group`` a ``timeout`` that is longer (it is 30 minutes
-        by itself).
+        by itself, 10 for NCCL), and on GPUs call ``torch.cuda.set_device`` first.
     precision
         "full", or "bf16": mixed precision by torch.autocast.
     validation
@@ -203,7 +203,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
             images and FeatureSets of pixels.
         checkpoint
             A folder where training is kept. Fitted again with the same folder, rows and parameters (with an integer
-            as ``random_state``), it goes on from there to the same bits.
+            as ``random_state``), it goes on from there, on a CPU to the same bits.
         log
             A folder for TensorBoard (needs the package tensorboard), or a callable (name, value, step). Figures:
             "loss" and "learning_rate" of each step; "mining_seconds", "epoch_seconds" (with these) and "validation"
@@ -221,7 +221,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
             The encoder's or the log's package is not installed.
         """
         check_params(self)
-        inputs = read_inputs(X, views, image_shape, features=encoders.features_of(self.encoder))
+        wanted = encoders.features_of(self.encoder)
+        inputs = read_inputs(X, views, image_shape, features=wanted, device=self.device)
         rows = inputs.rows
         if len(rows) < 2:
             raise InputError("X", f"{len(rows)} row", "at least 2 rows")
@@ -235,7 +236,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
                 lambda: encoders.build(name, self.encoder, inputs, widths, trained=trained, seed=seed, mined=mined)
             ).to(choose_device(self.device))
         plan = plan_of(self, len(inputs.rows), seed)
-        keeper = self._keeper(checkpoint, given)
+        keeper = keeper_of(self, checkpoint, given)
         with as_part("learn", "learn", _ENCODER_SHARE, 1.0):
             curve, scores = train(net, inputs, plan, augment=self.augment, checkpoint=keeper, log=log, held=held)
         self._net = net
@@ -259,6 +260,7 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "encoder_")
         # torch warns of memory that it may not write to, such as a mapped file.
         rows = np.require(self.inputs(X).rows, requirements="W")
+        self._to(self.device)
         embedded: NDArray[np.float32] = self._net.embed(torch.from_numpy(rows)).numpy()
         return embedded
 
@@ -317,7 +319,8 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
             raise InputError("X", f"{len(inputs.rows)} row", "at least 2 rows")
         known = check_labels(labels, len(inputs.rows))
         seed = seed_of(self.random_state)
-        keeper = self._keeper(checkpoint, inputs, labels=known, loss=loss)
+        keeper = keeper_of(self, checkpoint, inputs, labels=known, loss=loss)
+        self._to(self.device)
         chosen = held_out(len(known), self.validation, seed)
         inputs, held = split(inputs, self.validation, seed)
         added = ContrastiveLoss(0.0, 1.0) if loss == "contrastive" else TripletLoss(0.2)
@@ -348,18 +351,29 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         ``device`` is where it is asked and fine-tuned from now on, wherever it was trained.
         Raises NotFoundError, DataError, BackendError.
         """
-        chosen = choose_device(device)
+        choose_device(device)
         learner = cls()
         storage.load_into(learner, path, encoder)
         learner.device = device
-        learner._net.to(chosen)
-        learner.device_ = str(learner._net.device)
+        learner._to(device)
         return learner
+
+    def _to(self, device: str) -> None:
+        """Have the net where it is asked: the parameter may have changed since it was trained."""
+        self._net.to(choose_device(device))
+        self.device_ = str(self._net.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled, the net is on the CPU: whoever opens it may have no GPU. It goes to ``device`` when it is asked."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        if "_net" in state and state["_net"].device.type != "cpu":
+            state |= {"_net": copy.deepcopy(state["_net"]).cpu(), "device_": "cpu"}
+        return state
 
     def inputs(self, X: Any, views: Any = None, image_shape: Any = None) -> Inputs:
         """Return ``X`` ``[n, d]`` as a fitted learner takes it: float32. Raises InputError, InputTypeError."""
         features = "auto" if self.features_ == "given" else self.features_
-        inputs = read_inputs(X, views, image_shape, features=features, size=self.image_size_)
+        inputs = read_inputs(X, views, image_shape, features=features, size=self.image_size_, device=self.device)
         if inputs.rows.shape[1] != self.n_features_in_:
             raise InputError("X", f"{inputs.rows.shape[1]} columns", f"{self.n_features_in_}, as in fit")
         return inputs if inputs.image_shape else inputs._replace(image_shape=self.image_shape_)
@@ -368,16 +382,6 @@ class SelfTaughtLearner(TransformerMixin, BaseEstimator):
         if isinstance(self.n_components, str):
             return _PATCH_COMPONENTS if name == "patches" else _ROW_COMPONENTS
         return self.n_components
-
-    def _keeper(self, folder: Any, inputs: Inputs, **more: Any) -> Checkpoint | None:
-        if folder is None:
-            return None
-        if not isinstance(self.random_state, Integral):
-            raise InputError("random_state", repr(self.random_state), "an integer, for a checkpoint")
-        params = {name: said(value) for name, value in {**self.get_params(deep=False), **more}.items()}
-        # What is kept of a mined epoch goes by the anchors: another way to mine has others.
-        mining = {} if self.objective == "self_taught" else {"mining": "2"}
-        return Checkpoint(folder, {"rows": said(inputs.rows), "views": said(inputs.views), **mining, **params})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

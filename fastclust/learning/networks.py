@@ -25,8 +25,8 @@ __all__ = ["EmbeddingNet", "Heads", "Projection", "Student", "fit_projection", "
 _SAMPLE, _NUMBERS = 20_000, 1 << 25
 #: Columns up to which all components are computed, and products that find the leading ones beyond.
 _DENSE, _POWERS = 1024, 6
-#: Rows in one product of the front: its activations stay in the cache. On a GPU, so many that it is busy.
-_CHUNK, _CHUNK_THERE = 4, 1024
+#: Rows in one product of the front: its activations stay in the cache. On a GPU, so many that it is busy, and numbers.
+_CHUNK, _CHUNK_THERE, _NUMBERS_THERE = 4, 1024, 1 << 21
 
 
 def fit_projection(
@@ -208,7 +208,8 @@ def through(
     """
     there = device is not None and device.type != "cpu"
     if there:
-        chunk = max(chunk, _CHUNK_THERE)
+        columns = max(1, rows[0].numel()) if len(rows) else 1
+        chunk = max(_CHUNK, min(max(chunk, _CHUNK_THERE), _NUMBERS_THERE // columns))
 
     @torch.no_grad()
     def part(start: int) -> Tensor:
@@ -216,12 +217,14 @@ def through(
         return module(few) if device is None or not there else module(sent(few, device)).cpu()
 
     parts: list[Tensor] = []
-    threads = 1 if there else torch.get_num_threads()
+    threads = torch.get_num_threads()
     with one_thread(), ThreadPoolExecutor(threads) as pool:
         # A stretch at a time: a listener that raises stops the work there.
         stretch = chunk * 64
         for first in range(0, len(rows), stretch):
             if message:
                 report("encode", first, len(rows), message)
-            parts += pool.map(part, range(first, min(first + stretch, len(rows)), chunk))
+            starts = range(first, min(first + stretch, len(rows)), chunk)
+            # Current device and stream are a thread's own: a GPU is asked from the caller's.
+            parts += map(part, starts) if there else pool.map(part, starts)
     return torch.cat(parts)

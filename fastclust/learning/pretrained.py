@@ -65,7 +65,8 @@ def compute(
     net = _open(name, there)
     side = size or net.size
     generator = generator_of(random_state)
-    kept = KeptRows(checkpoint if views == 1 else None, {"net": name, "size": side, "images": len(images)})
+    about = {"net": name, "size": side, "images": len(images)} | ({} if there.type == "cpu" else {"device": there.type})
+    kept = KeptRows(checkpoint if views == 1 else None, about)
     drawn = []
     # Blocks begin where they would have begun, whatever an earlier attempt left: a row's last bits depend on its block.
     with torch.inference_mode():
@@ -111,12 +112,13 @@ def _timm(name: str, device: torch.device) -> _Net:
     import torch
 
     try:
-        net = timm.create_model(name, pretrained=True, num_classes=0).eval().to(device)
+        net = timm.create_model(name, pretrained=True, num_classes=0).eval()
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             "features", f"'timm:{name}'", "a model of timm whose weights can be had", str(error)
         ) from error
     config = timm.data.resolve_model_data_config(net)
+    net = net.to(device)
     mean, scale = (torch.tensor(config[key], device=device).view(1, 3, 1, 1) * 255 for key in ("mean", "std"))
     return _Net(lambda pixels: net((pixels - mean) / scale), int(config["input_size"][-1]))
 
@@ -131,9 +133,10 @@ def _hugging_face(name: str, device: torch.device) -> _Net:
     import torch
 
     try:
-        net, processor = AutoModel.from_pretrained(name).eval().to(device), AutoImageProcessor.from_pretrained(name)
+        net, processor = AutoModel.from_pretrained(name).eval(), AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise InputError("features", f"'hf:{name}'", "an image model that can be had", str(error)) from error
+    net = net.to(device)
     mean, scale = (
         torch.tensor(values, device=device).view(1, 3, 1, 1) * 255
         for values in (processor.image_mean, processor.image_std)

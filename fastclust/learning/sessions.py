@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastclust.errors import MissingPackageError
-from fastclust.learning.devices import resident, sent
+from fastclust.learning.devices import Residence, sent
 from fastclust.learning.networks import through
 from fastclust.learning.patches import PatchEncoder
 from fastclust.learning.trainer import Trainer
@@ -56,8 +56,9 @@ def train(
     raw = torch.from_numpy(inputs.rows)
     rows = net.prepared(raw, "images")
     start = through(net.student.body, rows, "a start", device=net.device) if _tells(net.student.body) else rows
-    rows = resident(rows, net.device)
-    make_views = _views(net, inputs, raw, rows, plan, augment)
+    home = Residence(net.device)
+    rows = home.take(rows)
+    make_views = _views(net, inputs, raw, rows, plan, augment, home)
     validation = None if held is None else _validation(net, held, plan, augment, held_labels)
     try:
         trainer = Trainer(net.student, rows, start.numpy(), make_views, plan, supervision, record, validation)
@@ -75,7 +76,7 @@ def _validation(
     raw = torch.from_numpy(held.rows)
     rows = net.prepared(raw, "rows held out")
     neighbors = knn_graph(held.rows, n_neighbors=min(plan.n_nearest - 1, len(rows) - 1)).indices
-    views = _views(net, held, raw, rows, plan, augment)(neighbors)
+    views = _views(net, held, raw, rows, plan, augment, Residence(torch.device("cpu")))(neighbors)
     generator = torch.Generator().manual_seed(plan.seed)
     return Validation(rows, views.draw(torch.arange(len(rows)), generator), labels)
 
@@ -86,16 +87,16 @@ def _tells(body: nn.Module) -> bool:
 
 
 def _views(
-    net: EmbeddingNet, inputs: Inputs, raw: Tensor, rows: Tensor, plan: Plan, augment: float
+    net: EmbeddingNet, inputs: Inputs, raw: Tensor, rows: Tensor, plan: Plan, augment: float, home: Residence
 ) -> Callable[[NDArray[np.int64]], Views]:
     if inputs.views is not None:
         given = torch.from_numpy(inputs.views)
         shape = (len(rows), given.shape[1], rows.shape[1])
         prepared = net.prepared(given.reshape(-1, raw.shape[1]), "views").view(shape)
-        return lambda _: GivenViews(rows, prepared.to(rows.device))
+        return lambda _: GivenViews(rows, home.take(prepared))
     if inputs.image_shape is None:
         return lambda neighbors: MixedViews(rows, torch.from_numpy(neighbors).to(rows.device), _MIX)
-    source = ImageViews(resident(raw, net.device), inputs.image_shape, augment)
+    source = ImageViews(home.take(raw), inputs.image_shape, augment)
     if isinstance(net.front, nn.Identity):
         return lambda _: source
     if not any(isinstance(part, nn.Conv2d | PatchEncoder) for part in net.front.modules()):
@@ -108,7 +109,7 @@ def _views(
             state = np.random.SeedSequence([plan.seed, copy, number]).generate_state(1, np.uint64)
             drawn.append(source.draw(part, torch.Generator().manual_seed(int(state[0] >> 1))).cpu())
         copies.append(net.prepared(torch.cat(drawn), f"views {copy + 1} of {_COPIES}"))
-    fixed = torch.stack(copies, 1).to(rows.device)
+    fixed = home.take(torch.stack(copies, 1))
     return lambda _: GivenViews(rows, fixed)
 
 

@@ -83,9 +83,9 @@ class GivenViews:
     def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return one view of each row."""
         choice = torch.randint(self._views.shape[1] + 1, (len(rows),), generator=generator)
-        rows, choice = sent(rows, self._rows.device), sent(choice, self._rows.device)
-        drawn = self._views[rows, (choice - 1).clamp_min(0)]
-        return torch.where((choice == 0)[:, None], self._rows[rows], drawn)
+        own, other = self._rows.device, self._views.device
+        drawn = self._views[sent(rows, other), sent((choice - 1).clamp_min(0), other)]
+        return torch.where(sent(choice == 0, own)[:, None], self._rows[sent(rows, own)], sent(drawn, own))
 
 
 class MixedViews:

@@ -85,6 +85,8 @@ def run(
     ------
     InputError, InputTypeError
         For parameters and data that cannot be run, before any work.
+    BackendError
+        The device is not there.
     DataError, NotFoundError
         For a source that cannot be read.
     PreconditionError

@@ -160,7 +160,7 @@ def _learn(context: RunContext) -> Outcome:
         context.path / _TAUGHT, encoder=None if isinstance(encoder, str) else encoder, device=context.params.device
     )
     rows, training, trainer = _learnable(context), context.training, context.trainer
-    notes = dict(context.notes["teach"])
+    notes = {**context.notes["teach"], "device": learner.device_}
     if training is not None:
         if trainer is None:
             learner.fine_tune(rows, training.labels)

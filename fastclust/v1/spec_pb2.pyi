@@ -642,10 +642,11 @@ class TrainSpec(_message.Message):
     labels: _builtins.str
     """Labels to fine-tune with."""
     label_share: _builtins.float
-    """Share of the known labels to use, in (0, 1]; which ones, the seed decides."""
+    """Share of the known labels of each class to use, in (0, 1], at least one; which ones, the seed decides."""
     encoder: _builtins.str
     embedding_dim: _builtins.int
     epochs: _builtins.int
+    """Of learning without labels; with a model, of fine-tuning."""
     batch_size: _builtins.int
     learning_rate: _builtins.float
     weight_decay: _builtins.float

@@ -6,25 +6,35 @@ Run by ``test_on_a_device.py`` in a process of its own.
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import fastclust as fc
+from fastclust.learning import devices
 from fastclust.learning import trainer as training
 from tests.accelerator import WAITS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _STEPS: list[list[str]] = []
+#: How often a device was waited for between two steps of an epoch.
+_BETWEEN: list[int] = []
 
 
 def _watched(self: Any, numbers: list[int], rate: float) -> Any:
+    if self.step:
+        _BETWEEN.append(len(WAITS))
     WAITS.clear()
     found = _update(self, numbers, rate)
     _STEPS.append(list(WAITS))
+    WAITS.clear()
     return found
 
 
@@ -72,6 +82,7 @@ def _compared(X: Any, params: dict[str, Any], **more: Any) -> dict[str, Any]:
     _STEPS.clear()
     here, own = _fitted("cpu", X, params, more)
     _STEPS.clear()
+    _BETWEEN.clear()
     there, other = _fitted("there", X, params, more)
     waits = sorted({wait for step in _STEPS for wait in step})
     return {
@@ -81,6 +92,7 @@ def _compared(X: Any, params: dict[str, Any], **more: Any) -> dict[str, Any]:
         "scores": [here.validation_curve_, there.validation_curve_],
         "steps": len(_STEPS),
         "waits": waits,
+        "between": sum(_BETWEEN) / len(_BETWEEN),
     }
 
 
@@ -100,6 +112,57 @@ def _resumed() -> dict[str, Any]:
             stopped = True
         again = _learner("there", **params).fit(X, checkpoint=folder).transform(X)
         return {"stopped": stopped, "same": bool((whole == again).all())}
+
+
+def _module() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, stride=2), torch.nn.ReLU(), torch.nn.Flatten())
+
+
+def _small(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do it with a device that has no room for rows."""
+    before, devices.memory_of = devices.memory_of, lambda _: 0.0
+    try:
+        return compute()
+    finally:
+        devices.memory_of = before
+
+
+def _moved() -> dict[str, Any]:
+    """What was trained in one place is asked and pickled in others."""
+    X = _rows()
+    learner = _learner("cpu", epochs=1).fit(X)
+    own = learner.transform(X)
+    learner.set_params(device="there")
+    moved = learner.transform(X)
+    device = learner.device_
+    opened = pickle.loads(pickle.dumps(learner))
+    return {
+        "devices": [device, opened.device_, learner.device_, str(opened._net.device)],
+        "gap": float(max(np.abs(own - moved).max(), np.abs(own - opened.set_params(device="cpu").transform(X)).max())),
+        "features": _asked_for_features(),
+    }
+
+
+def _asked_for_features() -> list[str]:
+    """Where a learner with a net's features has that net asked."""
+    from fastclust.learning import pretrained
+
+    asked: list[str] = []
+    before = pretrained.compute
+
+    def compute(images: Any, name: str, *, device: str, **_: Any) -> Any:
+        asked.append(device)
+        values = images.read().reshape(len(images), -1).astype(np.float32)
+        return fc.learning.FeatureSet(values, None, name, 8)
+
+    pretrained.compute = compute
+    try:
+        learner = _learner("there", epochs=1, encoder="efficientnet-lite0").fit(_images())
+        learner.transform(_images())
+    finally:
+        pretrained.compute = before
+    return asked
 
 
 def _kept() -> dict[str, Any]:
@@ -147,6 +210,11 @@ def main() -> None:
         "rows": _compared(rows, {}),
         "rows, no context": _compared(rows, {"use_context": False, "context_weight": 0.0, "accumulate": 2}),
         "views given": _compared(rows, {}, views=views),
+        "module": _compared(images, {"encoder": _module()}),
+        "module there": _compared(images, {"encoder": _module().to("there")}),
+        "views of the host": _small(lambda: _compared(rows, {}, views=views)),
+        "images of the host": _small(lambda: _compared(images, {"encoder": "resnet", "epochs": 1})),
+        "moved": _moved(),
         "held out": _compared(images, {"validation": 0.2}),
         "tuned by pairs": _compared(rows, {}, loss="contrastive"),
         "tuned by triplets": _compared(rows, {}, loss="triplet"),

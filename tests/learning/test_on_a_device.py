@@ -41,6 +41,10 @@ def found():
         "rows",
         "rows, no context",
         "views given",
+        "module",
+        "module there",
+        "views of the host",
+        "images of the host",
         "held out",
         "tuned by pairs",
         "tuned by triplets",
@@ -53,6 +57,8 @@ def test_a_device_learns_what_the_cpu_does_and_no_step_waits_for_it(found, which
     assert told["losses"] < _LOSS
     assert told["steps"] > 10
     assert told["waits"] == []
+    # The loss is asked for every tenth step, from the first on.
+    assert told["between"] <= 0.2
     here, there = told["scores"]
     assert np.allclose(here, there, atol=0.06)
     assert len(here) == (2 if which == "held out" else 0)
@@ -69,6 +75,13 @@ def test_a_learner_of_a_device_is_kept_and_opened_anywhere(found):
     assert told["there"]
     assert told["tuned"] == "there:0"
     assert told["files"] == 1
+
+
+def test_a_learner_is_asked_where_it_is_told_and_pickled_without_a_device(found):
+    told = found["moved"]
+    assert told["devices"] == ["there:0", "cpu", "there:0", "cpu"]
+    assert told["gap"] < 1e-5
+    assert told["features"] == ["there", "there"]
 
 
 def test_steps_are_watched_for_waits(found):
@@ -90,6 +103,8 @@ def test_what_is_no_device_is_refused(rows):
     for device in ("gpu-7", 3):
         with pytest.raises(InputError, match="device"):
             fc.SelfTaughtLearner(device=device).fit(rows)
+    with pytest.raises(BackendError, match="float64"):
+        fc.SelfTaughtLearner(device="mps").fit(rows)
     with pytest.raises(BackendError, match="device='meta'"):
         fc.SelfTaughtLearner(device="meta").fit(rows)
 
@@ -103,6 +118,16 @@ def test_a_gpu_learns_what_the_cpu_does(rows):
     assert (here.transform(rows) * there.transform(rows)).sum(1).min() > _COSINE
     again = fc.SelfTaughtLearner(device="cuda", **params).fit(rows)
     assert (again.transform(rows) == there.transform(rows)).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_learns_in_bfloat16_and_with_rows_of_the_host(monkeypatch):
+    from fastclust.learning import devices
+
+    monkeypatch.setattr(devices, "memory_of", lambda _: 0.0)
+    rows = np.random.default_rng(1).standard_normal((600, 20)).astype(np.float32)
+    learner = fc.SelfTaughtLearner(device="cuda", precision="bf16", epochs=1, random_state=0).fit(rows)
+    assert np.isfinite(learner.transform(rows)).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

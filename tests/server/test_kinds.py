@@ -219,9 +219,9 @@ def test_a_model_is_fine_tuned_with_a_share_of_the_labels_as_here(server):
         }
     )
     assert tuned.notes["fine_tuned_with"] == "30"
-    kept = np.random.default_rng(7).permutation(np.arange(100))[:30]
-    some = np.full(400, -1)
-    some[kept] = values[kept]
+    draw, some = np.random.default_rng(7), np.full(400, -1)
+    for label in range(3):
+        some[draw.permutation(np.flatnonzero(values == label))[:10]] = label
     learner.random_state = 7
     learner.fine_tune(rows, some, epochs=1)
     assert np.allclose(server.read(tuned, "embedding"), learner.transform(rows), atol=1e-5)
@@ -237,6 +237,7 @@ def test_a_model_is_fine_tuned_with_a_share_of_the_labels_as_here(server):
         ({"model": True}, "model"),
         ({"model": True, "labels": True, "embedding_dim": 4}, "embedding_dim"),
         ({"model": "jobs/none", "labels": True}, ""),
+        ({"model": "learned nothing", "labels": True}, "model"),
     ],
 )
 def test_a_training_that_does_not_fit_together_is_refused(server, data, refused, fields, field):
@@ -245,6 +246,9 @@ def test_a_training_that_does_not_fit_together_is_refused(server, data, refused,
         fields["labels"] = labelled(server, np.arange(200) % 3).name
     if fields.get("model") is True:
         fields["model"] = server.succeed(train={"dataset": data.name, "embedding_dim": 4, "epochs": 1}).name
+    if fields.get("model") == "learned nothing":
+        done = server.succeed(pipeline={"dataset": data.name, "steps": ["features"]})
+        fields["model"] = done.name
     codes = CODE.INVALID_ARGUMENT if field else CODE.NOT_FOUND
     with refused(codes) as told:
         server.submit(train={"dataset": data.name, **fields})

@@ -99,6 +99,10 @@ class Inputs:
         self.used.append(record.name)
         return record
 
+    def has_artifact(self, job: JobRecord, key: str) -> bool:
+        """Whether a job left an artifact with this key."""
+        return any(record.key == key for record in self._store.artifacts(job.id))
+
     def job_tensor(self, job: JobRecord, key: str) -> tuple[int, ...]:
         """Return the shape of an artifact of a job; empty where it has none with this key."""
         for record in self._store.artifacts(job.id):

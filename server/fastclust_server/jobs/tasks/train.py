@@ -78,7 +78,8 @@ def _check_model(spec: TrainSpec, inputs: Inputs) -> None:
             raise InputError("label_share", f"{spec.label_share:g}", "a share above 0, at most 1")
     if not spec.model:
         return
-    inputs.job("model", spec.model, "train", "pipeline")
+    if not inputs.has_artifact(inputs.job("model", spec.model, "train", "pipeline"), MODEL):
+        raise InputError("model", "a job that learned nothing", "a train job, or a pipeline job with the step learn")
     if not spec.labels:
         raise InputError("model", "one without labels", "labels with it: a model is fine-tuned")
     for field in chosen(spec, *_OF_A_NEW_NET):
@@ -101,18 +102,17 @@ def run(spec: TrainSpec, work: Work) -> None:
         learner, features, ids = _of_a_model(spec, work, device)
     else:
         learner, features, ids = _new(spec, work, device)
+    # Before hours of learning: they may be too few.
+    labels = _labels(spec, work, ids, learner.random_state) if spec.labels else None
+    if not spec.model:
         kept = work.folder / "learn"
         if on is None:
             learner.fit(features, checkpoint=kept)
         else:
             distributed.train(learner, features, checkpoint=kept, **on)
-    if spec.labels:
-        from fastclust.data import load_labels
-
-        labels = load_labels(work.path(spec.labels), ids)
-        if spec.HasField("label_share"):
-            labels = _share_of(labels, spec.label_share, learner.random_state)
-        kept, more = work.folder / "fine-tune", chosen(spec, "epochs")
+    if labels is not None:
+        # Of a model that is gone on from; else they are those of learning without labels.
+        kept, more = work.folder / "fine-tune", chosen(spec, "epochs") if spec.model else {}
         with as_part(_TUNE, "learn", 0.0, 1.0):
             if on is None:
                 learner.fine_tune(features, labels, checkpoint=kept, **more)
@@ -156,16 +156,25 @@ def _of_a_model(spec: TrainSpec, work: Work, device: str) -> tuple[SelfTaughtLea
     learner.random_state = spec.random_state if spec.HasField("random_state") else work.seed
     notes = work.job(spec.model).notes
     size = int(notes["image_size"]) if "image_size" in notes else None
+    images = work.dataset(spec.dataset).kind == common_pb2.DATASET_KIND_IMAGES
+    if images and notes.get("features", "rows") == "rows":
+        raise InputError("dataset", "images", "rows: the model was trained on rows")
     features, ids = load_features(spec.dataset, work, size=size, features=notes.get("features", "auto"), device=device)
     return learner, features, ids
 
 
-def _share_of(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
-    """Keep a share of the known labels, at least one, drawn by the seed; the others are unknown."""
-    known = np.flatnonzero(labels >= 0)
-    kept = np.random.default_rng(seed).permutation(known)[: max(1, round(share * len(known)))]
-    found = np.full_like(labels, -1)
-    found[kept] = labels[kept]
+def _labels(spec: TrainSpec, work: Work, ids: list[str], seed: int) -> NDArray[np.int64]:
+    """The labels to tune with: of each class the share that is asked for, at least one, drawn by the seed."""
+    from fastclust.data import load_labels
+    from fastclust.learning.inputs import check_labels
+
+    labels = check_labels(load_labels(work.path(spec.labels), ids), len(ids))
+    if not spec.HasField("label_share"):
+        return labels
+    rng, found = np.random.default_rng(seed), np.full_like(labels, -1)
+    for label in np.unique(labels[labels >= 0]):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        found[rows[: max(1, round(spec.label_share * len(rows)))]] = label
     return found
 
 

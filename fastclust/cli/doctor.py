@@ -161,6 +161,7 @@ def _data_sets() -> dict[str, str]:
 
 
 def _backends() -> list[dict[str, Any]]:
+    from fastclust.learning.devices import why_not_there
     from fastclust.maps.parameters import why_not_gpu
     from fastclust.neighbors.gpu import why_not
     from fastclust_kernels.dispatch import Request, report
@@ -177,6 +178,8 @@ def _backends() -> list[dict[str, Any]]:
         {"operation": "tsne", "backend": "cpu", "chosen": bool(gpu), "reasons": [] if gpu else ["gpu is there"]}
     )
     rows.append({"operation": "tsne", "backend": "gpu", "chosen": not gpu, "reasons": gpu})
+    rows.append({"operation": "learning", "backend": "cpu", "chosen": True, "reasons": []})
+    rows.append({"operation": "learning", "backend": "cuda", "chosen": False, "reasons": why_not_there()})
     reasons = ["runs when asked for by name"]
     rows.append({"operation": "tsne", "backend": "opentsne", "chosen": False, "reasons": reasons})
     return rows

@@ -12,7 +12,7 @@ from fastclust_kernels.devices import device_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Residence", "choose_device", "memory_of", "sent", "where"]
+__all__ = ["Residence", "choose_device", "memory_of", "sent", "where", "why_not_there"]
 
 _ALLOWED = "auto, cpu, cuda, cuda:0, ..."
 #: Share of a GPU's memory that what stays there for a training may take; more stays on the host, and batches are sent.
@@ -44,6 +44,15 @@ def choose_device(device: str) -> torch.device:
             f"device={device!r}: there are {module.device_count()} here. Allowed: auto, cpu, or one of them."
         )
     return found
+
+
+def why_not_there() -> list[str]:
+    """Why "auto" trains on no GPU here."""
+    try:
+        choose_device("cuda")
+    except BackendError as error:
+        return [str(error)]
+    return ["no training on a GPU was timed; runs with device='cuda'"]
 
 
 def where(module: nn.Module) -> torch.device:

@@ -204,6 +204,24 @@ def test_doctor_names_every_operation_and_why_not_the_others():
     assert "fastclust[gpu]" in shown
 
 
+def test_doctor_says_where_nets_are_trained_and_why_not_on_a_gpu(monkeypatch):
+    import torch
+
+    from fastclust.cli import doctor
+
+    def told():
+        rows = {row["backend"]: row for row in doctor._backends() if row["operation"] == "learning"}
+        assert rows["cpu"]["chosen"]
+        assert not rows["cuda"]["chosen"]
+        return rows["cuda"]["reasons"][0]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "sees no CUDA GPU" in told()
+    monkeypatch.setattr(doctor, "_architectures", list)
+    monkeypatch.setattr("fastclust.learning.devices.choose_device", torch.device)
+    assert "runs with device='cuda'" in told()
+
+
 def test_doctor_says_what_auto_takes_of_rows_on_a_gpu_and_why(monkeypatch):
     from fastclust.cli import doctor
 

@@ -86,7 +86,7 @@ def test_a_model_embeds_images(parquet, pixels, tmp_path, monkeypatch):
         def transform(self, rows):
             return 2 * rows
 
-    monkeypatch.setattr("fastclust.learning.SelfTaughtLearner.load", lambda _, device: Model())
+    monkeypatch.setattr("fastclust.learning.SelfTaughtLearner.load", lambda _, **__: Model())
     call("embed", parquet, "-o", tmp_path, "--model", "any")
     np.testing.assert_allclose(np.load(tmp_path / "embedding.npy"), 2 * unit(pixels), atol=1e-6)
 

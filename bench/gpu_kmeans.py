@@ -11,7 +11,6 @@ import argparse
 import json
 import statistics
 import time
-from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bench.gpu_about import about
 from bench.gpu_peers import ASSIGNMENTS, DISTANCES, ITERATIONS, AbsentError
 from fastclust_kernels.assign import assign
 from fastclust_kernels.assign.device import DeviceAssignment
 from fastclust_kernels.assign.reference import assign as assign_oracle
-from fastclust_kernels.devices import architecture_of, device_of
+from fastclust_kernels.devices import device_of
 from fastclust_kernels.mahalanobis import nearest, pairs, to_components
 from fastclust_kernels.replay import Replay
 from fastclust_kernels.update import update
@@ -72,13 +72,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     device = device_of(chosen.device)
-    shared = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "architecture": architecture_of(device),
-        "torch": torch.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": "bench/gpu.sh",
-    }
+    shared = about(device)
     book = _Book(chosen.out, shared, chosen.seconds)
     passed = _verdicts(book, device)
     book.say("ceilings")

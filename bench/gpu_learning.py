@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,9 +16,10 @@ import numpy as np
 import torch
 
 from bench.cases.learning_loops import loop_loss, loop_similarity
+from bench.gpu_about import about
 from fastclust.learning import SelfTaughtLearner
 from fastclust.learning.losses import SelfTaughtLoss, contextual_similarity
-from fastclust_kernels.devices import architecture_of, device_of
+from fastclust_kernels.devices import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +46,7 @@ def main() -> int:
     chosen = parser.parse_args()
     device = device_of(chosen.device)
     there = device.type == "cuda"
-    shared = {
-        "device": torch.cuda.get_device_name(device) if there else "cpu",
-        "architecture": architecture_of(device),
-        "torch": torch.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": "bench/gpu.sh",
-    }
+    shared = about(device)
     wrong = 0
     with chosen.out.open("w", encoding="utf-8") as file:
 

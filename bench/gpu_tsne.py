@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bench.gpu_about import about
 from fastclust_kernels.errors import FastclustError
 from fastclust_kernels.tsne import attraction, reference, repulsion
 from fastclust_kernels.tsne.affinities import conditional, joint
-from fastclust_kernels.tsne.device import KERNELS, DeviceForces, architecture_of, descend, device_of
+from fastclust_kernels.tsne.device import KERNELS, DeviceForces, descend, device_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,13 +43,7 @@ def main() -> int:
     chosen = parser.parse_args()
     device = device_of(chosen.device)
     iterations = chosen.iterations or (_ALL if device.type == "cuda" else 3)
-    shared = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "architecture": architecture_of(device),
-        "torch": torch.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": "bench/gpu.sh",
-    }
+    shared = about(device)
     wrong = 0
     with chosen.out.open("w", encoding="utf-8") as file:
 

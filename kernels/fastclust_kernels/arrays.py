@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,12 @@ from fastclust_kernels.errors import BackendError, InputTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["like", "to_numpy", "writable"]
+__all__ = ["empty_on_lines", "like", "to_numpy", "writable"]
+
+#: Bytes of two lines of the cache, which processors bring near together.
+_LINES = 128
 
 
 def to_numpy(value: Any, field: str) -> NDArray[Any]:
@@ -50,6 +54,17 @@ def like(value: Any) -> Callable[[NDArray[Any]], Any]:
     if torch is not None and isinstance(value, torch.Tensor):
         return torch.from_numpy  # type: ignore[no-any-return]
     return lambda array: array
+
+
+def empty_on_lines(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array that begins where a line of the cache does, so that no vector of its numbers lies in two of them.
+
+    NumPy's own begin 16 bytes after that where they are large, and each 64 bytes are two reads then.
+    """
+    count = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(count + _LINES, np.uint8)
+    start = -memory.ctypes.data % _LINES
+    return memory[start : start + count].view(dtype).reshape(shape)
 
 
 def writable(array: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastclust_kernels.assign._limits import masked, there
+from fastclust_kernels.assign._limits import masked, put, there
 from fastclust_kernels.assign._settling import bound_below
 from fastclust_kernels.assign._vectors import I32, I64, PANEL, TILE, Vectors
 
@@ -96,7 +96,7 @@ def _tightener(arguments: tuple[Any, ...], side: int) -> Any:
             target = builder.inttoptr(builder.add(make.load(targets, row, align=8), offset), single.as_pointer())
             kept = masked(make, "load", (target, align, exist, ir.Constant(single, [0.0] * PANEL)))
             less = builder.fcmp_ordered("<", bound, kept)
-            masked(make, "store", (builder.select(less, bound, kept), target, align, exist))
+            put(make, builder.select(less, bound, kept), target, make.value(8), make.value(9))
         return context.get_dummy_value()
 
     return signature, generate

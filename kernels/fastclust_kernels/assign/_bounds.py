@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba
 import numpy as np
 
+from fastclust_kernels.arrays import empty_on_lines
 from fastclust_kernels.assign._exact import squared
 from fastclust_kernels.assign._limits import DOWN
 
@@ -46,7 +47,9 @@ def panels_of(table: NDArray[np.int32], moved: NDArray[Any], half: NDArray[Any])
     """Centres of a table ``[p, 16]`` as panels ``[p, d, 16]``, and their half norms; places without one never win."""
     taken = np.maximum(table, 0)
     halves = np.ascontiguousarray(np.where(table < 0, half.dtype.type(np.inf), half[taken]))
-    return np.ascontiguousarray(moved[taken].transpose(0, 2, 1)), halves
+    panels = empty_on_lines((len(table), moved.shape[1], table.shape[1]), moved.dtype)
+    panels[:] = moved[taken].transpose(0, 2, 1)
+    return panels, halves
 
 
 @numba.njit(cache=True)

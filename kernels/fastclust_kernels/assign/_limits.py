@@ -9,9 +9,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastclust_kernels._whole import store_whole
 from fastclust_kernels.assign._vectors import I32, I64, PANEL, Vectors
 
-__all__ = ["DOWN", "fall", "least_after", "lowest", "masked", "there", "within"]
+__all__ = ["DOWN", "fall", "least_after", "lowest", "masked", "put", "there", "within"]
 
 #: Takes two float32 roundings off a number, and some.
 DOWN = 1 - 2.0**-22
@@ -30,6 +31,17 @@ def masked(make: Vectors, operation: str, parts: tuple[Any, ...]) -> Any:
     kinds = [part.type for part in parts]
     function = cgutils.get_or_insert_function(make.builder.module, ir.FunctionType(result, kinds), name)
     return make.builder.call(function, parts)
+
+
+def put(make: Vectors, vector: Any, place: Any, first: Any, count: Any) -> None:
+    """Store the lanes from ``first`` on that are below ``count``: as a whole where that is all of them (_whole.py)."""
+    builder, align = make.builder, ir.Constant(I32, 4)
+    whole = builder.icmp_signed("<=", builder.add(first, ir.Constant(I64, PANEL)), count)
+    with builder.if_else(whole, likely=True) as (all_of_them, some):
+        with all_of_them:
+            store_whole(builder, vector, place, align=4)
+        with some:
+            masked(make, "store", (vector, place, align, there(make, first, count)))
 
 
 def _faller(number: types.Float, *, keeps: bool) -> Any:
@@ -51,7 +63,7 @@ def _faller(number: types.Float, *, keeps: bool) -> Any:
             drift = masked(make, "load", (other, align, exist, none))
             bound = builder.fmul(builder.fsub(bound, drift), down)
             if keeps:
-                masked(make, "store", (bound, place, align, exist))
+                put(make, bound, place, first, make.value(2))
             smaller = builder.and_(exist, builder.fcmp_ordered("<", bound, builder.load(least)))
             builder.store(builder.select(smaller, bound, builder.load(least)), least)
         smaller = lambda one, other: builder.select(builder.fcmp_ordered("<", one, other), one, other)  # noqa: E731

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastclust_kernels.arrays import empty_on_lines
 from fastclust_kernels.assign._vectors import I32, INDEX, PANEL, TILE, Vectors
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def pack(centers: NDArray[Any], half: NDArray[Any]) -> tuple[NDArray[Any], NDArr
     filled[:k] = centers
     halves = np.full(panels * PANEL, np.inf, centers.dtype)
     halves[:k] = half
-    return np.ascontiguousarray(filled.reshape(panels, PANEL, d).transpose(0, 2, 1)), halves.reshape(panels, PANEL)
+    packed = empty_on_lines((panels, d, PANEL), centers.dtype)
+    packed[:] = filled.reshape(panels, PANEL, d).transpose(0, 2, 1)
+    return packed, halves.reshape(panels, PANEL)
 
 
 @intrinsic

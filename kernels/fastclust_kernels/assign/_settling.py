@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastclust_kernels.assign._limits import DOWN, masked, there
+from fastclust_kernels.assign._limits import DOWN, put
 from fastclust_kernels.assign._vectors import I32, I64, INDEX, TILE, Vectors
 
 __all__ = ["bound_below", "settle_parts"]
@@ -56,7 +56,6 @@ def settle_parts(typingctx, best, second, where, base, slack, places, first, cou
         bases, slacks, targets = make.address(3, make.scalar), make.address(4, make.scalar), make.address(5, I64)
         never = make.spread(ir.Constant(I32, 2**31 - 1))
         offset = builder.mul(make.value(6), ir.Constant(I64, 4))
-        exist = there(make, make.value(6), make.value(7))
         single = ir.VectorType(ir.FloatType(), make.vector.count)
         for row in range(TILE):
             score = make.load(bests, row, align=make.size)
@@ -65,7 +64,7 @@ def settle_parts(typingctx, best, second, where, base, slack, places, first, cou
             )
             target = builder.add(make.load(targets, row, align=8), offset)
             target = builder.inttoptr(target, single.as_pointer())
-            masked(make, "store", (bound, target, ir.Constant(I32, 4), exist))
+            put(make, bound, target, make.value(6), make.value(7))
             top = make.fold(score, make.larger)
             equal = builder.fcmp_ordered("==", score, make.spread(top))
             lane = make.fold(builder.select(equal, make.count, never), make.smaller_lane)

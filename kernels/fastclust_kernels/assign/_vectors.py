@@ -8,6 +8,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils
 
 from fastclust_kernels._near import prefetch
+from fastclust_kernels._whole import store_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +60,7 @@ class Vectors:
         return loaded
 
     def store(self, value: Any, pointer: Any, place: int, *, align: int) -> None:
-        self.builder.store(value, self.builder.gep(pointer, [ir.Constant(I64, place)])).align = align
+        store_whole(self.builder, value, self.builder.gep(pointer, [ir.Constant(I64, place)]), align=align)
 
     def spread(self, value: Any, lanes: int = PANEL) -> Any:
         """All lanes alike."""

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels._loops import only_loops
-from fastclust_kernels.arrays import writable
+from fastclust_kernels.arrays import empty_on_lines, writable
 from fastclust_kernels.mahalanobis._tiles import TILE, add_squares, address_tile, pack, used_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def to_components(
 ) -> None:
     """Write the distances into ``out`` ``[n, k]``: computed in the dtype of ``X``, differences in float64."""
     d = X.shape[1]
-    packed = np.stack([pack(factor.astype(X.dtype)) for factor in factors])
+    each = [pack(factor.astype(X.dtype)) for factor in factors]
+    packed = np.stack(each, out=empty_on_lines((len(each), *each[0].shape), X.dtype))
     first, last = used_of(packed)
     rows = int(np.clip(_ROWS_BYTES // (d * X.itemsize) // TILE * TILE, TILE, _MOST_ROWS))
     _components(writable(X), means, packed, first, last, out, squared, rows, numba.get_num_threads())

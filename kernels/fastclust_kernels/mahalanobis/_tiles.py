@@ -17,6 +17,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastclust_kernels._whole import store_whole
+from fastclust_kernels.arrays import empty_on_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -60,7 +63,9 @@ def pack(columns: NDArray[Any]) -> NDArray[Any]:
     panels = -(-r // lanes)
     filled = np.zeros((d, panels * lanes), columns.dtype)
     filled[:, :r] = columns
-    return np.ascontiguousarray(filled.reshape(d, panels, lanes).transpose(1, 0, 2))
+    packed = empty_on_lines((panels, d, lanes), columns.dtype)
+    packed[:] = filled.reshape(d, panels, lanes).transpose(1, 0, 2)
+    return packed
 
 
 def used_of(panels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -114,7 +119,7 @@ class _Tile:
     def store(self, value: Any, place: int, row: int, align: int) -> None:
         """Put ``value`` at ``row`` of the array that is argument ``place``."""
         pointer = self.address(place, value.type)
-        self.builder.store(value, self.builder.gep(pointer, [ir.Constant(_I64, row)])).align = align
+        store_whole(self.builder, value, self.builder.gep(pointer, [ir.Constant(_I64, row)]), align=align)
 
     def write(self, vector: Any, place: int, row: int) -> None:
         """Put ``vector`` where address ``row`` of the array that is argument ``place`` says."""

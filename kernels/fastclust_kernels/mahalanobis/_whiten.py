@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from fastclust_kernels._loops import only_loops
-from fastclust_kernels.arrays import writable
+from fastclust_kernels.arrays import empty_on_lines, writable
 from fastclust_kernels.mahalanobis._tiles import TILE, address_tile, lanes_of, multiply, pack, used_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def whiten(rows: NDArray[Any], by: Map) -> Whitened:
 def panels_of(white: Whitened, rank: int) -> NDArray[Any]:
     """Mapped rows as panels of columns ``[p, r, lanes]``; the places left over are zeros."""
     lanes = lanes_of(white.rounded.dtype)
-    filled = np.empty((-(-len(white.rounded) // lanes), rank, lanes), white.rounded.dtype)
+    filled = empty_on_lines((-(-len(white.rounded) // lanes), rank, lanes), white.rounded.dtype)
     _panels(white.rounded, filled)
     return filled
 

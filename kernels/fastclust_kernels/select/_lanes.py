@@ -9,6 +9,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastclust_kernels._whole import store_whole
+
 __all__ = ["LANES", "at_floor", "at_floors", "count_at_least", "raise_bests"]
 
 #: Numbers that are compared together.
@@ -77,7 +79,7 @@ def raise_bests(typingctx, products, place, halves, column, bests, at):  # type:
         score = builder.fsub(product, _load(context, builder, signature.args[2], values[2], values[3]))
         best = _load(context, builder, signature.args[4], values[4], values[5])
         larger = builder.select(builder.fcmp_ordered(">", score, best), score, best)
-        builder.store(larger, _address(context, builder, signature.args[4], values[4], values[5])).align = 4
+        store_whole(builder, larger, _address(context, builder, signature.args[4], values[4], values[5]), align=4)
         return context.get_dummy_value()
 
     return signature, generate

@@ -24,12 +24,27 @@ def scores_kernel(
     tl.store(doubts + i, _doubt(norms, losses, i, figures, width, PARTS, CENTERS))
 
 
+def _copies(X, centers, product):
+    """What the screen is given of rows and of centres."""
+    frame = torch.zeros(1, X.shape[1], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    rows = _triton_split.split(X[None], *frame, _triton.ROWS, product, halves=False)
+    return rows, _triton_split.split(centers[None], *frame, _triton.CENTERS, product, halves=True)
+
+
+def left_out(X, centers):
+    """By how much a score may be off for what "split" leaves out of a product, ``a L + l (A + L) + q Q``: README.md."""
+    (copies, norms, losses, _), middle = _copies(X, centers, PRODUCTS["split"])
+    a, lost = (each[0, : len(X)].double() for each in (norms, losses))
+    A, center_lost = (each[0, : len(centers)].double().amax() for each in middle[1:3])
+    floor = copies.shape[2] // 2 * 1e-7
+    low, center_low = 4.9e-4 * (a + lost) + floor, 4.9e-4 * (A + center_lost) + floor
+    return a * center_lost + lost * (A + center_lost) + low * center_low
+
+
 def scored(X, centers, name):
     """Best score of each row, its label, by how much it may be off, and that as the table of tolerances has it."""
     product = PRODUCTS[name]
-    frame = torch.zeros(1, X.shape[1], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    copies, norms, losses, _ = _triton_split.split(X[None], *frame, _triton.ROWS, product, halves=False)
-    middle = _triton_split.split(centers[None], *frame, _triton.CENTERS, product, halves=True)
+    (copies, norms, losses, _), middle = _copies(X, centers, product)
     figures = torch.stack([part[0, : len(centers)].amax() for part in middle[1:]])
     n, width = copies.shape[1], copies.shape[2] // product.parts
     scores, doubts = torch.empty(n), torch.empty(n)

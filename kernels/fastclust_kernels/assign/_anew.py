@@ -15,7 +15,7 @@ import numpy as np
 from fastclust_kernels._loops import only_loops
 from fastclust_kernels.assign._bounds import FLOOR, above, below, decide, panels_of
 from fastclust_kernels.assign._dense import doubt_of, length_of, move, sizes_of
-from fastclust_kernels.assign._scores import keep_best, keep_best_of_two
+from fastclust_kernels.assign._scores import clear, keep_best, keep_best_of_two
 from fastclust_kernels.assign._settling import settle_parts
 from fastclust_kernels.assign._vectors import PANEL, TILE
 
@@ -122,9 +122,8 @@ def _anew(  # type: ignore[no-untyped-def]
             beaten[:used] = -np.inf
             home[:used] = 0
             number[:used] = 0
-            best[:used] = -np.inf
-            second[:used] = -np.inf
-            where[:used] = 0
+            for tile in range(used):
+                clear(best[tile], second[tile], where[tile])
             for first in range(0, p, chunk):
                 last = min(p, first + chunk)
                 for tile in range(used):

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastclust_kernels._loops import only_loops
 from fastclust_kernels.assign._exact import squared
-from fastclust_kernels.assign._scores import keep_best, keep_best_of_two, pack, score_group, settle
+from fastclust_kernels.assign._scores import clear, keep_best, keep_best_of_two, pack, score_group, settle
 from fastclust_kernels.assign._vectors import PANEL, TILE
 
 if TYPE_CHECKING:
@@ -142,9 +142,8 @@ def _thread(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk
             squares[i] = length_of(local[i]) if shifted else length_of(X[start + i])
         for i in range(used * TILE):
             address[i // TILE, i % TILE] = base + min(i, count - 1) * d * size
-        best[:used] = -np.inf
-        second[:used] = -np.inf
-        where[:used] = 0
+        for tile in range(used):
+            clear(best[tile], second[tile], where[tile])
         for first in range(0, p, chunk):
             last = min(p, first + chunk)
             for tile in range(used):
@@ -170,7 +169,40 @@ def _thread(X, centers, panels, halves, shift, shifted, unit, reach, rows, chunk
                     margin[doubtful] = -np.inf if overflows else np.float64(tops[r]) - doubt
                     doubtful += 1
         if doubtful:
-            _decide(X, centers, panels, halves, base, start, unsure[:doubtful], margin, labels)
+            hidden = _decide_kept(X, centers, start, unsure[:doubtful], margin, best, second, where, labels)
+            if hidden:
+                _decide(X, centers, panels, halves, base, start, unsure[:hidden], margin, labels)
+
+
+@numba.njit(cache=True)
+def _decide_kept(X, centers, start, unsure, margin, best, second, where, labels):  # type: ignore[no-untyped-def]
+    """Take the nearest centre of each unsure row by differences in float64, where all that may be are among the kept.
+
+    They are if no lane's second best score is above the row's margin. The other rows, and their margins, are left at
+    the front of ``unsure`` and ``margin``; how many there are is returned.
+    """
+    left = 0
+    for u in range(len(unsure)):
+        i, least = unsure[u], margin[u]
+        tile, r = i // TILE, i % TILE
+        hidden = False
+        for lane in range(PANEL):
+            # What is no number hides.
+            hidden |= not second[tile, r, lane] < least
+        if hidden:
+            unsure[left] = i
+            margin[left] = least
+            left += 1
+            continue
+        nearest, label = np.inf, len(centers)
+        for lane in range(PANEL):
+            c = where[tile, r, lane] * PANEL + lane
+            if c < len(centers) and not best[tile, r, lane] < least:
+                distance = squared(X[start + i], centers[c])
+                if distance < nearest or (distance == nearest and c < label):
+                    nearest, label = distance, c
+        labels[start + i] = label
+    return left
 
 
 @numba.njit(cache=True)

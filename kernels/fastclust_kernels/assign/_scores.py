@@ -20,7 +20,17 @@ from fastclust_kernels.assign._vectors import I32, INDEX, PANEL, TILE, Vectors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["carry", "keep_best", "keep_best_of_two", "keep_top", "keep_top_of_two", "pack", "score_group", "settle"]
+__all__ = [
+    "carry",
+    "clear",
+    "keep_best",
+    "keep_best_of_two",
+    "keep_top",
+    "keep_top_of_two",
+    "pack",
+    "score_group",
+    "settle",
+]
 
 
 def pack(centers: NDArray[Any], half: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -34,6 +44,23 @@ def pack(centers: NDArray[Any], half: NDArray[Any]) -> tuple[NDArray[Any], NDArr
     packed = empty_on_lines((panels, d, PANEL), centers.dtype)
     packed[:] = filled.reshape(panels, PANEL, d).transpose(0, 2, 1)
     return packed, halves.reshape(panels, PANEL)
+
+
+@intrinsic
+def clear(typingctx, best, second, where):  # type: ignore[no-untyped-def]
+    """Begin what :func:`keep_best` keeps of 8 rows: no score, of panel 0."""
+    signature = types.void(best, second, where)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        make = Vectors(context, builder, signature, values, best.dtype)
+        for place in (0, 1):
+            for row in range(TILE):
+                make.store(make.least, make.address(place, make.vector), row, align=make.size)
+        for row in range(TILE):
+            make.store(ir.Constant(INDEX, None), make.address(2, INDEX), row, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @intrinsic

@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 _ROOT = Path(__file__).resolve().parent.parent
+#: Widest first.
+_VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 
 
 def threads_available() -> int:
@@ -61,10 +63,14 @@ def describe(distributions: set[str], threads: int) -> dict[str, object]:
 
 
 def _cpu() -> str:
+    """Model and widest vectors: one name of a virtual processor may stand for several generations."""
+    about = {}
     for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+        name, _, value = line.partition(":")
+        about.setdefault(name.strip(), value.strip())
+    flags = about.get("flags", "").split()
+    wide = next((f" with {name}" for flag, name in _VECTORS.items() if flag in flags), "")
+    return about.get("model name", platform.processor() or platform.machine()) + wide
 
 
 def _changed() -> str:

@@ -98,10 +98,11 @@ def equalise(threads: int) -> None:
     """Give every library that is loaded the same number of threads."""
     import threadpoolctl
 
-    threadpoolctl.threadpool_limits(threads)
     for name, limit in _LIMITS.items():
         if name in sys.modules:
             limit(sys.modules[name], threads)
+    # Last: Numba loads the library of its threads when it is first asked for them.
+    threadpoolctl.threadpool_limits(threads)
 
 
 def _limit_numba(numba: Any, threads: int) -> None:

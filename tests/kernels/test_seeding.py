@@ -62,3 +62,19 @@ def test_the_rows_do_not_depend_on_the_number_of_threads():
     finally:
         numba.set_num_threads(before)
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("alone", [0, 1 << 30])
+def test_one_thread_chooses_what_all_do_and_leaves_their_number(monkeypatch, alone):
+    from fastclust_kernels.assign import _seeding
+
+    rng = np.random.default_rng(5)
+    X, draws = rng.normal(size=(3000, 9)).astype(np.float32), rng.random((20, 4))
+    before = numba.get_num_threads()
+    expected = _seeding.greedy(X, np.ones(3000), 7, draws, np.full(3000, np.inf))
+    monkeypatch.setattr(_seeding, "_ALONE", alone)
+    seen, kernel = [], _seeding._greedy
+    monkeypatch.setattr(_seeding, "_greedy", lambda *given: (seen.append(numba.get_num_threads()), kernel(*given)))
+    assert np.array_equal(_seeding.greedy(X, np.ones(3000), 7, draws, np.full(3000, np.inf)), expected)
+    assert seen == [1 if alone else before]
+    assert numba.get_num_threads() == before

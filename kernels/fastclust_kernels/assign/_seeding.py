@@ -20,6 +20,9 @@ __all__ = ["greedy"]
 
 #: Rows whose chances are added up together.
 _BLOCK = 256
+#: Numbers of so few rows one thread looks through alone: each chosen row waits for all threads twice, microseconds on an
+#: idle machine and milliseconds on a busy one.
+_ALONE = 1 << 18
 
 
 def greedy(
@@ -34,7 +37,13 @@ def greedy(
     ahead = 0 if first is None else 1
     chosen = np.full(ahead + len(draws), -1, np.int64)
     chosen[:ahead] = -1 if first is None else first
-    _greedy(X, weights, draws, frame.shift, frame.shifted, frame.unit, ahead, nearest, chosen)
+    before = numba.get_num_threads()
+    if X.size <= _ALONE:
+        numba.set_num_threads(1)
+    try:
+        _greedy(X, weights, draws, frame.shift, frame.shifted, frame.unit, ahead, nearest, chosen)
+    finally:
+        numba.set_num_threads(before)
     return chosen
 
 

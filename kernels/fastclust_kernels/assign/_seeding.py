@@ -20,8 +20,8 @@ __all__ = ["greedy"]
 
 #: Rows whose chances are added up together.
 _BLOCK = 256
-#: Numbers of so few rows one thread looks through alone: each chosen row waits for all threads twice, microseconds on an
-#: idle machine and milliseconds on a busy one.
+#: So many numbers of rows one thread looks through alone: each chosen row waits for all threads twice, microseconds on
+#: an idle machine and milliseconds on a busy one.
 _ALONE = 1 << 18
 
 

@@ -22,7 +22,12 @@ def oracle(X, weights, first, draws):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("offset", [0.0, 300.0])
 @pytest.mark.parametrize(("n", "d", "k", "trials"), [(900, 5, 12, 4), (300, 40, 9, 16), (257, 1, 5, 1), (2, 3, 2, 3)])
-def test_the_rows_are_the_oracles(n, d, k, trials, offset, dtype):
+@pytest.mark.parametrize("alone", [0, 1 << 30])
+def test_the_rows_are_the_oracles(monkeypatch, alone, n, d, k, trials, offset, dtype):
+    """With one thread, and with all."""
+    from fastclust_kernels.assign import _seeding
+
+    monkeypatch.setattr(_seeding, "_ALONE", alone)
     rng = np.random.default_rng(n + trials)
     X, weights = (offset + rng.normal(size=(n, d))).astype(dtype), rng.random(n)
     draws = rng.random((k - 1, trials))
@@ -51,7 +56,10 @@ def test_rows_of_weight_zero_and_rows_on_chosen_ones_are_never_drawn():
     assert (chosen[3:] == -1).all()
 
 
-def test_the_rows_do_not_depend_on_the_number_of_threads():
+def test_the_rows_do_not_depend_on_the_number_of_threads(monkeypatch):
+    from fastclust_kernels.assign import _seeding
+
+    monkeypatch.setattr(_seeding, "_ALONE", 0)  # else one thread does so few
     rng = np.random.default_rng(3)
     X, draws, before = rng.normal(size=(3000, 8)).astype(np.float32), rng.random((40, 5)), numba.get_num_threads()
     found = []

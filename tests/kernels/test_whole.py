@@ -70,6 +70,21 @@ def test_every_store_is_whole(kernel, arguments):
     assert not UNDER_A_MASK.findall(assembly)
 
 
+@pytest.mark.parametrize(
+    ("line", "masked"),
+    [
+        ("vmaskmovps\t%ymm2, %ymm4, (%r10,%r15,4)", True),
+        ("vpmaskmovd\t%ymm0, %ymm12, 64(%r8,%rcx,4)", True),
+        ("vmovups\t%zmm0, 64(%rax,%rcx,4) {%k1}", True),
+        ("vmaskmovps\t64(%r10,%r15,4), %ymm2, %ymm4", False),
+        ("vmovups\t%ymm2, 64(%r10,%r15,4)", False),
+        ("vmovups\t64(%rax), %zmm0 {%k1} {z}", False),
+    ],
+)
+def test_stores_under_a_mask_are_known_from_loads_and_whole_ones(line, masked):
+    assert bool(UNDER_A_MASK.search(line)) == masked
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (1,), (5, 7, 16), (300, 33)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
 def test_an_array_on_lines_begins_at_one(shape, dtype):

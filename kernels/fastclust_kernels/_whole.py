@@ -1,7 +1,7 @@
 """Stores that LLVM leaves whole.
 
 Of ``a[i] = x if better else a[i]`` LLVM 22 makes a store under a mask, which AMD's processors with AVX2 do in
-microcode: k-means' assignment had three quarters of its speed there.
+microcode: k-means' assignment had five sixths of its speed there (bench/results/kmeans-avx2-2026-11-29.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""No kernel stores under a mask where a whole vector would do: some processors take twenty times as long for that."""
+"""No kernel stores under a mask where a whole vector would do: some processors do that in microcode."""
 
 from __future__ import annotations
 

@@ -45,6 +45,8 @@ class Request:
     dtype: str = "float32"
     #: Of a GPU, such as "sm_90".
     architecture: str = ""
+    #: Of rows and of what maps them, the larger; 0 is any number.
+    columns: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def tables() -> dict[str, Sequence[Backend]]:
         "assign": assign.BACKENDS,
         "update": update.BACKENDS,
         "mahalanobis": mahalanobis.BACKENDS,
+        "components": mahalanobis.COMPONENT_BACKENDS,
         "attraction": tsne.ATTRACTION_BACKENDS,
         "repulsion": tsne.REPULSION_BACKENDS,
     }

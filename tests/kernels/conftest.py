@@ -27,7 +27,7 @@ def _usable(request, monkeypatch):
     row = request.param
     if row.name == "triton" and not torch.cuda.is_available():
         monkeypatch.setenv("TRITON_INTERPRET", "1")
-    reasons = row.unsupported_reasons(Request(row.devices[0], row.dtypes[0]))
+    reasons = row.unsupported_reasons(Request(row.devices[0], row.dtypes[0], columns=1))
     if reasons and row.name in _REQUIRED:
         pytest.fail(f"{row.name} was asked for: {'; '.join(reasons)}")
     if reasons:
@@ -53,6 +53,11 @@ def update_backend(request, monkeypatch):
 
 @pytest.fixture
 def mahalanobis_backend(request, monkeypatch):
+    return _usable(request, monkeypatch)
+
+
+@pytest.fixture
+def components_backend(request, monkeypatch):
     return _usable(request, monkeypatch)
 
 

@@ -1,9 +1,5 @@
 """The update in CUDA C++: its numbers on a CPU, and what nvcc makes of it for GPUs."""
 
-import re
-import subprocess
-from importlib import metadata
-
 import numpy as np
 import pytest
 import torch
@@ -21,13 +17,8 @@ REGISTERS = {"sm_80": 32, "sm_90": 34}
 @pytest.fixture(scope="module")
 def on_cpu(tmp_path_factory):
     """The kernels run one thread after the other."""
-    with pytest.MonkeyPatch.context() as patch:
-        _cuda._module.cache_clear()
-        stands = emulated.cupy(tmp_path_factory.mktemp("cuda"))
-        patch.setitem(__import__("sys").modules, "cupy", stands)
-        patch.setattr(_cuda, "_on_torch_stream", lambda _: stands.cuda.ExternalStream(0))
+    with emulated.cuda_on_cpu(tmp_path_factory.mktemp("cuda")):
         yield
-        _cuda._module.cache_clear()
 
 
 def right(X, labels, k, weights):
@@ -76,44 +67,16 @@ def test_rows_of_a_list_are_added_and_what_is_of_no_cluster_is_not(on_cpu):
         ("segment < end; ++segment) sum +=", "segment < end - 1; ++segment) sum +="),
     ],
 )
-def test_the_oracle_sees_a_wrong_kernel(on_cpu, monkeypatch, tmp_path, line, instead):
-    code = _cuda.SOURCE.read_text()
-    assert line in code
-    (tmp_path / "kernel.cu").write_text(code.replace(line, instead))
-    monkeypatch.setattr(_cuda, "SOURCE", tmp_path / "kernel.cu")
-    _cuda._module.cache_clear()
+def test_the_oracle_sees_a_wrong_kernel(on_cpu, tmp_path, line, instead):
     rng = np.random.default_rng(3)
     labels = rng.integers(2, size=1300).astype(np.int32)
-    try:
-        with pytest.raises(AssertionError):
-            right(rng.normal(size=(1300, 3)), labels, 2, None)
-    finally:
-        _cuda._module.cache_clear()
-
-
-def nvcc():
-    """The compiler of the wheel that the tests ask for."""
-    files = metadata.files("nvidia-cuda-nvcc") or []
-    return next(str(each.locate()) for each in files if each.name == "nvcc")
-
-
-def compiled(code, architecture, out):
-    """What the assembler says of each kernel; a warning is an error."""
-    source = out / "kernel.cu"
-    source.write_text(code)
-    command = [nvcc(), "-std=c++17", f"-arch={architecture}", "-cubin", "-Werror", "all-warnings"]
-    command += ["--compiler-options", "-Wall,-Wextra,-Werror", "-Xptxas", "-v,-warn-spills,-warn-lmem-usage"]
-    done = subprocess.run(
-        [*command, "-o", out / "kernel.cubin", source], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    told = re.findall(r"entry function '(\w+)'.*?(\d+) bytes stack.*?Used (\d+) registers", done.stderr, re.DOTALL)
-    return {name: (int(stack), int(registers)) for name, stack, registers in told}
+    with emulated.changed(_cuda, line, instead, tmp_path), pytest.raises(AssertionError):
+        right(rng.normal(size=(1300, 3)), labels, 2, None)
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_nvcc_compiles_it_without_a_warning_or_a_spill(architecture, tmp_path):
-    found = compiled(_cuda.SOURCE.read_text(), architecture, tmp_path)
+    found = emulated.compiled(_cuda.SOURCE.read_text(), architecture, tmp_path)
     assert set(found) == KERNELS
     for stack, registers in found.values():
         assert stack == 0
@@ -132,7 +95,11 @@ def test_a_warning_or_local_memory_is_an_error(worse, tmp_path):
     code = _cuda.SOURCE.read_text()
     assert line in code
     with pytest.raises(AssertionError):
-        assert all(not stack for stack, _ in compiled(code.replace(line, line + worse), "sm_90", tmp_path).values())
+        without_a_stack(emulated.compiled(code.replace(line, line + worse), "sm_90", tmp_path))
+
+
+def without_a_stack(found):
+    assert all(not stack for stack, _ in found.values())
 
 
 def test_without_a_gpu_it_is_refused():

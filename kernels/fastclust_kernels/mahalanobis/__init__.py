@@ -12,12 +12,14 @@ from fastclust_kernels.dispatch import Backend, Request, choose, parallel_launch
 from fastclust_kernels.errors import InputError, InputTypeError
 from fastclust_kernels.mahalanobis import reference
 from fastclust_kernels.mahalanobis.factors import factor_of_covariance, factor_of_precision
+from fastclust_kernels.mahalanobis.few import few_asks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
     "BACKENDS",
+    "COMPONENT_BACKENDS",
     "Nearest",
     "factor_of_covariance",
     "factor_of_precision",
@@ -92,6 +94,16 @@ class _Triton:
         device.to_components(X, means, factors, out, squared=squared)
 
 
+class _Cuda:
+    """CUDA C++, compiled when it is first called."""
+
+    @staticmethod
+    def to_components(X: Any, means: Any, factors: Any, out: Any, *, squared: bool) -> None:
+        from fastclust_kernels.mahalanobis import _cuda
+
+        _cuda.to_components(X, means, factors, out, squared=squared)
+
+
 #: ``run`` is a module or class with ``pairs``, ``paired``, ``nearest`` and ``to_components``, on arrays or on tensors.
 BACKENDS = (
     Backend(
@@ -112,6 +124,21 @@ BACKENDS = (
         asks=triton_asks,
     ),
     Backend("reference", reference, ("cpu",), ("float32", "float64"), automatic=False),  # type: ignore[arg-type]
+)
+
+#: ``run`` has ``to_components``. Few columns are CUDA C++'s, where Triton would multiply sixteen at least.
+COMPONENT_BACKENDS = (
+    BACKENDS[0],
+    Backend(
+        "cuda",
+        _Cuda,
+        ("cuda",),
+        ("float32", "float64"),
+        {"float32": 2e-6, "float64": 1e-12},
+        ("torch", "cupy"),
+        asks=few_asks,
+    ),
+    *BACKENDS[1:],
 )
 
 
@@ -263,8 +290,10 @@ def to_components(
         ``[k, d]``.
     factors
         ``[k, d, r]``.
-    squared, backend, out
+    squared, out
         As for :func:`pairs`.
+    backend
+        As for :func:`pairs`, or "cuda": CUDA C++ through CuPy, for at most eight columns (d and r), float32 or float64.
 
     Returns
     -------
@@ -272,7 +301,9 @@ def to_components(
         In kind with ``X``. Errors are those of :func:`pairs`.
     """
     if tensors.wanted(backend, X):
-        return _on_tensors().to_components(BACKENDS, X, means, factors, squared=squared, backend=backend, out=out)
+        return _on_tensors().to_components(
+            COMPONENT_BACKENDS, X, means, factors, squared=squared, backend=backend, out=out
+        )
     rows = checks.check_matrix(arrays.to_numpy(X, "X"), "X")
     centers = checks.check_matrix(arrays.to_numpy(means, "means"), "means").astype(np.float64)
     checks.check_same_width(rows, centers, ("X", "means"))
@@ -282,7 +313,8 @@ def to_components(
         raise InputError("factors", f"shape {stack.shape}", f"({k}, {d}, rank)")
     checks.check_finite(stack, "factors")
     target = _target(out, (len(rows), k), rows.dtype)
-    chosen = choose("mahalanobis", BACKENDS, Request("cpu", rows.dtype.name), backend)
+    asked = Request("cpu", rows.dtype.name, columns=max(stack.shape[1:]))
+    chosen = choose("components", COMPONENT_BACKENDS, asked, backend)
     chosen.run.to_components(rows, centers, stack, target, squared=squared)  # type: ignore[attr-defined]
     return arrays.like(X)(target) if out is None else out
 

@@ -42,12 +42,17 @@ def padded(rank: int) -> int:
 
 @triton.jit
 def _mapped(
-    X, i, there, Y, k, d, factor, rank, c,
-    SHIFTED: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    X, i, there, Y, k, d, factor, rank, start,
+    SHIFTED: tl.constexpr, UPPER: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Columns ``c`` of ``W^T (x_i - y_k)``, float64; with SHIFTED, k is one number for all."""
+    """Columns of ``W^T (x_i - y_k)`` from ``start`` on, float64; with SHIFTED, k is one number for all.
+
+    With UPPER there are zeros below W's diagonal, which are left out.
+    """
+    c = start + tl.arange(0, COLUMNS)
     total = tl.zeros([ROWS, COLUMNS], tl.float64)
-    for first in range(0, d, CHUNK):
+    end = tl.minimum(d, start + COLUMNS) if UPPER else d
+    for first in range(0, end, CHUNK):
         j = first + tl.arange(0, CHUNK)
         inside = there[:, None] & (j < d)[None, :]
         apart = tl.load(X + i[:, None] * d + j[None, :], mask=inside, other=0.0).to(tl.float64)
@@ -65,7 +70,7 @@ def _mapped(
 @triton.jit(do_not_specialize=["n"])
 def whiten_kernel(
     X, n, d, shift, factor, rank, lengths, mapped, width, sizes, spreads,
-    CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    UPPER: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """``W^T (x - m)``, its squared length, and what rounding it may have cost: the length of x - m, weighted."""
     i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -74,8 +79,9 @@ def whiten_kernel(
     for first in range(0, width, COLUMNS):
         c = first + tl.arange(0, COLUMNS)
         total = _mapped(
-            X, i, there, shift, 0, d, factor, rank, c, SHIFTED=True, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS
-        )
+            X, i, there, shift, 0, d, factor, rank, first,
+            SHIFTED=True, UPPER=UPPER, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS,
+        )  # fmt: skip
         tl.store(mapped + i[:, None] * width + c[None, :], total, mask=there[:, None] & (c < width)[None, :])
         size += tl.sum(total * total, axis=1)
     tl.store(sizes + i, size, mask=there)
@@ -147,16 +153,19 @@ def pairs_kernel(
 
 @triton.jit(do_not_specialize=["count"])
 def exact_kernel(
-    X, Y, first, second, count, d, factor, rank, out, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
+    X, Y, first, second, count, d, factor, rank, out,
+    UPPER: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """``|W^T (x_i - y_j)|^2`` of listed pairs, from the original rows: float64."""
     place = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     there = place < count
     i, j = tl.load(first + place, mask=there, other=0), tl.load(second + place, mask=there, other=0)
     size = tl.zeros([ROWS], tl.float64)
     for start in range(0, rank, COLUMNS):
-        c = start + tl.arange(0, COLUMNS)
-        total = _mapped(X, i, there, Y, j, d, factor, rank, c, SHIFTED=False, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS)
+        total = _mapped(
+            X, i, there, Y, j, d, factor, rank, start,
+            SHIFTED=False, UPPER=UPPER, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS,
+        )  # fmt: skip
         size += tl.sum(total * total, axis=1)
     tl.store(out + place, size, mask=there)
 
@@ -164,7 +173,7 @@ def exact_kernel(
 @triton.jit(do_not_specialize=["n"])
 def components_kernel(
     X, n, d, means, factors, k, rank, out, ROOT: tl.constexpr,
-    CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    UPPER: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """``|W_k^T (x - m_k)|`` of a block of rows and one component."""
     i = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -172,11 +181,10 @@ def components_kernel(
     component = tl.program_id(0).to(tl.int64)
     size = tl.zeros([ROWS], tl.float64)
     for start in range(0, rank, COLUMNS):
-        c = start + tl.arange(0, COLUMNS)
         factor = factors + component * d * rank
         total = _mapped(
-            X, i, there, means, component, d, factor, rank, c,
-            SHIFTED=True, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS,
+            X, i, there, means, component, d, factor, rank, start,
+            SHIFTED=True, UPPER=UPPER, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS,
         )  # fmt: skip
         size += tl.sum(total * total, axis=1)
     tl.store(out + i * k + component, tl.sqrt(size) if ROOT else size, mask=there)
@@ -224,7 +232,7 @@ def _tile(rank: int) -> dict[str, int]:
 
 
 def whiten(
-    X: torch.Tensor, shift: torch.Tensor, factor: torch.Tensor, lengths: torch.Tensor
+    X: torch.Tensor, shift: torch.Tensor, factor: torch.Tensor, lengths: torch.Tensor, *, upper: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """``W^T (x - shift)`` as float64 ``[n, width]``, its squared length ``[n]``, the weighted length of x - shift."""
     (n, d), rank = X.shape, factor.shape[1]
@@ -233,6 +241,7 @@ def whiten(
     sizes, spreads = (torch.empty(n, dtype=torch.float64, device=X.device) for _ in range(2))
     whiten_kernel[(triton.cdiv(n, tile["ROWS"]),)](
         *(X, n, d, shift, factor, rank, lengths, mapped, width, sizes, spreads),
+        UPPER=upper,
         **tile,
     )
     return mapped, sizes, spreads
@@ -262,7 +271,7 @@ def pairs(
 
 
 def exact(
-    X: torch.Tensor, Y: torch.Tensor, first: torch.Tensor, second: torch.Tensor, factor: torch.Tensor
+    X: torch.Tensor, Y: torch.Tensor, first: torch.Tensor, second: torch.Tensor, factor: torch.Tensor, *, upper: bool
 ) -> torch.Tensor:
     """Squared distances ``[p]`` of rows ``first`` of X to rows ``second`` of Y (int64 ``[p]``), from differences."""
     tile = _MAPS[X.device.type]
@@ -270,17 +279,21 @@ def exact(
     exact_kernel[(triton.cdiv(len(first), tile["ROWS"]),)](
         # A number that stands for all of a list, as of a single row, is one in memory.
         *(X, Y, first.contiguous(), second.contiguous(), len(first), X.shape[1], factor, factor.shape[1], out),
+        UPPER=upper,
         **tile,
     )
     return out
 
 
-def components(X: torch.Tensor, means: torch.Tensor, factors: torch.Tensor, out: torch.Tensor, *, root: bool) -> None:
+def components(
+    X: torch.Tensor, means: torch.Tensor, factors: torch.Tensor, out: torch.Tensor, *, upper: bool, root: bool
+) -> None:
     """Write distances ``[n, k]`` to components with ``factors`` ``[k, d, r]``."""
     (k, d, rank), tile = factors.shape, _MAPS[X.device.type]
     components_kernel[(k, triton.cdiv(len(X), tile["ROWS"]))](
         *(X, len(X), d, means, factors, k, rank, out),
         ROOT=root,
+        UPPER=upper,
         **tile,
     )
 
@@ -323,7 +336,7 @@ _TYPES = {
     "i32": ("n", "m", "d", "k", "rank", "start", "room"),
 }
 _ARGUMENTS = {name: kind for kind, names in _TYPES.items() for name in names}
-_MAP = _MAPS["cuda"]
+_MAP = _MAPS["cuda"] | {"UPPER": True}
 _PAIR = {"ROWS": _ROWS, "OTHERS": _OTHERS}
 _NEAR = {"ROWS": _NEAR_ROWS, "OTHERS": _NEAR_OTHERS, "OTHERS_ONLY": True}
 #: For compiling ahead of time: kernel, types of its arguments, constants, options of the launch.

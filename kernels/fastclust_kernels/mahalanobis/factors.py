@@ -12,7 +12,7 @@ from fastclust_kernels.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["factor_of_covariance", "factor_of_precision"]
+__all__ = ["factor_of_covariance", "factor_of_precision", "is_upper"]
 
 _SYMMETRY = 1e-5
 
@@ -85,3 +85,8 @@ def _triangle(matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
     # LAPACK's estimate of 1 / condition is in the 1-norm, below that of the 2-norm but for the estimate's own error.
     estimate = lapack.dpocon(lower.T, np.abs(matrix).sum(axis=0).max())[0]
     return lower if estimate > 10 * len(matrix) * np.finfo(np.float64).eps else None
+
+
+def is_upper(factors: Any) -> bool:
+    """Whether tensors ``[..., d, r]`` have as many columns as rows and only zeros below the diagonal."""
+    return bool(factors.shape[-2] == factors.shape[-1] and (factors == factors.triu()).all())

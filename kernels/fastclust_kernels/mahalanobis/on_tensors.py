@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +116,8 @@ def to_components(
     if stack.ndim != 3 or tuple(stack.shape[:2]) != (k, d) or not stack.shape[2]:
         raise InputError("factors", f"shape {tuple(stack.shape)}", f"({k}, {d}, rank)")
     tensors.check_finite(stack, "factors")
-    chosen: Any = choose("mahalanobis", table, tensors.request_for(rows), backend).run
+    asked = replace(tensors.request_for(rows), columns=max(stack.shape[1:]))
+    chosen: Any = choose("components", table, asked, backend).run
     shape, dtype = (len(rows), k), result_of(rows)
     if out is not None and _in_host_memory(out):
         target = host_target(out, shape, dtype)

@@ -1,16 +1,12 @@
-"""The update on a GPU in CUDA C++ (``kernel.cu``), compiled by NVRTC through CuPy when it is first called.
-
-Imported only where it is asked for.
-"""
+"""The update on a GPU in CUDA C++ (``kernel.cu``). Imported only where it is asked for."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from fastclust_kernels.cuda_source import int32, kernel, on_torch_stream
 from fastclust_kernels.update.sorting import SEGMENT, segments_of
 
 __all__ = ["SOURCE", "added"]
@@ -18,13 +14,6 @@ __all__ = ["SOURCE", "added"]
 SOURCE = Path(__file__).with_name("kernel.cu")
 #: Most columns of a block, a thread each.
 _COLUMNS = 128
-
-
-@lru_cache(maxsize=1)
-def _module() -> Any:
-    import cupy
-
-    return cupy.RawModule(code=SOURCE.read_text("utf-8"), options=("-std=c++17",))
 
 
 def added(
@@ -46,19 +35,19 @@ def added(
     totals = torch.empty(k, dtype=torch.float64, device=where)
     threads = min(_COLUMNS, -(-d // 32) * 32)
     blocks = -(-d // threads)
-    module = _module()
-    segment = module.get_function(f"segment_{str(X.dtype).removeprefix('torch.')}")
-    with _on_torch_stream(where):
+    segment = kernel(SOURCE, f"segment_{str(X.dtype).removeprefix('torch.')}")
+    combine = kernel(SOURCE, "combine")
+    with on_torch_stream(where):
         segment(
             (cut.room, blocks),
             (threads,),
             (
                 *(X.data_ptr(), d, numbers.data_ptr(), 0 if each is None else each.data_ptr()),
                 *(cut.starts.data_ptr(), cut.first.data_ptr(), cut.owners.data_ptr()),
-                *(_int32(cut.room), _int32(SEGMENT), partial.data_ptr(), partial_totals.data_ptr()),
+                *(int32(cut.room), int32(SEGMENT), partial.data_ptr(), partial_totals.data_ptr()),
             ),
         )
-        module.get_function("combine")(
+        combine(
             (k, blocks),
             (threads,),
             (
@@ -71,16 +60,3 @@ def added(
             ),
         )
     return sums, totals
-
-
-def _int32(value: int) -> Any:
-    """CuPy hands Python's integers over in eight bytes."""
-    import numpy as np
-
-    return np.int32(value)
-
-
-def _on_torch_stream(device: torch.device) -> Any:
-    import cupy
-
-    return cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream)

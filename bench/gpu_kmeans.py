@@ -79,15 +79,14 @@ def main() -> int:
     book.say("ceilings")
     for line in _ceilings(device):
         book.tell(**line)
+    for size, call in gpu_components.calls(min(chosen.rows, 1_000_000), device, passed["components"]):
+        book.tell(**size, **_times(call, device))
     if all("triton" in passed[operation] for operation in ("assign", "update")):
         _shapes(book, chosen.rows, device)
     if passed["mahalanobis"] and not book.over():
         book.say("distances")
         for line in _distances(min(chosen.rows, 20_000), 64 if chosen.rows > 1000 else 8, device):
             book.tell(**line)
-    for size, call in gpu_components.calls(min(chosen.rows, 1_000_000), device, passed["components"]):
-        if not book.over():
-            book.tell(**size, **_times(call, device))
     book.say("done")
     return 1 if book.wrong else 0
 
@@ -173,6 +172,8 @@ def _mahalanobis(device: torch.device) -> tuple[float, float]:
             theirs = [torch.from_numpy(each).to(device) for each in (X, Y)]
             exact = pairs(X.astype(np.float64), Y.astype(np.float64), W, backend="reference")[0]
             found = pairs(*theirs, W, backend="triton")[0].cpu().numpy()
+            if not np.isfinite(found).all():
+                return float("inf"), 1.0
             worst = max(worst, float(np.abs(found / exact - 1).max()) / allowed)
             near = nearest(*theirs, W, 5, backend="triton").indices.cpu().numpy()
             order = np.argsort(exact, axis=1, kind="stable")[:, :5]

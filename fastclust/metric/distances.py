@@ -109,7 +109,7 @@ def mahalanobis_to_components(
     squared
         Leave the root out.
     backend
-        "auto", "numba", "triton" (a CUDA GPU), "cuda" (the same in CUDA C++, for at most eight columns) or "reference".
+        "auto", "numba", "triton" (a CUDA GPU), "cuda" (CUDA C++ there, d and r at most 8) or "reference".
     out
         ``[n, k]`` to write into.
 

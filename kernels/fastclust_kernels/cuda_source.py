@@ -5,12 +5,14 @@ Imported only where CUDA C++ is asked for.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import torch
@@ -36,9 +38,12 @@ def int32(value: int) -> Any:
     return np.int32(value)
 
 
-def on_torch_stream(device: torch.device) -> Any:
-    """Return a context in which CuPy launches on torch's stream of that device."""
+@contextmanager
+def on_torch_stream(device: torch.device) -> Iterator[None]:
+    """Let CuPy compile for that device, and launch on torch's stream of it; the device is the current one."""
     import cupy
     import torch
 
-    return cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream)
+    number, stream = torch.cuda.current_device(), torch.cuda.current_stream(device).cuda_stream
+    with cupy.cuda.Device(number), cupy.cuda.ExternalStream(stream, number):
+        yield

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastclust_kernels.errors import BackendError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     import torch
 
     from fastclust_kernels.dispatch import Request
 
-__all__ = ["architecture_of", "cuda_asks", "device_for_kernels", "device_of", "interpreted", "triton_asks"]
+__all__ = ["architecture_of", "cuda_asks", "device_for_kernels", "device_of", "interpreted", "launches", "triton_asks"]
+
+_Returned = TypeVar("_Returned")
 
 
 def device_of(device: Any, instead: str = "a backend of the CPU") -> torch.device:
@@ -64,6 +69,35 @@ def cuda_asks(request: Request) -> list[str]:
     import torch
 
     return [] if torch.cuda.is_available() else ["needs a CUDA GPU"]
+
+
+def launches(function: Callable[..., _Returned]) -> Callable[..., _Returned]:
+    """Make the GPU on which the first tensor among the arguments lies the current one while ``function`` runs.
+
+    Triton and CuPy launch on the current device, wherever the memory is that they are given.
+    """
+
+    @wraps(function)
+    def there(*given: Any, **named: Any) -> _Returned:
+        import torch
+
+        device = next(_tensors((*given, *named.values()))).device
+        if device.type == "cpu":
+            return function(*given, **named)
+        with torch.cuda.device(device):
+            return function(*given, **named)
+
+    return there
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    import torch
+
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _tensors(value)
 
 
 def triton_asks(request: Request) -> list[str]:

@@ -44,13 +44,16 @@ class _Module:
         command = ["g++", *options, "-O1", "-shared", "-fPIC", "-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas"]
         command += ["-o", made, source]
         subprocess.run(command, check=True)
-        self._library = ctypes.CDLL(str(made))
+        self._library, self._code = ctypes.CDLL(str(made)), code
 
     def get_function(self, name):
         kernel, library = getattr(self._library, name), self._library
+        # Four bytes or eight: a GPU reads what the kernel declares, whatever was handed over.
+        (declared,) = re.findall(rf"__global__ void {name}\((.*?)\)", self._code, re.DOTALL)
+        kinds = [4 if re.match(r"\s*int \w+$", each) else 8 for each in declared.split(",")]
 
         def launch(grid, block, arguments):
-            given = [_as_cupy_would(each) for each in arguments]
+            given = [_as_cupy_would(each, kind) for each, kind in zip(arguments, kinds, strict=True)]
             high = block[1] if len(block) > 1 else 1
             library.shape(*grid, block[0], high)
             every = (range(grid[0]), range(grid[1]), range(block[0]), range(high))
@@ -61,8 +64,9 @@ class _Module:
         return launch
 
 
-def _as_cupy_would(value):
-    return ctypes.c_int32(int(value)) if isinstance(value, np.int32) else ctypes.c_int64(value)
+def _as_cupy_would(value, size):
+    assert size == (4 if isinstance(value, np.int32) else 8), f"{value!r} where the kernel reads {size} bytes"
+    return ctypes.c_int32(int(value)) if size == 4 else ctypes.c_int64(value)
 
 
 @contextlib.contextmanager

@@ -134,6 +134,7 @@ def test_what_asks_for_it_by_name_gets_it(on_cpu, monkeypatch):
     """From the public name to the kernel, with a CPU that stands for the GPU."""
     stands = dispatch.Backend("cuda", COMPONENT_BACKENDS[1].run, ("cpu",), ("float32", "float64"))
     monkeypatch.setattr("fastclust_kernels.mahalanobis.COMPONENT_BACKENDS", (stands,))
+    monkeypatch.setattr("fastclust_kernels.tensors.device_for_kernels", lambda: torch.device("cpu"))
     X, means, factors = problem(30, 4, 3, 3, np.float32)
     found = fc.mahalanobis_to_components(X, means, factors=factors, backend="cuda")
     assert found.dtype == np.float32

@@ -13,6 +13,7 @@ import triton.language as tl
 
 from fastclust_kernels.assign import _triton_exact, _triton_split
 from fastclust_kernels.assign.screening import PRODUCTS
+from fastclust_kernels.devices import launches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -243,6 +244,7 @@ def _whole(product: Product, kernel: object) -> int:
     return product.whole if kernel is screen_kernel else product.whole // 2
 
 
+@launches
 def screen(
     product: Product,
     n: int,
@@ -272,6 +274,7 @@ def screen(
     )
 
 
+@launches
 def settle(
     product: Product,
     X: torch.Tensor,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import triton
 import triton.language as tl
 
+from fastclust_kernels.devices import launches
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -92,6 +94,7 @@ def own_kernel(X, n, d, centers, k, labels, distances, BLOCK: tl.constexpr, COLU
     tl.store(distances + i, total, mask=there)
 
 
+@launches
 def decide(
     X: torch.Tensor,
     centers: torch.Tensor,
@@ -111,6 +114,7 @@ def decide(
     )
 
 
+@launches
 def own(X: torch.Tensor, centers: torch.Tensor, labels: torch.Tensor, distances: torch.Tensor) -> None:
     """Write squared distances, float64 ``[b, n]``, to the centres of the labels."""
     problems, n, d = X.shape

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from fastclust_kernels.assign.screening import PRODUCTS
+from fastclust_kernels.devices import launches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,6 +89,7 @@ def split_kernel(
         tl.store(halves + at, tl.where(there, (0.5 * squared).to(tl.float32), 3.0e38))
 
 
+@launches
 def split(
     X: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, multiple: int, product: Product, *, halves: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

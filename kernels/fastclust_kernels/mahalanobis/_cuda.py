@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from fastclust_kernels.cuda_source import int32, kernel, on_torch_stream
+from fastclust_kernels.devices import launches
 from fastclust_kernels.mahalanobis.factors import is_upper
 from fastclust_kernels.mahalanobis.few import MOST
 
@@ -14,10 +15,11 @@ __all__ = ["SOURCE", "to_components"]
 
 SOURCE = Path(__file__).with_name("components.cu")
 #: Threads of a block, and rows that one goes through at least where there are enough.
-_THREADS, _ROWS = 128, 16
+_THREADS, _ROWS = 128, 64
 _NUMBERS = {torch.float32: "float", torch.float64: "double"}
 
 
+@launches
 def to_components(
     X: torch.Tensor, means: torch.Tensor, factors: torch.Tensor, out: torch.Tensor, *, squared: bool
 ) -> None:
@@ -29,13 +31,13 @@ def to_components(
     """
     (k, d, rank), n = factors.shape, len(X)
     assert max(d, rank) <= MOST
-    launch = kernel(SOURCE, "components", NUMBER=_NUMBERS[X.dtype], COLUMNS=d, RANK=rank, UPPER=int(is_upper(factors)))
+    defined = {"NUMBER": _NUMBERS[X.dtype], "COLUMNS": d, "RANK": rank, "UPPER": int(is_upper(factors))}
     # They must live until the kernel is launched: the pointers alone keep nothing.
     centers, weights = means.T.contiguous(), factors.permute(1, 2, 0).contiguous()
     across = -(-k // -(-k // _THREADS))
     down = max(1, _THREADS // across)
     with on_torch_stream(X.device):
-        launch(
+        kernel(SOURCE, "components", **defined)(
             (-(-n // (down * _ROWS)), -(-k // across)),
             (across, down),
             (*(X.data_ptr(), n, centers.data_ptr(), weights.data_ptr(), k), int32(not squared), out.data_ptr()),

@@ -12,6 +12,8 @@ import torch
 import triton
 import triton.language as tl
 
+from fastclust_kernels.devices import launches
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -70,7 +72,7 @@ def _mapped(
 @triton.jit(do_not_specialize=["n"])
 def whiten_kernel(
     X, n, d, shift, factor, rank, lengths, mapped, width, sizes, spreads,
-    UPPER: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """``W^T (x - m)``, its squared length, and what rounding it may have cost: the length of x - m, weighted."""
     i = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -80,7 +82,7 @@ def whiten_kernel(
         c = first + tl.arange(0, COLUMNS)
         total = _mapped(
             X, i, there, shift, 0, d, factor, rank, first,
-            SHIFTED=True, UPPER=UPPER, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS,
+            SHIFTED=True, UPPER=False, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS,
         )  # fmt: skip
         tl.store(mapped + i[:, None] * width + c[None, :], total, mask=there[:, None] & (c < width)[None, :])
         size += tl.sum(total * total, axis=1)
@@ -153,9 +155,8 @@ def pairs_kernel(
 
 @triton.jit(do_not_specialize=["count"])
 def exact_kernel(
-    X, Y, first, second, count, d, factor, rank, out,
-    UPPER: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
+    X, Y, first, second, count, d, factor, rank, out, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
     """``|W^T (x_i - y_j)|^2`` of listed pairs, from the original rows: float64."""
     place = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     there = place < count
@@ -164,7 +165,7 @@ def exact_kernel(
     for start in range(0, rank, COLUMNS):
         total = _mapped(
             X, i, there, Y, j, d, factor, rank, start,
-            SHIFTED=False, UPPER=UPPER, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS,
+            SHIFTED=False, UPPER=False, CHUNK=CHUNK, ROWS=ROWS, COLUMNS=COLUMNS,
         )  # fmt: skip
         size += tl.sum(total * total, axis=1)
     tl.store(out + place, size, mask=there)
@@ -176,9 +177,11 @@ def components_kernel(
     UPPER: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """``|W_k^T (x - m_k)|`` of a block of rows and one component."""
-    i = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    # One axis: the others end at 65,535 programs.
+    program = tl.program_id(0).to(tl.int64)
+    component = program % k
+    i = (program // k) * ROWS + tl.arange(0, ROWS)
     there = i < n
-    component = tl.program_id(0).to(tl.int64)
     size = tl.zeros([ROWS], tl.float64)
     for start in range(0, rank, COLUMNS):
         factor = factors + component * d * rank
@@ -231,8 +234,9 @@ def _tile(rank: int) -> dict[str, int]:
     return {"DIRECT": rank if rank <= _FEW else 0, "CHUNK": _CHUNK}
 
 
+@launches
 def whiten(
-    X: torch.Tensor, shift: torch.Tensor, factor: torch.Tensor, lengths: torch.Tensor, *, upper: bool
+    X: torch.Tensor, shift: torch.Tensor, factor: torch.Tensor, lengths: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """``W^T (x - shift)`` as float64 ``[n, width]``, its squared length ``[n]``, the weighted length of x - shift."""
     (n, d), rank = X.shape, factor.shape[1]
@@ -241,12 +245,12 @@ def whiten(
     sizes, spreads = (torch.empty(n, dtype=torch.float64, device=X.device) for _ in range(2))
     whiten_kernel[(triton.cdiv(n, tile["ROWS"]),)](
         *(X, n, d, shift, factor, rank, lengths, mapped, width, sizes, spreads),
-        UPPER=upper,
         **tile,
     )
     return mapped, sizes, spreads
 
 
+@launches
 def pairs(
     rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     others: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
@@ -270,8 +274,9 @@ def pairs(
     )
 
 
+@launches
 def exact(
-    X: torch.Tensor, Y: torch.Tensor, first: torch.Tensor, second: torch.Tensor, factor: torch.Tensor, *, upper: bool
+    X: torch.Tensor, Y: torch.Tensor, first: torch.Tensor, second: torch.Tensor, factor: torch.Tensor
 ) -> torch.Tensor:
     """Squared distances ``[p]`` of rows ``first`` of X to rows ``second`` of Y (int64 ``[p]``), from differences."""
     tile = _MAPS[X.device.type]
@@ -279,18 +284,18 @@ def exact(
     exact_kernel[(triton.cdiv(len(first), tile["ROWS"]),)](
         # A number that stands for all of a list, as of a single row, is one in memory.
         *(X, Y, first.contiguous(), second.contiguous(), len(first), X.shape[1], factor, factor.shape[1], out),
-        UPPER=upper,
         **tile,
     )
     return out
 
 
+@launches
 def components(
     X: torch.Tensor, means: torch.Tensor, factors: torch.Tensor, out: torch.Tensor, *, upper: bool, root: bool
 ) -> None:
     """Write distances ``[n, k]`` to components with ``factors`` ``[k, d, r]``."""
     (k, d, rank), tile = factors.shape, _MAPS[X.device.type]
-    components_kernel[(k, triton.cdiv(len(X), tile["ROWS"]))](
+    components_kernel[(k * triton.cdiv(len(X), tile["ROWS"]),)](
         *(X, len(X), d, means, factors, k, rank, out),
         ROOT=root,
         UPPER=upper,
@@ -298,6 +303,7 @@ def components(
     )
 
 
+@launches
 def nearest(
     rows: tuple[torch.Tensor, torch.Tensor],
     others: tuple[torch.Tensor, torch.Tensor],
@@ -336,14 +342,15 @@ _TYPES = {
     "i32": ("n", "m", "d", "k", "rank", "start", "room"),
 }
 _ARGUMENTS = {name: kind for kind, names in _TYPES.items() for name in names}
-_MAP = _MAPS["cuda"] | {"UPPER": True}
+_MAP = _MAPS["cuda"]
 _PAIR = {"ROWS": _ROWS, "OTHERS": _OTHERS}
 _NEAR = {"ROWS": _NEAR_ROWS, "OTHERS": _NEAR_OTHERS, "OTHERS_ONLY": True}
 #: For compiling ahead of time: kernel, types of its arguments, constants, options of the launch.
 KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int | bool], dict[str, int]]] = {
     "whiten": (whiten_kernel, _ARGUMENTS, _MAP, {}),
     "exact": (exact_kernel, _ARGUMENTS | {"count": "i32", "out": "*fp64"}, _MAP, {}),
-    "components": (components_kernel, _ARGUMENTS, _MAP | {"ROOT": True}, {}),
+    "components": (components_kernel, _ARGUMENTS, _MAP | {"ROOT": True, "UPPER": False}, {}),
+    "components_upper": (components_kernel, _ARGUMENTS, _MAP | {"ROOT": True, "UPPER": True}, {}),
     **{f"pairs_{rank}": (pairs_kernel, _ARGUMENTS, _PAIR | _tile(rank) | {"ROOT": True}, _WIDE) for rank in (4, 64)},
     **{
         f"nearest_{rank}_{kept}": (nearest_kernel, _ARGUMENTS, _NEAR | _tile(rank) | {"KEPT": kept}, _WIDE)

@@ -35,25 +35,20 @@ class _Map(NamedTuple):
     shift: torch.Tensor
     #: Relative error that a distance may have.
     allowed: float
-    #: Whether W has zeros below the diagonal.
-    upper: bool
 
     def of(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return _triton.whiten(rows, self.shift, self.factor, self.lengths, upper=self.upper)
-
-    def exact(self, X: torch.Tensor, Y: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        return _triton.exact(X, Y, first, second, self.factor, upper=self.upper)
+        return _triton.whiten(rows, self.shift, self.factor, self.lengths)
 
 
 def _map(factor: NDArray[np.float64], Y: torch.Tensor, out: torch.dtype) -> _Map:
-    matrix, upper = torch.from_numpy(factor).to(Y.device), is_upper(torch.from_numpy(factor))
+    matrix = torch.from_numpy(factor).to(Y.device)
     mean = torch.zeros(Y.shape[1], dtype=torch.float64, device=Y.device)
     for block in _parts(Y, max(1, _SLAB // (8 * Y.shape[1]))):
         mean += block.sum(dim=0, dtype=torch.float64)
     kind = "float64" if out == torch.float64 else "float32"
     # Errors may grow with the condition number of W.
     allowed = bounds.TOLERANCE[kind] * max(1.0, bounds.condition_at_least(factor) / 10)
-    return _Map(matrix, matrix.norm(dim=1), mean / len(Y), allowed, upper)
+    return _Map(matrix, matrix.norm(dim=1), mean / len(Y), allowed)
 
 
 def pairs(X: torch.Tensor, Y: torch.Tensor, factor: NDArray[np.float64], out: torch.Tensor, *, squared: bool) -> None:
@@ -93,7 +88,7 @@ def _slab(
         doubtful = torch.arange(out.numel(), device=out.device)
         found = out.numel()
     for listed in _parts(doubtful[:found], _DOUBTFUL):
-        again = by.exact(X, Y, listed // out.shape[1], listed % out.shape[1])
+        again = _triton.exact(X, Y, listed // out.shape[1], listed % out.shape[1], by.factor)
         out.view(-1)[listed] = (again if squared else again.sqrt()).to(out.dtype)
 
 
@@ -109,8 +104,7 @@ def _lost(
 def paired(X: torch.Tensor, Y: torch.Tensor, factor: NDArray[np.float64]) -> torch.Tensor:
     """``|W^T (x_i - y_i)|^2`` of row beside row: float64 ``[n]``."""
     numbers = torch.arange(len(X), device=X.device)
-    matrix = torch.from_numpy(factor)
-    return _triton.exact(X, Y, numbers, numbers, matrix.to(X.device), upper=is_upper(matrix))
+    return _triton.exact(X, Y, numbers, numbers, torch.from_numpy(factor).to(X.device))
 
 
 def to_components(
@@ -140,7 +134,7 @@ def nearest(
             found = found.long()
         else:
             values, found = _chosen(rows, others, by, start, min(kept, m), others_only=others_only)
-        ordered = _ordered(X[start:stop], Y, found, by)
+        ordered = _ordered(X[start:stop], Y, found, by.factor)
         distances[start:stop], numbers[start:stop] = ordered[0][:, :k], ordered[1][:, :k]
         # No row that was not kept is nearer than the worst of the kept ones, but for rounding.
         worst = values.amax(dim=1)
@@ -149,7 +143,7 @@ def nearest(
         certain = (worst == torch.inf) | (distances[start:stop, -1] < worst - doubt)
         open_ = (~certain).nonzero()[:, 0] + start
         for row in open_.tolist():
-            distances[row], numbers[row] = _all(X[row : row + 1], Y, by, k, row if others_only else -1)
+            distances[row], numbers[row] = _all(X[row : row + 1], Y, by.factor, k, row if others_only else -1)
     return distances, numbers
 
 
@@ -167,12 +161,14 @@ def _doubt(
     return (2 * (value.clamp_min(0.0) + product).sqrt() * lost + lost * lost + product) * 1.01 + 1e-300
 
 
-def _ordered(X: torch.Tensor, Y: torch.Tensor, found: torch.Tensor, by: _Map) -> tuple[torch.Tensor, torch.Tensor]:
+def _ordered(
+    X: torch.Tensor, Y: torch.Tensor, found: torch.Tensor, factor: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Candidates ``[n, kept]`` in order of their exact distance, then of their number; -1 is none and comes last."""
     none = found < 0
     first = torch.arange(len(X), device=X.device)[:, None].expand_as(found)
     flat = found.clamp_min(0).reshape(-1)
-    exact = by.exact(X, Y, first.reshape(-1), flat).reshape(found.shape)
+    exact = _triton.exact(X, Y, first.reshape(-1), flat, factor).reshape(found.shape)
     exact = exact.masked_fill(none, torch.inf)
     by_number, order = torch.sort(found, dim=1)
     exact, again = torch.sort(exact.gather(1, order), dim=1, stable=True)
@@ -207,10 +203,14 @@ def _chosen(
     return torch.full_like(values, torch.inf) if kept == m else values, found
 
 
-def _all(x: torch.Tensor, Y: torch.Tensor, by: _Map, k: int, without: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _all(
+    x: torch.Tensor, Y: torch.Tensor, factor: torch.Tensor, k: int, without: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The k nearest of one row from the original rows, all of them."""
     numbers = torch.arange(len(Y), device=Y.device)
-    exact = torch.cat([by.exact(x, Y, torch.zeros_like(part), part) for part in _parts(numbers, _DOUBTFUL)])
+    exact = torch.cat(
+        [_triton.exact(x, Y, torch.zeros_like(part), part, factor) for part in _parts(numbers, _DOUBTFUL)]
+    )
     if without >= 0:
         exact[without] = torch.inf
     exact, order = torch.sort(exact, stable=True)

@@ -17,5 +17,5 @@ MOST = 8
 
 def few_asks(request: Request) -> list[str]:
     """Why CUDA C++ cannot run a request: no GPU, or too many columns."""
-    wide = [] if 1 <= request.columns <= MOST else [f"takes at most {MOST} columns"]
+    wide = [] if 1 <= request.columns <= MOST else [f"takes at most {MOST} columns, of rows and of factors"]
     return wide + cuda_asks(request)

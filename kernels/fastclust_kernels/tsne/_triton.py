@@ -12,6 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
+from fastclust_kernels.devices import launches
 from fastclust_kernels.tsne._torch import SCALE, Affinities, Grid
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ KERNELS: Mapping[str, tuple[object, dict[str, str], dict[str, int], dict[str, in
 }
 
 
+@launches
 def spread(Y: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, float]:
     """Charges ``[rows, columns]`` of the points, and the sum of what the grid will say that each does to itself."""
     rows, columns = grid.shape.nodes
@@ -209,6 +211,7 @@ def spread(Y: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, float]:
     return (charges.double() / SCALE).float(), float(itself.sum(dtype=torch.float64))
 
 
+@launches
 def gather(Y: torch.Tensor, grid: Grid, across: torch.Tensor, along: torch.Tensor) -> torch.Tensor:
     """Both fields ``[rows, columns]`` at the points ``[n, 2]``."""
     forces = torch.empty_like(Y)
@@ -222,6 +225,7 @@ def _numbers(grid: Grid) -> tuple[float, float, float]:
     return float(shape.low[0]), float(shape.low[1]), float(np.float32(1 / shape.spacing))
 
 
+@launches
 def pull(P: Affinities, Y: torch.Tensor) -> torch.Tensor:
     """``sum_j p_ij w_ij (y_i - y_j)`` ``[n, dimensions]``."""
     forces = torch.empty_like(Y)
@@ -229,6 +233,7 @@ def pull(P: Affinities, Y: torch.Tensor) -> torch.Tensor:
     return forces
 
 
+@launches
 def all_pairs(Y: torch.Tensor) -> tuple[torch.Tensor, float]:
     """Unnormalised repulsion ``[n, dimensions]``, and Z."""
     forces = torch.empty_like(Y)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from fastclust_kernels.cuda_source import int32, kernel, on_torch_stream
+from fastclust_kernels.devices import launches
 from fastclust_kernels.update.sorting import SEGMENT, segments_of
 
 __all__ = ["SOURCE", "added"]
@@ -16,6 +17,7 @@ SOURCE = Path(__file__).with_name("kernel.cu")
 _COLUMNS = 128
 
 
+@launches
 def added(
     X: torch.Tensor, rows: torch.Tensor | None, labels: torch.Tensor, k: int, weights: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,10 +37,8 @@ def added(
     totals = torch.empty(k, dtype=torch.float64, device=where)
     threads = min(_COLUMNS, -(-d // 32) * 32)
     blocks = -(-d // threads)
-    segment = kernel(SOURCE, f"segment_{str(X.dtype).removeprefix('torch.')}")
-    combine = kernel(SOURCE, "combine")
     with on_torch_stream(where):
-        segment(
+        kernel(SOURCE, f"segment_{str(X.dtype).removeprefix('torch.')}")(
             (cut.room, blocks),
             (threads,),
             (
@@ -47,7 +47,7 @@ def added(
                 *(int32(cut.room), int32(SEGMENT), partial.data_ptr(), partial_totals.data_ptr()),
             ),
         )
-        combine(
+        kernel(SOURCE, "combine")(
             (k, blocks),
             (threads,),
             (

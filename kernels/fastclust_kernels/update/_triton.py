@@ -12,6 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
+from fastclust_kernels.devices import launches
 from fastclust_kernels.update.sorting import SEGMENT, segments_of
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def combine_kernel(
         tl.store(totals + cluster, tl.sum(weight, axis=0))
 
 
+@launches
 def added(
     X: torch.Tensor, rows: torch.Tensor | None, labels: torch.Tensor, k: int, weights: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -118,7 +118,7 @@ def _blocks(  # type: ignore[no-untyped-def]
     n, k = len(X), distances.shape[1]
     p, rank, lanes = panels.shape
     opening, sets = len(opened), len(bests)
-    bins = bests.reshape(-1, lanes)
+    bins, first_of = bests.reshape(-1, lanes), opened.reshape(-1, lanes)
     # The row itself is among the scores where it is no neighbour of itself.
     among = k + (own >= 0)
     for block in range(thread, blocks, threads):
@@ -140,11 +140,14 @@ def _blocks(  # type: ignore[no-untyped-def]
                             continue
                         floors[i] = kth_of_bins(bins, r, among) - doubt[i]
                         for g in range(fresh):
-                            _take(
-                                at_least(opened[g], r, floors[i]), opened[g, r], g * lanes, X, Y, factor, left, right,
-                                lost, other_lost, start + i, own, doubt[i], tops[i], held[i], numbers[i], counts,
-                                floors, i, drift[start + i] + farthest, room, values,
-                            )  # fmt: skip
+                            # Few panels have any: a call has a hundred arguments, parts of arrays among them.
+                            bits = at_least(first_of, g * TILE + r, floors[i])
+                            if bits:
+                                _take(
+                                    bits, opened[g, r], g * lanes, X, Y, factor, left, right,
+                                    lost, other_lost, start + i, own, doubt[i], tops[i], held[i], numbers[i], counts,
+                                    floors, i, drift[start + i] + farthest, room, values,
+                                )  # fmt: skip
                 for g in range(first + fresh, min(p, first + chunk)):
                     if not above(address, panels[g], halves[g], rank, floors[tile : tile + TILE], scores, hits):
                         continue
